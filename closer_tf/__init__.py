@@ -1,0 +1,40 @@
+"""CLoSeR: ensembles of encoders with small receptive fields that learn from each other.
+
+The public names below are imported when they are first used, so that `import closer_tf` is quick and loads no TensorFlow.
+"""
+
+import importlib
+import os
+
+__version__ = "0.1.0"
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read once, when TensorFlow loads; set it yourself to see its log
+
+_PUBLIC = {
+    "CLoSeR": "ensemble",
+    "CLoSeRLoss": "losses",
+    "InteractionGraph": "graphs",
+    "Nadam": "optimizers",
+    "RandomAffine": "augmentation",
+    "ReceptiveFields": "masks",
+    "RunConfig": "config",
+    "build_ensemble": "ensemble",
+    "evaluate_run": "evaluate",
+    "linear_probe": "probes",
+    "load_config": "config",
+    "load_data": "data",
+    "mlp": "encoders",
+    "train": "train",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'closer_tf' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"closer_tf.{_PUBLIC[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *_PUBLIC]

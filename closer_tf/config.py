@@ -1,0 +1,481 @@
+"""The run config: what is trained on what, from which seeds, and how it is read out.
+
+A run config is a JSON object. `load_config` reads, overrides, validates and resolves it; everything downstream gets plain
+arguments. This file never imports TensorFlow. Nothing in a config is evaluated: strings are data.
+
+Symbols in square brackets are those of the paper: N encoders, D embedding dimension, q image fraction, tau temperature.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from closer_tf.errors import ConfigError
+
+SEED_NAMES = (
+    "masks",
+    "graph",
+    "initialization",
+    "dropout",
+    "augmentation",
+    "data_order",
+    "validation_split",
+    "readout",
+)
+PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+
+def suggestion(word, known):
+    """' Did you mean ...?' for the closest of `known`, or '' when nothing is close."""
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+class Section(BaseModel):
+    """One object of the config: strict types, no unknown keys, not changed after validation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_keys(cls, value):
+        if isinstance(value, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            for key in value:
+                if key not in known:
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "unknown key '{key}'.{hint} Known keys here: {known}",
+                        {"key": key, "hint": suggestion(key, known), "known": ", ".join(known)},
+                    )
+        return value
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+class ImageSource(Section):
+    """What all image sources share."""
+
+    input_scale: float | None = Field(None, gt=0)
+    """Pixels are multiplied by this inside the model. Default null: 1 / the source's largest pixel value (1/255 for
+    8-bit images, 1/16 for digits, 1 for floating-point arrays). The published ViT runs used 1."""
+
+
+class DigitsSource(ImageSource):
+    """scikit-learn's 1797 handwritten digits, 8 x 8 pixels, one channel. Ships with scikit-learn; no download."""
+
+    name: Literal["digits"] = "digits"
+    test_fraction: float = Field(0.25, gt=0, lt=1)
+    """Fraction of the images of each class held out as the test set, the same images for every seed."""
+
+
+class CifarSource(ImageSource):
+    """CIFAR-10 or CIFAR-100 through TensorFlow Datasets: 50,000 + 10,000 images, 32 x 32 pixels, 3 channels."""
+
+    name: Literal["cifar10", "cifar100"]
+    data_dir: str | None = None
+    """TensorFlow Datasets directory. Default null: $TFDS_DATA_DIR, or ~/tensorflow_datasets. Downloaded there when absent."""
+
+
+class ImageFolderSource(ImageSource):
+    """Your own images: one subfolder per class, holding PNG or JPEG files."""
+
+    name: Literal["image_folder"]
+    path: str
+    """Folder with one subfolder per class."""
+    test_path: str | None = None
+    """Folder of the same layout with the test images. Default null: `test_fraction` of each class under `path`."""
+    image_size: list[int] = Field([32, 32], min_length=2, max_length=2)
+    """[height, width] in pixels that every image is resized to (bilinear)."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Fraction of the images of each class held out as the test set when there is no `test_path`."""
+
+
+class ArraysSource(ImageSource):
+    """Your own arrays: an .npz with x_train (n, height, width, channels), y_train (n,), x_test, y_test and optionally
+    label_names. Without x_test, `test_fraction` of each class is held out."""
+
+    name: Literal["arrays"]
+    path: str
+    """The .npz file."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Fraction of the samples of each class held out as the test set when the file has no x_test."""
+
+
+Dataset = Annotated[
+    DigitsSource | CifarSource | ImageFolderSource | ArraysSource,
+    Field(discriminator="name"),
+]
+
+
+class Augmentation(Section):
+    """Random changes of each training image, before masking: all encoders see the same changed image. Off by default."""
+
+    horizontal_flip: bool = False
+    """Mirror half of the images left to right."""
+    rotation: float = Field(0.0, ge=0, le=0.5)
+    """Largest rotation either way, in full turns (0.02 is 7.2 degrees). The paper: 0.02."""
+    zoom: float = Field(0.0, ge=0, lt=1)
+    """Largest relative zoom out or in (0.2 shows 80% to 120% of the image's side). The paper: 0.2."""
+
+
+# --------------------------------------------------------------------------------------------------- receptive fields
+
+
+class GaussianMasks(Section):
+    """Pixels drawn around a random centre with probability exp(-distance^2 / (2 sigma^2))."""
+
+    scheme: Literal["gaussian"]
+    fraction: float = Field(0.1, gt=0, le=1)
+    """Fraction of the image's pixels that each encoder sees [q]."""
+    sigma: float = Field(2.0, gt=0)
+    """Standard deviation of the Gaussian, in pixels. The paper: 2; 3 and 5 in figure S1."""
+
+
+Masks = GaussianMasks
+
+
+# ------------------------------------------------------------------------------------------------------------ encoders
+
+
+class MLPEncoder(Section):
+    """Fully connected encoder with GELU and dropout after each hidden layer and a linear output."""
+
+    type: Literal["mlp"]
+    hidden: list[Annotated[int, Field(ge=1)]] = [1024, 512, 256]
+    """Widths of the hidden layers. The paper: 1024, 512, 256 for images; 32, 32 for neurons."""
+    embedding_dim: int = Field(256, ge=1)
+    """Width of the output [D]."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Fraction of hidden activities dropped in training."""
+
+
+Encoder = MLPEncoder
+
+
+# ------------------------------------------------------------------------------------------------- objective, training
+
+
+class Graph(Section):
+    """Which encoder is pulled towards which other one."""
+
+    family: Literal["all_to_all"] = "all_to_all"
+    """Family of interaction graphs."""
+
+
+class Objective(Section):
+    """The CLoSeR loss, equations 1 to 5 of the paper."""
+
+    temperature: float | None = Field(None, gt=0)
+    """Scale of squared embedding distances [tau]. Default null: 10 D for MLP encoders, 10 for ViT encoders."""
+    graph: Graph = Graph()
+    """The interaction graph [G]."""
+    stop_gradient: bool = False
+    """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
+
+
+class Nadam(Section):
+    """Nadam as in TensorFlow 2.6."""
+
+    name: Literal["nadam"] = "nadam"
+    learning_rate: float = Field(1e-3, gt=0)
+    """Step size."""
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the gradient's mean, per step."""
+    beta_2: float = Field(0.999, ge=0, lt=1)
+    """Decay of the squared gradient's mean, per step."""
+    epsilon: float = Field(1e-7, gt=0)
+    """Added to the root of the squared gradient's mean."""
+    schedule_decay: float = Field(0.004, ge=0)
+    """Speed of the momentum warm-up: mu_t = beta_1 (1 - 0.5 * 0.96^(schedule_decay t)). TensorFlow 2.6: 0.004; Keras 3: 1."""
+
+
+class Training(Section):
+    """The training loop."""
+
+    epochs: int = Field(100, ge=0)
+    """Passes over the training set. The paper: 1000 (MLP), 2000 (ViT), 300 (neurons). The last epoch is what is read out."""
+    batch_size: int = Field(128, ge=2)
+    """Samples per step [B]; the other samples of the batch are each sample's contrast. The last, smaller batch is kept."""
+    validation_fraction: float = Field(0.1, ge=0, lt=1)
+    """Fraction of the training set kept aside to log the loss on; it selects nothing."""
+    checkpoint_every: int = Field(1, ge=1)
+    """Epochs between checkpoints. The last epoch always has one."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """How many of the latest checkpoints stay on disk."""
+
+
+class Seeds(Section):
+    """Where the random numbers come from; each is derived from the config's `seed` when it is null."""
+
+    masks: int | None = Field(None, ge=0)
+    """Receptive fields."""
+    graph: int | None = Field(None, ge=0)
+    """Random interaction graphs."""
+    initialization: int | None = Field(None, ge=0)
+    """Encoder weights before training."""
+    dropout: int | None = Field(None, ge=0)
+    """Dropout during training."""
+    augmentation: int | None = Field(None, ge=0)
+    """Augmentation during training."""
+    data_order: int | None = Field(None, ge=0)
+    """Order of the training samples, anew for each epoch."""
+    validation_split: int | None = Field(None, ge=0)
+    """Which samples form the training loop's validation set."""
+    readout: int | None = Field(None, ge=0)
+    """Which samples form the readout's own validation set."""
+
+
+class Readout(Section):
+    """The linear probe: multinomial logistic regression on the z-scored embeddings."""
+
+    after_training: bool = True
+    """Read out as soon as the training is done."""
+    C: list[Annotated[float, Field(ge=0)]] = Field(list(PUBLISHED_C_GRID), min_length=1)
+    """Inverse L2 penalties to choose from by validation accuracy; 0 stands for no penalty. Ties go to the first."""
+    max_iter: int = Field(100, ge=1)
+    """Most L-BFGS iterations per fit. The paper: 100, where most fits stop before they have converged."""
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
+
+
+class RunConfig(Section):
+    """One training run of a CLoSeR ensemble and its readout."""
+
+    schema_: str | None = Field(None, alias="$schema")
+    """Where an editor finds the JSON Schema of this file; ignored otherwise."""
+    description: str = ""
+    """What this run is: the figure it reproduces, the published accuracy, the time it takes."""
+    seed: int = Field(0, ge=0)
+    """The seed that all of `seeds` derive from."""
+    num_encoders: int = Field(10, ge=2)
+    """Number of encoders in the ensemble [N]."""
+    dataset: Dataset = DigitsSource()
+    """The data, chosen by `dataset.name`."""
+    augmentation: Augmentation = Augmentation()
+    """Augmentation during training."""
+    masks: Masks = GaussianMasks(scheme="gaussian")
+    """The receptive fields [m_i], chosen by `masks.scheme`."""
+    encoder: Encoder = MLPEncoder(type="mlp")
+    """The encoders [mu_i], chosen by `encoder.type`."""
+    objective: Objective = Objective()
+    """What is minimised."""
+    optimizer: Nadam = Nadam()
+    """How it is minimised."""
+    training: Training = Training()
+    """The training loop."""
+    seeds: Seeds = Seeds()
+    """Seeds of the single sources of randomness."""
+    readout: Readout = Readout()
+    """The linear probe."""
+
+    def resolved(self):
+        """The same config with every default that depends on other keys written out (seeds, temperature, paths).
+
+        Returns:
+            A `RunConfig`; resolving it again changes nothing.
+        """
+        seeds = {
+            name: derived_seed(self.seed, name) if value is None else value for name, value in self.seeds.model_dump().items()
+        }
+        update = {"schema_": None, "seeds": Seeds(**seeds)}
+        if self.objective.temperature is None:
+            temperature = 10.0 * self.encoder.embedding_dim
+            update["objective"] = self.objective.model_copy(update={"temperature": temperature})
+        paths = {
+            key: os.path.abspath(os.path.expanduser(value))
+            for key in ("path", "test_path", "data_dir")
+            if (value := getattr(self.dataset, key, None)) is not None
+        }
+        if paths:
+            update["dataset"] = self.dataset.model_copy(update=paths)
+        return self.model_copy(update=update)
+
+    def to_dict(self):
+        """The config as plain JSON data, every key written out."""
+        return self.model_dump(mode="json", exclude={"schema_"})
+
+    def to_json(self):
+        """The config as indented JSON text."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def digest(self):
+        """SHA-256 (hex) of everything in the config but its description."""
+        content = self.to_dict()
+        del content["description"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def derived_seed(seed, name):
+    """The seed of one source of randomness, from the run's `seed`: independent between names, stable across versions.
+
+    Args:
+        seed: int >= 0, the run's seed.
+        name: one of `SEED_NAMES`.
+
+    Returns:
+        int in [0, 2^31).
+    """
+    sequence = np.random.SeedSequence([seed, SEED_NAMES.index(name)])
+    return int(sequence.generate_state(1)[0] >> 1)
+
+
+# ------------------------------------------------------------------------------------------------- reading and checking
+
+
+def load_config(path, overrides=()):
+    """Read, override, validate and resolve a run config.
+
+    Args:
+        path: the JSON file.
+        overrides: strings 'key.path=value'; the value is JSON, or else a plain string.
+
+    Returns:
+        A resolved `RunConfig`.
+
+    Raises:
+        ConfigError: the file is missing or no JSON, or a key is unknown, of a wrong type or impossible.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = suggestion(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
+        raise ConfigError(f"{path}: no such config file.{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
+    try:
+        content = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a JSON object {{...}} at the top, found {_kind(content)}")
+    for override in overrides:
+        _apply_override(content, override)
+    return parse_config(content, str(path)).resolved()
+
+
+def parse_config(content, source="config"):
+    """Validate a config given as plain data.
+
+    Args:
+        content: dict, as `json.load` returns it.
+        source: what to call it in error messages.
+
+    Returns:
+        A `RunConfig`, not yet resolved.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{source}: {_explain(mistake, content)}" for mistake in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _apply_override(content, override):
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override}: expected key.path=value, for example --set training.epochs=20")
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        value = text
+    *parents, last = key.strip().split(".")
+    target = content
+    for depth, part in enumerate(parents):
+        target = _descend(target, part, ".".join(parents[: depth + 1]), override)
+    if isinstance(target, list):
+        target[_index(target, last, key, override)] = value
+    else:
+        target[last] = value
+
+
+def _descend(target, part, path, override):
+    if isinstance(target, list):
+        child = target[_index(target, part, path, override)]
+    else:
+        child = target.setdefault(part, {})
+        if child is None:
+            child = target[part] = {}
+    if not isinstance(child, (dict, list)):
+        raise ConfigError(f"--set {override}: '{path}' is {_kind(child)}, it has no keys below it")
+    return child
+
+
+def _index(items, part, path, override):
+    if not part.isdecimal() or int(part) >= len(items):
+        raise ConfigError(f"--set {override}: '{path}': expected an index from 0 to {len(items) - 1}, found '{part}'")
+    return int(part)
+
+
+def _explain(mistake, content):
+    """One line for one pydantic error: the key's full path, what was expected, what came."""
+    path, found = [], content
+    for part in mistake["loc"]:
+        if isinstance(found, dict) and part in found or isinstance(found, list) and isinstance(part, int) and part < len(found):
+            found = found[part]
+            path.append(str(part))
+        elif mistake["type"] == "missing" and part == mistake["loc"][-1]:
+            path.append(str(part))
+        # what is left are the names of union members, which are no keys of the file
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    if kind == "unknown_key":
+        return f"{'.'.join([*path, context['key']])}: {mistake['msg']}"
+    where = ".".join(path) or "(top level)"
+    if kind == "missing":
+        return f"{where}: this key is required and absent"
+    if kind == "union_tag_not_found":
+        key = context["discriminator"].strip("'")
+        return f"{where}.{key}: this key is required and absent; expected one of {_tags(mistake)}"
+    if kind == "union_tag_invalid":
+        key = context["discriminator"].strip("'")
+        tags = context["expected_tags"].replace("'", "").split(", ")
+        return f"{where}.{key}: expected one of {', '.join(tags)}, found '{context['tag']}'.{suggestion(context['tag'], tags)}"
+    expected = mistake["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if kind == "literal_error":
+        options = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"{where}: expected {expected}, found {_kind(found)}.{suggestion(found, options)}"
+    if kind in ("value_error", "inconsistent"):
+        return f"{where}: {expected}"
+    return f"{where}: expected {expected}, found {_kind(found)}"
+
+
+def _tags(mistake):
+    field = RunConfig.model_fields.get(mistake["loc"][0])
+    members = getattr(field.annotation, "__args__", ()) if field else ()
+    names = [
+        option
+        for member in members
+        for option in getattr(member.model_fields.get(mistake["ctx"]["discriminator"].strip("'")).annotation, "__args__", ())
+    ]
+    return ", ".join(names)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def json_schema():
+    """The JSON Schema (2020-12) of a run config, as a dict, for editors and other programs."""
+    schema = RunConfig.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "closer_tf run config"
+    return schema

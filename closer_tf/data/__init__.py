@@ -1,0 +1,41 @@
+"""Data: every source is read into the same small `Splits` object.
+
+To add a source, write one function that returns a `Source` and name it in `_SOURCES`; its arguments are its config keys.
+"""
+
+import importlib
+
+from closer_tf.data.splits import Source, Split, Splits, hold_out, split_source
+from closer_tf.errors import DataError
+
+_SOURCES = {
+    "digits": "closer_tf.data.digits:digits",
+    "cifar10": "closer_tf.data.cifar:cifar10",
+    "cifar100": "closer_tf.data.cifar:cifar100",
+    "image_folder": "closer_tf.data.image_folder:image_folder",
+    "arrays": "closer_tf.data.arrays:arrays",
+}
+
+__all__ = ["Source", "Split", "Splits", "hold_out", "load_data", "split_source"]
+
+
+def load_data(name, validation_fraction=0.1, seed=0, **options):
+    """Read a data source and split off a validation set.
+
+    Args:
+        name: 'digits', 'cifar10', 'cifar100', 'image_folder' or 'arrays'.
+        validation_fraction: fraction of the training samples kept aside, drawn at random.
+        seed: int, seeds that draw.
+        **options: the source's own, see its function: `data_dir`, `path`, `image_size`, ...
+
+    Returns:
+        `Splits`.
+
+    Raises:
+        DataError: the source is unknown, absent, unreadable or inconsistent.
+    """
+    if name not in _SOURCES:
+        raise DataError(f"unknown dataset '{name}'; expected one of {', '.join(_SOURCES)}")
+    module, function = _SOURCES[name].split(":")
+    source = getattr(importlib.import_module(module), function)(**options)
+    return split_source(name, source, validation_fraction, seed)

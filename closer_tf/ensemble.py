@@ -1,0 +1,121 @@
+"""The ensemble: N receptive fields and N encoders as one Keras functional model that supervises itself."""
+
+import keras
+from keras import ops
+
+from closer_tf.layers import Cells, ReceptiveField
+from closer_tf.losses import CLoSeRLoss
+from closer_tf.optimizers import Nadam
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class CLoSeR(keras.Model):
+    """A functional Keras model from stimuli to embeddings (B, N, D), trained by its encoders' cross-supervision.
+
+    `build_ensemble` makes one. It is used like any Keras model: `compile`, `fit`, `evaluate`, `predict`, `save`. `fit(x)`
+    takes stimuli alone; labels may be passed and are handed to the loss. The parts of the loss are logged beside it.
+    """
+
+    def compile(self, optimizer=None, loss=None, **kwargs):
+        """Configure the training.
+
+        Args:
+            optimizer: a Keras optimizer. Default: `Nadam()` as in TensorFlow 2.6.
+            loss: an objective such as `CLoSeRLoss`, with `terms(embeddings, labels)` and `term_names`. Default: `CLoSeRLoss()`.
+            **kwargs: those of `keras.Model.compile`.
+        """
+        loss = loss or CLoSeRLoss()
+        if not hasattr(loss, "terms"):
+            raise TypeError(f"loss: expected an objective such as CLoSeRLoss, found {loss!r}")
+        super().compile(optimizer=optimizer or Nadam(), loss=loss, **kwargs)
+        self._term_trackers = {name: keras.metrics.Mean(name=name) for name in loss.term_names}
+
+    def compile_from_config(self, config):
+        """Configure the training as it was when the model was saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self):
+        """The loss, its parts, and whatever `compile(metrics=...)` added."""
+        return [*super().metrics, *getattr(self, "_term_trackers", {}).values()]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The objective on the embeddings `y_pred` (B, N, D), plus regularisation; its parts go to their trackers."""
+        del x, sample_weight, training
+        terms = self.loss.terms(y_pred, y)
+        batch = ops.shape(y_pred)[0]
+        for name, tracker in self._term_trackers.items():
+            tracker.update_state(terms[name], sample_weight=batch)
+        return terms["loss"] + sum(self.losses)
+
+    def train_step(self, *args):
+        """One step: embed the batch, let the encoders supervise each other, update. Called by `fit`."""
+        if keras.backend.backend() != "tensorflow":
+            return super().train_step(*args)
+        from closer_tf.tensorflow_step import train_step
+
+        return train_step(self, *args)
+
+    @property
+    def encoders(self):
+        """The N encoders, each a Keras model from its receptive field to an embedding (B, D)."""
+        return [layer for layer in self.layers if layer.name.startswith("encoder_")]
+
+
+def build_ensemble(input_shape, receptive_fields, make_encoder, input_scale=1.0, augmentation=None, name="closer"):
+    """Wrap N receptive fields and N encoders in one functional model.
+
+    Args:
+        input_shape: shape of one stimulus, (height, width, channels) or (units,).
+        receptive_fields: `ReceptiveFields` of N encoders over that input.
+        make_encoder: function (i, shape) -> Keras model from (batch, *shape) to (batch, D), where shape is (cells, values).
+            Encoders may differ in everything but D.
+        input_scale: what stimuli are multiplied by before anything else.
+        augmentation: layer applied to the scaled stimuli in training, before masking. Default: none.
+        name: the model's name.
+
+    Returns:
+        `CLoSeR` model from (batch, *input_shape) to embeddings (batch, N, D).
+
+    Raises:
+        ValueError: the receptive fields do not fit the input, or the encoders' embeddings differ in width.
+    """
+    input_shape = tuple(input_shape)
+    _check_grid(input_shape, receptive_fields)
+    inputs = keras.Input(input_shape, name="stimulus")
+    x = keras.layers.Rescaling(input_scale, name="input_scale")(inputs)
+    if augmentation is not None:
+        x = augmentation(x)
+    x = Cells(receptive_fields.patch_size, name="cells")(x)
+    embeddings = []
+    for i, cells in enumerate(receptive_fields.indices):
+        seen = ReceptiveField(cells, name=f"receptive_field_{i}")(x)
+        encoder = make_encoder(i, tuple(seen.shape[1:]))
+        encoder.name = f"encoder_{i}"
+        embeddings.append(encoder(seen))
+    widths = {embedding.shape[-1] for embedding in embeddings}
+    if len(widths) > 1:
+        raise ValueError(f"all encoders need the same embedding dimension, found {sorted(widths)}")
+    outputs = Stack(name="embeddings")(embeddings)
+    return CLoSeR(inputs, outputs, name=name)
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class Stack(keras.layers.Layer):
+    """N embeddings (batch, D) as one tensor (batch, N, D)."""
+
+    def call(self, embeddings):
+        """The stacked embeddings."""
+        return ops.stack(embeddings, axis=1)
+
+    def compute_output_shape(self, input_shape):
+        """(batch, N, D)."""
+        return (input_shape[0][0], len(input_shape), input_shape[0][-1])
+
+
+def _check_grid(input_shape, receptive_fields):
+    side, grid = receptive_fields.patch_size, tuple(receptive_fields.grid)
+    expected = (1, input_shape[0]) if len(input_shape) == 1 else tuple(n // side for n in input_shape[:2])
+    if grid != expected:
+        raise ValueError(f"receptive fields over a {grid} grid of cells do not fit an input of shape {input_shape}")

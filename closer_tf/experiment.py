@@ -1,0 +1,110 @@
+"""From a run config to the objects it describes: data, receptive fields, ensemble, objective, optimizer.
+
+The one place that knows both the config and the library. A value that the data shows to be impossible becomes a
+`ConfigError` that names its key.
+"""
+
+import contextlib
+
+import numpy as np
+
+from closer_tf import masks
+from closer_tf.errors import ConfigError
+
+
+def load_splits(config):
+    """The config's data as `Splits`.
+
+    Raises:
+        DataError: the data cannot be read.
+        ConfigError: the data cannot be trained on with these settings.
+    """
+    from closer_tf.data import load_data
+
+    data = load_data(
+        validation_fraction=config.training.validation_fraction,
+        seed=config.seeds.validation_split,
+        **config.dataset.model_dump(exclude={"input_scale"}),
+    )
+    if config.training.batch_size > len(data.train):
+        raise ConfigError(
+            f"training.batch_size: expected at most the {len(data.train)} training samples of {data.name}, "
+            f"found {config.training.batch_size}"
+        )
+    return data
+
+
+def make_receptive_fields(config, input_shape):
+    """The config's receptive fields over stimuli of `input_shape`, drawn from `seeds.masks`."""
+    options = config.masks
+    with _about("masks"):
+        return masks.gaussian_masks(
+            input_shape[:2], config.num_encoders, options.fraction, options.sigma, config.seeds.masks
+        )
+
+
+def make_ensemble(config, receptive_fields, input_shape, input_scale):
+    """The config's ensemble at its initialisation, a `CLoSeR` model, not yet compiled.
+
+    Args:
+        config: resolved `RunConfig`.
+        receptive_fields: `ReceptiveFields`.
+        input_shape: shape of one stimulus.
+        input_scale: the data's own scale, used where the config gives none.
+    """
+    from closer_tf.ensemble import build_ensemble
+
+    init_seeds = _one_per_encoder(config.seeds.initialization, config.num_encoders)
+    dropout_seeds = _one_per_encoder(config.seeds.dropout, config.num_encoders)
+
+    def make_encoder(i, shape):
+        return _encoder(config.encoder, shape, init_seeds[i], dropout_seeds[i])
+
+    return build_ensemble(
+        input_shape,
+        receptive_fields,
+        make_encoder,
+        input_scale=config.dataset.input_scale or input_scale,
+        augmentation=_augmentation(config),
+    )
+
+
+def make_objective(config):
+    """The config's objective."""
+    from closer_tf.losses import CLoSeRLoss
+
+    return CLoSeRLoss(config.objective.temperature, stop_gradient=config.objective.stop_gradient)
+
+
+def make_optimizer(config):
+    """The config's optimizer."""
+    from closer_tf.optimizers import Nadam
+
+    return Nadam(**config.optimizer.model_dump(exclude={"name"}))
+
+
+def _encoder(options, shape, init_seed, dropout_seed):
+    from closer_tf.encoders import mlp
+
+    return mlp(shape, **options.model_dump(exclude={"type"}), init_seed=init_seed, dropout_seed=dropout_seed)
+
+
+def _augmentation(config):
+    from closer_tf.augmentation import RandomAffine
+
+    options = config.augmentation
+    if not (options.horizontal_flip or options.rotation or options.zoom):
+        return None
+    return RandomAffine(**options.model_dump(), seed=config.seeds.augmentation, name="augmentation")
+
+
+def _one_per_encoder(seed, count):
+    return [int(np.random.SeedSequence([seed, i]).generate_state(1)[0] >> 1) for i in range(count)]
+
+
+@contextlib.contextmanager
+def _about(key):
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None

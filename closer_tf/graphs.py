@@ -1,0 +1,138 @@
+"""Interaction graphs: which encoder is pulled towards which (paper: section 2.4, equations 5 and 15).
+
+An edge (i, j) pulls encoder i towards encoder j. A graph is plain data: edges and their weights, which sum to 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class InteractionGraph:
+    """A directed, weighted graph over N encoders.
+
+    Args:
+        num_encoders: number of encoders N.
+        edges: int array (|E|, 2) of ordered pairs (i, j), i != j, without repeats.
+        weights: float array (|E|,), not negative; scaled to sum to 1. Default: 1/|E| each (equation 5).
+        family: what to call it.
+
+    Raises:
+        ValueError: an edge names an encoder that is not there, itself, or is given twice; a weight is negative or not finite.
+    """
+
+    num_encoders: int
+    edges: np.ndarray
+    weights: np.ndarray = None
+    family: str = "custom"
+
+    def __post_init__(self):
+        edges = np.asarray(self.edges, dtype=np.int64).reshape(-1, 2)
+        if len(edges) == 0:
+            raise ValueError("an interaction graph needs at least one edge")
+        outside = edges[(edges < 0).any(axis=1) | (edges >= self.num_encoders).any(axis=1)]
+        if len(outside):
+            raise ValueError(f"edge {_pair(outside[0])} names an encoder outside 0..{self.num_encoders - 1}")
+        if (edges[:, 0] == edges[:, 1]).any():
+            raise ValueError(f"edge {_pair(edges[edges[:, 0] == edges[:, 1]][0])} pulls an encoder towards itself")
+        unique, counts = np.unique(edges, axis=0, return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(f"edge {_pair(unique[counts > 1][0])} is given more than once")
+        weights = np.ones(len(edges)) if self.weights is None else np.asarray(self.weights, dtype=np.float64)
+        if weights.shape != (len(edges),):
+            raise ValueError(f"expected one weight per edge ({len(edges)}), found shape {weights.shape}")
+        if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
+            raise ValueError("edge weights must be finite, not negative, and not all zero")
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "weights", weights / weights.sum())
+
+    @property
+    def num_edges(self):
+        """Number of edges |E|."""
+        return len(self.edges)
+
+    @property
+    def density(self):
+        """Interaction density |E| / (N (N - 1))."""
+        return self.num_edges / (self.num_encoders * (self.num_encoders - 1))
+
+    def matrix(self):
+        """Float array (N, N): the weight of edge (i, j) in row i, column j."""
+        matrix = np.zeros((self.num_encoders, self.num_encoders))
+        matrix[self.edges[:, 0], self.edges[:, 1]] = self.weights
+        return matrix
+
+    def silent(self):
+        """Int array: the encoders without an outgoing edge, which stay at their initialisation under stop-gradient."""
+        return np.setdiff1d(np.arange(self.num_encoders), self.edges[:, 0])
+
+    def per_target(self):
+        """The same edges, each weighted by 1 / in-degree of its target (the published star's weighting)."""
+        in_degree = np.bincount(self.edges[:, 1], minlength=self.num_encoders)
+        return InteractionGraph(self.num_encoders, self.edges, 1 / in_degree[self.edges[:, 1]], self.family)
+
+    def plot(self):
+        """Draw the graph: circle layout beside the adjacency matrix. Returns a matplotlib Figure."""
+        from closer_tf.plots import plot_graph
+
+        return plot_graph(self)
+
+
+def all_to_all(num_encoders):
+    """Every ordered pair."""
+    edges = [(i, j) for i in range(num_encoders) for j in range(num_encoders) if i != j]
+    return InteractionGraph(num_encoders, edges, family="all_to_all")
+
+
+def random_graph(num_encoders, num_edges, seed=0):
+    """G_N^k: k ordered pairs drawn uniformly without repeats.
+
+    Args:
+        num_encoders: number of encoders N.
+        num_edges: number of edges k, from 1 to N (N - 1).
+        seed: int.
+    """
+    pairs = all_to_all(num_encoders).edges
+    if not 1 <= num_edges <= len(pairs):
+        raise ValueError(f"expected 1 to {len(pairs)} edges among {num_encoders} encoders, found {num_edges}")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(pairs))[:num_edges])
+    return InteractionGraph(num_encoders, pairs[chosen], family="random")
+
+
+def star(num_encoders):
+    """Every encoder towards encoder 0, and encoder 0 towards each of them."""
+    edges = [pair for i in range(1, num_encoders) for pair in ((i, 0), (0, i))]
+    return InteractionGraph(num_encoders, edges, family="star")
+
+
+def bidirectional_ring(num_encoders):
+    """Every encoder towards its two neighbours around the ring."""
+    return _ring(num_encoders, (1, -1), "bidirectional_ring")
+
+
+def directional_ring(num_encoders):
+    """Every encoder towards the next one and the one after it around the ring, never itself."""
+    return _ring(num_encoders, (1, 2), "directional_ring")
+
+
+def from_matrix(matrix):
+    """A graph from a weighted matrix: entry (i, j) is the weight of the edge that pulls i towards j; 0 is no edge.
+
+    Args:
+        matrix: float array (N, N) with a zero diagonal.
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"expected a square matrix, found shape {matrix.shape}")
+    edges = np.argwhere(matrix != 0)
+    return InteractionGraph(len(matrix), edges, matrix[tuple(edges.T)])
+
+
+def _ring(num_encoders, steps, family):
+    pairs = {(i, (i + step) % num_encoders) for i in range(num_encoders) for step in steps}
+    return InteractionGraph(num_encoders, sorted((i, j) for i, j in pairs if i != j), family=family)
+
+
+def _pair(edge):
+    return f"({edge[0]}, {edge[1]})"

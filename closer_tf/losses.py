@@ -1,0 +1,151 @@
+"""The CLoSeR loss over an interaction graph (paper: equations 1 to 5).
+
+For an edge (i, j), the sample b of encoder j is told from the whole batch of encoder i:
+
+    -log p(mu_i(x_b) | mu_j(x_b)) = log sum_m exp(-d2_ij(m, b) / tau) + d2_ij(b, b) / tau
+
+with d2_ij(m, b) the squared Euclidean distance between mu_i(x_m) and mu_j(x_b). |mu_j(x_b)|^2 is the same in every term of
+the sum, so it cancels and only the inner products and |mu_i(x_m)|^2 are computed.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from closer_tf.graphs import InteractionGraph, all_to_all
+
+# Above this share of all ordered pairs one product over all encoders is faster than one product per edge.
+DENSE_FROM_DENSITY = 0.6
+
+
+def closer_terms(embeddings, temperature, graph=None, stop_gradient=False, dense=None):
+    """The CLoSeR loss of a batch and the two parts it consists of.
+
+    Args:
+        embeddings: tensor (B, N, D), the embeddings of B samples by N encoders.
+        temperature: scale of the squared distances [tau], > 0.
+        graph: `InteractionGraph` over the N encoders. Default: all-to-all.
+        stop_gradient: True: an edge (i, j) sends a gradient to encoder i only.
+        dense: compute all pairs (True) or only the graph's edges (False). Default: whichever is faster.
+
+    Returns:
+        dict of scalars: `loss` (equation 5), and its parts `attraction` (mean d2_ij(b, b) / tau) and `contrast` (mean
+        log sum_m exp(-d2_ij(m, b) / tau)), which add up to it.
+
+    Raises:
+        ValueError: the embeddings are not (B, N, D) with the graph's N.
+    """
+    shape = tuple(embeddings.shape)
+    if len(shape) != 3:
+        raise ValueError(f"expected embeddings of shape (batch, encoders, dimensions), found {shape}")
+    graph = graph or all_to_all(shape[1])
+    if graph.num_encoders != shape[1]:
+        raise ValueError(f"the graph has {graph.num_encoders} encoders, the embeddings have {shape[1]}")
+    if dense is None:
+        dense = graph.density >= DENSE_FROM_DENSITY
+    embeddings = _centred(embeddings)
+    pulled = ops.transpose(embeddings, (1, 0, 2))
+    targets = ops.stop_gradient(pulled) if stop_gradient else pulled
+    per_pair = _all_pairs if dense else _edge_pairs
+    loss, attraction = per_pair(pulled, targets, graph, temperature)
+    return {"loss": loss, "attraction": attraction, "contrast": loss - attraction}
+
+
+def _centred(embeddings):
+    """Embeddings without their common offset, in at least float32.
+
+    Distances do not change when one vector is subtracted from all embeddings, and inner products stay accurate.
+    """
+    if keras.backend.standardize_dtype(embeddings.dtype) != "float64":
+        embeddings = ops.cast(embeddings, "float32")
+    return embeddings - ops.stop_gradient(ops.mean(embeddings, axis=(0, 1), keepdims=True))
+
+
+def _all_pairs(pulled, targets, graph, temperature):
+    num_encoders, batch, dim = graph.num_encoders, ops.shape(pulled)[1], pulled.shape[2]
+    weights = ops.convert_to_tensor(graph.matrix(), dtype=pulled.dtype)
+    norms = ops.sum(ops.square(pulled), axis=2)
+    products = ops.matmul(ops.reshape(targets, (-1, dim)), ops.transpose(ops.reshape(pulled, (-1, dim))))
+    logits = (2 * products - ops.reshape(norms, (1, -1))) / temperature
+    # (target encoder j, sample b, pulled encoder i, sample m): m is what the softmax runs over
+    partition = ops.logsumexp(ops.reshape(logits, (num_encoders, batch, num_encoders, batch)), axis=3)
+    same = ops.einsum("jbd,ibd->jbi", targets, pulled)
+    own = (2 * same - ops.expand_dims(ops.transpose(norms), 0)) / temperature
+    target_norms = ops.expand_dims(ops.sum(ops.square(targets), axis=2), 2) / temperature
+    loss = ops.mean(partition - own, axis=1)
+    attraction = ops.mean(target_norms - own, axis=1)
+    weights = ops.transpose(weights)
+    return ops.sum(weights * loss), ops.sum(weights * attraction)
+
+
+def _edge_pairs(pulled, targets, graph, temperature):
+    weights = ops.convert_to_tensor(graph.weights, dtype=pulled.dtype)
+    front = ops.take(pulled, graph.edges[:, 0].astype("int32"), axis=0)
+    behind = ops.take(targets, graph.edges[:, 1].astype("int32"), axis=0)
+    norms = ops.sum(ops.square(front), axis=2)
+    products = ops.matmul(behind, ops.transpose(front, (0, 2, 1)))
+    # (edge, sample b of the target, sample m of the pulled encoder)
+    logits = (2 * products - ops.expand_dims(norms, 1)) / temperature
+    partition = ops.logsumexp(logits, axis=2)
+    own = (2 * ops.sum(front * behind, axis=2) - norms) / temperature
+    loss = ops.mean(partition - own, axis=1)
+    attraction = ops.mean(ops.sum(ops.square(behind), axis=2) / temperature - own, axis=1)
+    return ops.sum(weights * loss), ops.sum(weights * attraction)
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class CLoSeRLoss(keras.losses.Loss):
+    """The CLoSeR loss as a Keras loss, for `model.compile(loss=CLoSeRLoss(...))`.
+
+    Called on (anything, embeddings) it returns the loss of the batch; `terms` also gives its parts. Labels are not used.
+
+    Args:
+        temperature: scale of the squared distances [tau]. Default: 10 D.
+        graph: `InteractionGraph`. Default: all-to-all.
+        stop_gradient: True: an edge (i, j) moves encoder i only.
+
+    Reference:
+        Equations 1 to 5 of the paper.
+    """
+
+    term_names = ("attraction", "contrast")
+
+    def __init__(self, temperature=None, graph=None, stop_gradient=False, name="closer_loss", **kwargs):
+        kwargs.pop("reduction", None)  # the loss of a batch is one number already
+        super().__init__(name=name, reduction=None, **kwargs)
+        if temperature is not None and not temperature > 0:
+            raise ValueError(f"temperature: expected a number above 0, found {temperature}")
+        self.temperature = temperature
+        self.graph = graph
+        self.stop_gradient = stop_gradient
+
+    def terms(self, embeddings, labels=None):
+        """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
+        del labels
+        temperature = self.temperature or 10.0 * embeddings.shape[-1]
+        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient)
+
+    def call(self, y_true, y_pred):
+        """The loss of embeddings `y_pred` (B, N, D); `y_true` is ignored."""
+        return self.terms(y_pred)["loss"]
+
+    def get_config(self):
+        """Arguments to rebuild the loss from, as plain data."""
+        config = {"name": self.name, "temperature": self.temperature, "stop_gradient": self.stop_gradient, "graph": None}
+        if self.graph is not None:
+            config["graph"] = {
+                "num_encoders": self.graph.num_encoders,
+                "edges": self.graph.edges.tolist(),
+                "weights": self.graph.weights.tolist(),
+                "family": self.graph.family,
+            }
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """The loss that `get_config` described."""
+        config = dict(config)
+        graph = config.pop("graph", None)
+        if graph is not None:
+            graph = InteractionGraph(**{**graph, "edges": np.asarray(graph["edges"])})
+        return cls(graph=graph, **config)

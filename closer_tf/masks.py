@@ -1,0 +1,298 @@
+"""Receptive fields: which part of the input each encoder sees (spec: "Mask sampling" in the paper's methods).
+
+A receptive field is a set of cells of a grid. The grid counts pixels (`patch_size` 1), square patches, or the units of a
+recording (one row). All schemes draw from an explicit seed with NumPy alone, so masks are the same under every backend and
+version, and encoder i's mask does not depend on how many encoders follow it.
+"""
+
+import io
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+_SMOOTHING = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+
+
+@dataclass(frozen=True)
+class ReceptiveFields:
+    """The receptive fields of an ensemble.
+
+    Args:
+        indices: one sorted int array per encoder: the cells it sees, counted row by row through `grid`. Lengths may differ.
+        grid: (rows, columns) of cells; (1, units) for recordings.
+        patch_size: side of a cell in pixels; 1 for single pixels and for recordings.
+        labels: optional, one name per encoder (brain areas).
+
+    Raises:
+        ValueError: an encoder sees nothing, a cell twice, or a cell outside the grid.
+    """
+
+    indices: tuple
+    grid: tuple
+    patch_size: int = 1
+    labels: tuple = field(default=())
+
+    def __post_init__(self):
+        object.__setattr__(self, "indices", tuple(np.asarray(cells, dtype=np.int64) for cells in self.indices))
+        object.__setattr__(self, "grid", tuple(int(n) for n in self.grid))
+        for i, cells in enumerate(self.indices):
+            if cells.ndim != 1 or len(cells) == 0:
+                raise ValueError(f"the receptive field of encoder {i} is empty")
+            if cells.min() < 0 or cells.max() >= math.prod(self.grid):
+                raise ValueError(f"the receptive field of encoder {i} reaches outside the {self.grid} grid")
+            if len(np.unique(cells)) != len(cells):
+                raise ValueError(f"the receptive field of encoder {i} holds a cell twice")
+
+    @property
+    def num_encoders(self):
+        """Number of encoders N."""
+        return len(self.indices)
+
+    def cells(self):
+        """Boolean array (N, rows, columns): which cells of the grid each encoder sees."""
+        seen = np.zeros((self.num_encoders, math.prod(self.grid)), dtype=bool)
+        for row, cells in zip(seen, self.indices):
+            row[cells] = True
+        return seen.reshape(self.num_encoders, *self.grid)
+
+    def pixels(self):
+        """Boolean array (N, height, width): which pixels each encoder sees."""
+        return self.cells().repeat(self.patch_size, axis=1).repeat(self.patch_size, axis=2)
+
+    def coverage(self):
+        """Int array (height, width): how many encoders see each pixel."""
+        return self.pixels().sum(axis=0)
+
+    def apply(self, stimuli, encoder):
+        """What one encoder sees of raw stimuli, as a matrix.
+
+        Args:
+            stimuli: array (n, height, width, channels) or (n, units).
+            encoder: int, which encoder.
+
+        Returns:
+            Array (n, cells * values per cell), cell by cell as the encoder receives them.
+        """
+        stimuli = np.asarray(stimuli)
+        cells = self.indices[encoder]
+        if stimuli.ndim == 2:
+            return stimuli[:, cells]
+        rows, columns = np.divmod(cells, self.grid[1])
+        offsets = np.arange(self.patch_size)
+        y = (rows[:, None] * self.patch_size + offsets)[:, :, None]
+        x = (columns[:, None] * self.patch_size + offsets)[:, None, :]
+        return stimuli[:, y, x].reshape(len(stimuli), -1)
+
+    def to_bytes(self):
+        """The receptive fields as the content of an .npz file (plain arrays, no pickles)."""
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            cells=np.concatenate(self.indices),
+            lengths=np.array([len(cells) for cells in self.indices]),
+            grid=np.array(self.grid),
+            patch_size=np.array(self.patch_size),
+            labels=np.array(self.labels, dtype=str),
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def load(cls, path):
+        """Read what `to_bytes` wrote.
+
+        Args:
+            path: an .npz file.
+
+        Raises:
+            ValueError: the file is not one of receptive fields.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                borders = np.cumsum(stored["lengths"])[:-1]
+                return cls(
+                    indices=tuple(np.split(stored["cells"], borders)),
+                    grid=tuple(stored["grid"]),
+                    patch_size=int(stored["patch_size"]),
+                    labels=tuple(str(label) for label in stored["labels"]),
+                )
+        except (KeyError, OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{path}: not a file of receptive fields: {error}") from error
+
+
+def gaussian_masks(image_size, num_encoders, fraction, sigma=2.0, seed=0):
+    """Pixels around a random centre, drawn without replacement with p ~ exp(-distance^2 / (2 sigma^2)).
+
+    Args:
+        image_size: (height, width) in pixels.
+        num_encoders: number of encoders N.
+        fraction: image fraction q; floor(q * height * width) pixels are drawn.
+        sigma: standard deviation in pixels.
+        seed: int.
+
+    Returns:
+        `ReceptiveFields` over pixels.
+
+    Raises:
+        ValueError: the fraction leaves no pixel.
+    """
+    count = _count(fraction, math.prod(image_size), "pixels")
+    rows, columns = np.indices(image_size)
+    indices = []
+    for i in range(num_encoders):
+        rng = np.random.default_rng([seed, i])
+        row, column = rng.integers(image_size[0]), rng.integers(image_size[1])
+        log_p = -((rows - row) ** 2 + (columns - column) ** 2) / (2 * sigma**2)
+        # The largest of log p + Gumbel noise are a draw without replacement, whatever p underflows to.
+        gumbel = -np.log(-np.log(rng.random(image_size)))
+        indices.append(np.sort(np.argsort(-(log_p + gumbel), axis=None)[:count]))
+    return ReceptiveFields(tuple(indices), tuple(image_size))
+
+
+def random_patch_masks(image_size, num_encoders, fraction, patch_size=4, seed=0):
+    """Patches drawn uniformly without replacement.
+
+    Args:
+        image_size: (height, width) in pixels.
+        num_encoders: number of encoders N.
+        fraction: image fraction q; floor(q * patches) patches are drawn.
+        patch_size: side of a patch in pixels.
+        seed: int.
+
+    Returns:
+        `ReceptiveFields` over patches.
+
+    Raises:
+        ValueError: the patch size does not divide the image, or the fraction leaves no patch.
+    """
+    grid = _patch_grid(image_size, patch_size)
+    count = _count(fraction, math.prod(grid), f"{patch_size} x {patch_size} patches")
+    indices = [
+        np.sort(np.random.default_rng([seed, i]).permutation(math.prod(grid))[:count]) for i in range(num_encoders)
+    ]
+    return ReceptiveFields(tuple(indices), grid, patch_size)
+
+
+def contiguous_patch_masks(image_size, num_encoders, fraction, patch_size=4, centres="paper", seed=0):
+    """Patches near a random centre patch, with a ragged border.
+
+    The distance of every cell to the centre, plus uniform noise in [0, 2], is smoothed by a 3 x 3 binomial kernel; the
+    nearest cells are the mask.
+
+    Args:
+        image_size: (height, width) in pixels.
+        num_encoders: number of encoders N.
+        fraction: image fraction q; floor(q * patches) patches are taken.
+        patch_size: side of a patch in pixels.
+        centres: "paper": off the image's edge, no centre twice while there are enough of them. "published": as in the
+            published figures, drawn with repeats from all but the last two rows and columns, which leans to the upper left.
+        seed: int.
+
+    Returns:
+        `ReceptiveFields` over patches.
+
+    Raises:
+        ValueError: the patch size does not divide the image, the fraction leaves no patch, or there is no centre to choose.
+    """
+    grid = _patch_grid(image_size, patch_size)
+    count = _count(fraction, math.prod(grid), f"{patch_size} x {patch_size} patches")
+    if min(grid) < 3:
+        raise ValueError(f"contiguous masks need at least 3 x 3 patches, found {grid[0]} x {grid[1]}")
+    rng = np.random.default_rng([seed, 2**31])
+    inner = [(row, column) for row in range(grid[0] - 2) for column in range(grid[1] - 2)]
+    if centres == "published":
+        chosen = [inner[k] for k in rng.integers(len(inner), size=num_encoders)]
+    elif centres == "paper":
+        rounds = -(-num_encoders // len(inner))
+        order = np.concatenate([rng.permutation(len(inner)) for _ in range(rounds)])[:num_encoders]
+        chosen = [(inner[k][0] + 1, inner[k][1] + 1) for k in order]
+    else:
+        raise ValueError(f"centres: expected 'paper' or 'published', found {centres!r}")
+    rows, columns = np.mgrid[-1 : grid[0] + 1, -1 : grid[1] + 1]
+    indices = []
+    for i, (row, column) in enumerate(chosen):
+        noise = np.random.default_rng([seed, i]).uniform(0, 2, rows.shape)
+        distance = np.hypot(rows - row, columns - column) + noise
+        windows = np.lib.stride_tricks.sliding_window_view(distance, (3, 3))
+        smooth = (windows * _SMOOTHING).sum(axis=(2, 3))
+        indices.append(np.sort(np.argsort(smooth, axis=None, kind="stable")[:count]))
+    return ReceptiveFields(tuple(indices), grid, patch_size)
+
+
+def custom_masks(seen, patch_size=1):
+    """Receptive fields from a boolean array.
+
+    Args:
+        seen: array (N, rows, columns), true where an encoder sees a cell.
+        patch_size: side of a cell in pixels.
+
+    Returns:
+        `ReceptiveFields`.
+
+    Raises:
+        ValueError: the array has another shape, or an encoder sees nothing.
+    """
+    seen = np.asarray(seen)
+    if seen.ndim != 3:
+        raise ValueError(f"expected a mask array of shape (encoders, rows, columns), found shape {seen.shape}")
+    if not np.isin(np.unique(seen), (0, 1)).all():
+        raise ValueError("expected a mask array of booleans (or zeros and ones)")
+    return ReceptiveFields(tuple(np.flatnonzero(mask) for mask in seen), seen.shape[1:], patch_size)
+
+
+def area_masks(unit_areas, areas):
+    """One receptive field per brain area: all units of that area.
+
+    Args:
+        unit_areas: sequence of str, the area of each unit in the order of the input's columns.
+        areas: the areas, one per encoder.
+
+    Returns:
+        `ReceptiveFields` over units, labelled with the areas.
+
+    Raises:
+        ValueError: an area has no unit.
+    """
+    unit_areas = np.asarray(unit_areas)
+    for area in areas:
+        if not (unit_areas == area).any():
+            raise ValueError(f"no unit in area '{area}'; areas with units: {', '.join(sorted(set(unit_areas.tolist())))}")
+    indices = tuple(np.flatnonzero(unit_areas == area) for area in areas)
+    return ReceptiveFields(indices, (1, len(unit_areas)), 1, tuple(areas))
+
+
+def read_mask_array(path):
+    """The boolean array (N, rows, columns) of a .npy file, or of an .npz file's only array or array `masks`.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: the file cannot be read or holds no such array.
+    """
+    try:
+        stored = np.load(Path(path), allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            return stored
+        with stored:
+            names = stored.files
+            if "masks" not in names and len(names) != 1:
+                raise ValueError(f"expected an array 'masks', found {', '.join(names) or 'nothing'}")
+            return stored["masks" if "masks" in names else names[0]]
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a readable mask array: {error}") from error
+
+
+def _count(fraction, total, what):
+    # Decimal fractions times a count can land just below a whole number (0.29 * 100); the floor is of the exact product.
+    count = math.floor(round(fraction * total, 9))
+    if count < 1:
+        raise ValueError(f"fraction {fraction:g} of {total} {what} leaves no {what}; at least {1 / total:.4g} is needed")
+    return count
+
+
+def _patch_grid(image_size, patch_size):
+    if any(side % patch_size for side in image_size):
+        raise ValueError(f"patch_size {patch_size} does not divide the image of {image_size[0]} x {image_size[1]} pixels")
+    return tuple(side // patch_size for side in image_size)

@@ -1,0 +1,122 @@
+"""Pictures of runs, drawn from stored results alone. Never imports TensorFlow.
+
+Every function returns a matplotlib Figure; `save` writes one.
+"""
+
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from closer_tf.files import write_atomically
+
+CONDITION_COLOURS = {
+    "masked_input": "#1f77b4",
+    "full_input": "#7f7f7f",
+    "untrained": "#d2691e",
+    "closer": "#008000",
+    "supervised": "#e0569b",
+    "lpl": "#9467bd",
+    "notcloser": "#8c564b",
+    "tcloser": "#008000",
+}
+CONDITION_NAMES = {
+    "masked_input": "masked input",
+    "full_input": "full input",
+    "untrained": "untrained",
+    "closer": "CLoSeR",
+    "supervised": "supervised",
+    "lpl": "LPL",
+    "notcloser": "NoTCLoSeR",
+    "tcloser": "TCLoSeR",
+}
+
+
+def save(figure, path):
+    """Write a figure as the file type of its suffix, completely or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=str(path).rsplit(".", 1)[-1], dpi=120, bbox_inches="tight")
+    write_atomically(path, buffer.getvalue())
+
+
+def plot_receptive_fields(fields, image, columns=6):
+    """The image as each encoder sees it, and how many encoders see each pixel.
+
+    Args:
+        fields: `ReceptiveFields` over images.
+        image: array (height, width, channels), any number range.
+        columns: panels per row.
+    """
+    shown = _shown(image)
+    panels = fields.num_encoders + 2
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    axes[0].imshow(shown)
+    axes[0].set_title("stimulus", fontsize=9)
+    for i, seen in enumerate(fields.pixels()):
+        axes[i + 1].imshow(np.where(seen[..., None], shown, 0.25 + 0.1 * shown))
+        axes[i + 1].set_title(f"encoder {i}", fontsize=9)
+    coverage = axes[panels - 1].imshow(fields.coverage(), vmin=0, cmap="viridis")
+    axes[panels - 1].set_title("encoders per pixel", fontsize=9)
+    figure.colorbar(coverage, ax=axes[panels - 1], fraction=0.046)
+    return figure
+
+
+def plot_training_curves(history):
+    """The loss and its parts over epochs.
+
+    Args:
+        history: list of dicts with `epoch`, `loss` and the loss's parts, and `val_` versions of them.
+    """
+    names = [key for key in history[0] if key not in ("epoch", "seconds") and not key.startswith("val_")]
+    names.sort(key=lambda name: name != "loss")
+    figure = Figure(figsize=(3.4 * len(names), 2.8), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        style = {"marker": "o", "markersize": 3} if len(history) < 30 else {}
+        axis.plot(epochs, [row[name] for row in history], color="#1f4e79", label="training", **style)
+        if f"val_{name}" in history[0]:
+            axis.plot(epochs, [row[f"val_{name}"] for row in history], color="#d2691e", label="validation", **style)
+        axis.set(xlabel="epoch", ylabel=name)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def plot_accuracy(accuracy, chance=None):
+    """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble.
+
+    Args:
+        accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
+        chance: accuracy of guessing, drawn as a dotted line.
+    """
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    for axis, readout in zip(figure.subplots(1, 2, sharey=True), ("single", "ensemble")):
+        present = [name for name in CONDITION_COLOURS if readout in accuracy.get(name, {})]
+        for position, name in enumerate(present):
+            found = accuracy[name][readout]
+            axis.bar(position, found["test"], color=CONDITION_COLOURS[name], width=0.7, alpha=0.85)
+            axis.text(position, found["test"], f" {found['test']:.3f}", ha="center", va="bottom", fontsize=8)
+            dots = found.get("per_encoder", [])
+            offsets = np.linspace(-0.2, 0.2, len(dots)) if len(dots) > 1 else [0]
+            axis.plot(position + np.asarray(offsets[: len(dots)]), dots, ".", color="black", markersize=3)
+        axis.set_xticks(range(len(present)), [CONDITION_NAMES[name] for name in present], rotation=20)
+        axis.set_title("single encoder" if readout == "single" else "ensemble", fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+        if chance is not None:
+            axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.3f}")
+            axis.legend(frameon=False, fontsize=8, loc="upper left")
+        axis.margins(y=0.12)
+    figure.axes[0].set_ylabel("test accuracy")
+    return figure
+
+
+def _shown(image):
+    """An image as RGB in [0, 1]."""
+    image = np.asarray(image, dtype=np.float64)
+    low, high = image.min(), image.max()
+    image = (image - low) / (high - low) if high > low else np.zeros_like(image)
+    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]

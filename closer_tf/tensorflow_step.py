@@ -1,0 +1,27 @@
+"""The training step under TensorFlow."""
+
+import keras
+import tensorflow as tf
+
+
+def train_step(model, data):
+    """One step of gradient descent on the model's objective.
+
+    Args:
+        model: a compiled `CLoSeR` model.
+        data: stimuli (B, ...), or a tuple (stimuli, labels).
+
+    Returns:
+        dict of the running means that `fit` logs: the loss and its parts.
+    """
+    stimuli, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    with tf.GradientTape() as tape:
+        embeddings = model(stimuli, training=True)
+        loss = model.compute_loss(stimuli, labels, embeddings, training=True)
+        scaled_loss = model.optimizer.scale_loss(loss)
+    weights = model.trainable_weights
+    model.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))
+    for metric in model.metrics:
+        if metric.name == "loss":
+            metric.update_state(loss, sample_weight=tf.shape(embeddings)[0])
+    return model.get_metrics_result()

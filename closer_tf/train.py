@@ -1,0 +1,175 @@
+"""Train an ensemble from a run config: `python -m closer_tf.train CONFIG.json`."""
+
+import argparse
+import re
+import resource
+import time
+from pathlib import Path
+
+from closer_tf.command import add_version, run_command
+from closer_tf.config import load_config
+from closer_tf.errors import ConfigError
+from closer_tf.runs import RunFolder
+
+EPILOG = """examples:
+  python -m closer_tf.train run_configs/quickstart.json
+  python -m closer_tf.train run_configs/mlp_gaussian.json --set training.epochs=20 --set seed=1 --run-dir runs/short
+  python -m closer_tf.train run_configs/mlp_gaussian.json --dry-run
+
+The same command on the same folder goes on where it stopped. Ctrl-C stops after the current step and saves.
+exit codes: 0 done, 2 a mistake that the message explains, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved)."""
+
+
+def main(arguments=None):
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m closer_tf.train",
+        description="Train a CLoSeR ensemble from a run config and read out what it learned.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="a run config (JSON)")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override any key of the config, such as training.epochs=20; can be repeated",
+    )
+    parser.add_argument("--run-dir", help="the run folder (default: runs/<name of the config>)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check and build everything, say what would run and how long, train nothing"
+    )
+    add_version(parser)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _main(options)) or _main.exit_code
+
+
+def _main(options):
+    from closer_tf.loop import Interrupted
+
+    config = load_config(options.config, options.overrides)
+    run_dir = options.run_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem)
+    try:
+        if options.dry_run:
+            dry_run(config, run_dir)
+        else:
+            train(config, run_dir)
+    except ConfigError as error:
+        raise ConfigError(f"{options.config}: {error}") from None
+    except Interrupted as stop:
+        print(f"{stop}: state saved in {run_dir}; the same command goes on from here.")
+        _main.exit_code = 128 + stop.signal_number
+
+
+_main.exit_code = 0
+
+
+def train(config, run_dir):
+    """Train an ensemble, or go on with a run that was begun, then read it out.
+
+    Args:
+        config: resolved `RunConfig`.
+        run_dir: the run folder; made if need be.
+
+    Returns:
+        dict, the content of results.json; empty if the config asks for no readout.
+
+    Raises:
+        ConfigError, DataError: before anything is written.
+        RunError: the folder holds a run of another config, or is in use.
+        closer_tf.loop.Interrupted: the process was asked to stop; everything is saved.
+    """
+    from closer_tf import experiment, plots
+    from closer_tf.checkpoints import latest_checkpoint
+    from closer_tf.evaluate import readout
+    from closer_tf.files import write_with
+    from closer_tf.loop import run_training, steps_per_epoch
+    from closer_tf.progress import ProgressLines
+
+    run = RunFolder(run_dir)
+    exists = run.check(config)
+    data = experiment.load_splits(config)
+    fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data.input_shape)
+    model = experiment.make_ensemble(config, fields, data.input_shape, data.input_scale)
+    model.compile(experiment.make_optimizer(config), experiment.make_objective(config))
+    if not exists:
+        run.create(config, fields)
+    with run.locked():
+        _describe(config, data, fields, model, run)
+        if not exists:
+            plots.save(plots.plot_receptive_fields(fields, data.train.inputs[0]), run.figures / "receptive_fields.png")
+        checkpoint = latest_checkpoint(run.checkpoints, config.digest())
+        if checkpoint is not None:
+            print(f"going on from epoch {checkpoint.epoch}, step {checkpoint.step}")
+        lines = ProgressLines(config.training.epochs, steps_per_epoch(data.train, config.training.batch_size))
+        run_training(model, data, config, run, checkpoint, callbacks=[lines])
+        write_with(run.ensemble_file, model.save)
+        history = run.read_history()
+        if history:
+            plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
+        if not config.readout.after_training:
+            return {}
+        results = readout(run, config, data)
+        print(f"results: {run.results_file}, pictures: {run.figures}")
+        return results
+
+
+def dry_run(config, run_dir, timed_steps=5):
+    """Check and build everything a run needs, time a few throw-away steps, and say what would run. Writes nothing.
+
+    Args:
+        config: resolved `RunConfig`.
+        run_dir: the run folder that would be used.
+        timed_steps: steps to time.
+    """
+    from closer_tf import experiment
+    from closer_tf.loop import batches, steps_per_epoch
+    from closer_tf.progress import duration
+
+    run = RunFolder(run_dir)
+    run.check(config)
+    data = experiment.load_splits(config)
+    fields = experiment.make_receptive_fields(config, data.input_shape)
+    model = experiment.make_ensemble(config, fields, data.input_shape, data.input_scale)
+    model.compile(experiment.make_optimizer(config), experiment.make_objective(config))
+    _describe(config, data, fields, model, run)
+    stream = batches(data.train, config.training.batch_size, config.seeds.data_order)
+    model.fit(stream, steps_per_epoch=2, verbose=0, shuffle=False)
+    began = time.perf_counter()
+    model.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)
+    step = (time.perf_counter() - began) / timed_steps
+    steps = steps_per_epoch(data.train, config.training.batch_size)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    disk = 3 * 4 * model.count_params() * (config.training.keep_checkpoints + 1) / 2**30
+    print(
+        f"time: {step * 1000:.0f} ms per step on this machine ({timed_steps} throw-away steps), {duration(step * steps)} per "
+        f"epoch, {duration(step * steps * config.training.epochs)} in all, readout not counted\n"
+        f"memory: {peak:.1f} GB so far; the readout takes up to "
+        f"{8 * (len(data.train) + len(data.validation)) * model.output_shape[1] * model.output_shape[2] / 2**30:.1f} GB more\n"
+        f"disk: up to {disk:.2f} GB of checkpoints\n"
+        f"dry run: nothing was trained or written."
+    )
+
+
+def _describe(config, data, fields, model, run):
+    from closer_tf.loop import steps_per_epoch
+
+    lengths = sorted({len(cells) for cells in fields.indices})
+    seen = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    cells = "pixels" if fields.patch_size == 1 else f"{fields.patch_size} x {fields.patch_size} patches"
+    parameters = [encoder.count_params() for encoder in model.encoders]
+    steps = steps_per_epoch(data.train, config.training.batch_size)
+    print(
+        f"run: {run.path}\n"
+        f"data: {data.name}, {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test samples of "
+        f"shape {data.input_shape}, {len(data.label_names)} labels\n"
+        f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells} per encoder\n"
+        f"ensemble: {len(parameters)} encoders, {parameters[0]:,} parameters each, {model.count_params():,} in all\n"
+        f"training: {config.training.epochs} epochs of {steps} steps, batch {config.training.batch_size}, seed {config.seed}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

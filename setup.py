@@ -1,0 +1,57 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1] for line in (HERE / "closer_tf" / "__init__.py").read_text().splitlines() if "__version__ =" in line
+)
+
+setup(
+    name="closer_tf",
+    version=VERSION,
+    description="CLoSeR: ensembles of encoders with small receptive fields that learn from each other, in Keras",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["closer_tf", "closer_tf.*"]),
+    package_data={"closer_tf": ["*.json", "reference/*.json"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "tensorflow>=2.17",
+        "keras>=3",
+        "tensorflow-datasets>=4.9.6",
+        "importlib_resources",
+        "numpy>=1.23",
+        "pandas>=1.5",
+        "scikit-learn>=1.5",
+        "scipy>=1.10",
+        "joblib>=1.3",
+        "threadpoolctl>=3.1",
+        "pydantic>=2.7",
+        "matplotlib>=3.8",
+        "networkx>=3",
+        "pillow>=10",
+        "rich>=13",
+        "filelock>=3.13",
+        "h5py>=3.8",
+    ],
+    extras_require={
+        "allen": ["allensdk>=2.16.2", "hdmf<5.1", "pyarrow<26"],
+        "nwb": ["pynwb>=2.8"],
+        "dev": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.6"],
+    },
+    entry_points={
+        "console_scripts": [
+            "closer_tf-train=closer_tf.train:main",
+            "closer_tf-evaluate=closer_tf.evaluate:main",
+        ]
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
