@@ -33,6 +33,7 @@ setup(
         "networkx>=3",
         "pillow>=10",
         "rich>=13",
+        "wrapt>=1.16",
         "filelock>=3.13",
         "h5py>=3.8",
     ],

@@ -6,6 +6,8 @@ The public names below are imported when they are first used, so that `import cl
 import importlib
 import os
 
+import wrapt
+
 __version__ = "0.1.0"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read once, when TensorFlow loads; set it yourself to see its log
@@ -28,6 +30,14 @@ _PUBLIC = {
 }
 
 __all__ = sorted(_PUBLIC)
+
+
+@wrapt.when_imported("keras")
+def _register(keras):
+    """Make saved ensembles loadable with plain `keras.saving.load_model`, whichever package is imported first."""
+    del keras
+    for module in ("ensemble", "augmentation", "encoders"):
+        importlib.import_module(f"closer_tf.{module}")
 
 
 def __getattr__(name):

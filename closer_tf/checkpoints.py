@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.errors import RunError
+from closer_tf.data.npz import read_npz
+from closer_tf.errors import DataError, RunError
 from closer_tf.files import write_atomically
 
 PATTERN = "epoch-{:05d}-step-{:06d}.npz"
@@ -93,11 +94,11 @@ def load_checkpoint(path):
         RunError: the file is damaged or no checkpoint.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            about = json.loads(str(stored["about"]))
-            arrays = [stored[name] for name in sorted(stored.files) if name.startswith("variable_")]
-            return Checkpoint(**about, arrays=arrays)
-    except Exception as error:  # zipfile, zlib, json and numpy raise many kinds on damaged files
+        stored = read_npz(path)
+        about = json.loads(str(stored["about"]))
+        arrays = [stored[name] for name in sorted(stored) if name.startswith("variable_")]
+        return Checkpoint(**about, arrays=arrays)
+    except (DataError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: not a readable checkpoint: {error}") from error
 
 

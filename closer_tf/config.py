@@ -73,6 +73,7 @@ class DigitsSource(ImageSource):
     """scikit-learn's 1797 handwritten digits, 8 x 8 pixels, one channel. Ships with scikit-learn; no download."""
 
     name: Literal["digits"] = "digits"
+    """Chooses this source."""
     test_fraction: float = Field(0.25, gt=0, lt=1)
     """Fraction of the images of each class held out as the test set, the same images for every seed."""
 
@@ -81,6 +82,7 @@ class CifarSource(ImageSource):
     """CIFAR-10 or CIFAR-100 through TensorFlow Datasets: 50,000 + 10,000 images, 32 x 32 pixels, 3 channels."""
 
     name: Literal["cifar10", "cifar100"]
+    """Chooses this source."""
     data_dir: str | None = None
     """TensorFlow Datasets directory. Default null: $TFDS_DATA_DIR, or ~/tensorflow_datasets. Downloaded there when absent."""
 
@@ -89,6 +91,7 @@ class ImageFolderSource(ImageSource):
     """Your own images: one subfolder per class, holding PNG or JPEG files."""
 
     name: Literal["image_folder"]
+    """Chooses this source."""
     path: str
     """Folder with one subfolder per class."""
     test_path: str | None = None
@@ -104,6 +107,7 @@ class ArraysSource(ImageSource):
     label_names. Without x_test, `test_fraction` of each class is held out."""
 
     name: Literal["arrays"]
+    """Chooses this source."""
     path: str
     """The .npz file."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
@@ -134,6 +138,7 @@ class GaussianMasks(Section):
     """Pixels drawn around a random centre with probability exp(-distance^2 / (2 sigma^2))."""
 
     scheme: Literal["gaussian"]
+    """Chooses this mask scheme."""
     fraction: float = Field(0.1, gt=0, le=1)
     """Fraction of the image's pixels that each encoder sees [q]."""
     sigma: float = Field(2.0, gt=0)
@@ -150,6 +155,7 @@ class MLPEncoder(Section):
     """Fully connected encoder with GELU and dropout after each hidden layer and a linear output."""
 
     type: Literal["mlp"]
+    """Chooses this encoder."""
     hidden: list[Annotated[int, Field(ge=1)]] = [1024, 512, 256]
     """Widths of the hidden layers. The paper: 1024, 512, 256 for images; 32, 32 for neurons."""
     embedding_dim: int = Field(256, ge=1)
@@ -186,6 +192,7 @@ class Nadam(Section):
     """Nadam as in TensorFlow 2.6."""
 
     name: Literal["nadam"] = "nadam"
+    """Chooses this optimizer."""
     learning_rate: float = Field(1e-3, gt=0)
     """Step size."""
     beta_1: float = Field(0.9, ge=0, lt=1)
@@ -271,7 +278,7 @@ class RunConfig(Section):
     optimizer: Nadam = Nadam()
     """How it is minimised."""
     training: Training = Training()
-    """The training loop."""
+    """How long and in which batches."""
     seeds: Seeds = Seeds()
     """Seeds of the single sources of randomness."""
     readout: Readout = Readout()
@@ -479,3 +486,7 @@ def json_schema():
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "closer_tf run config"
     return schema
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

@@ -101,6 +101,22 @@ def build_ensemble(input_shape, receptive_fields, make_encoder, input_scale=1.0,
     return CLoSeR(inputs, outputs, name=name)
 
 
+def embed(model, stimuli, batch_size=512):
+    """The embeddings of stimuli, computed batch by batch.
+
+    Args:
+        model: a `CLoSeR` model, or any Keras model.
+        stimuli: array (n, ...).
+        batch_size: samples at once; changes nothing but time and memory.
+
+    Returns:
+        Float array (n, N, D).
+    """
+    starts = range(0, len(stimuli), batch_size)
+    blocks = ((stimuli[start : start + batch_size],) for start in starts)  # a stream has no fixed shape to retrace for
+    return model.predict(blocks, steps=len(starts), verbose=0)
+
+
 @keras.saving.register_keras_serializable("closer_tf")
 class Stack(keras.layers.Layer):
     """N embeddings (batch, D) as one tensor (batch, N, D)."""

@@ -9,7 +9,6 @@ from closer_tf.command import add_version, run_command
 from closer_tf.runs import RunFolder, versions
 
 
-
 def main(arguments=None):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -148,11 +147,9 @@ def _features(condition, config, data, fields, model):
         from closer_tf.experiment import make_ensemble
 
         model = make_ensemble(config, fields, data.input_shape, data.input_scale)
-    embedded = {
-        id(split): model.predict(split.inputs, batch_size=512, verbose=0)
-        for split in (data.train, data.validation, data.test)
-        if len(split)
-    }
+    from closer_tf.ensemble import embed
+
+    embedded = {id(split): embed(model, split.inputs) for split in (data.train, data.validation, data.test) if len(split)}
     return [lambda split, i=i: embedded[id(split)][:, i] for i in range(fields.num_encoders)]
 
 
@@ -176,9 +173,7 @@ def _probe_condition(features, config, data, condition):
     }
     options = config.readout
     with bar(len(sets) * len(options.C), f"readout: {CONDITION_NAMES[condition]}") as progress:
-        probes = probe_all(
-            sets, labels, options.C, options.max_iter, progress=lambda: progress.advance(progress.task_ids[0])
-        )
+        probes = probe_all(sets, labels, options.C, options.max_iter, progress=lambda: progress.advance(progress.task_ids[0]))
     single = [probes[f"encoder_{i}"] for i in range(len(features))]
     accuracy = {
         "single": {

@@ -38,9 +38,7 @@ def make_receptive_fields(config, input_shape):
     """The config's receptive fields over stimuli of `input_shape`, drawn from `seeds.masks`."""
     options = config.masks
     with _about("masks"):
-        return masks.gaussian_masks(
-            input_shape[:2], config.num_encoders, options.fraction, options.sigma, config.seeds.masks
-        )
+        return masks.gaussian_masks(input_shape[:2], config.num_encoders, options.fraction, options.sigma, config.seeds.masks)
 
 
 def make_ensemble(config, receptive_fields, input_shape, input_scale):

@@ -75,14 +75,18 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
         "shuffle": False,
         "verbose": 0,
     }
-    stream = batches(data.train, options.batch_size, config.seeds.data_order, start.epoch, start.step)
-    epoch = start.epoch
+
+    def fit(first, last, done=0):
+        stream = batches(data.train, options.batch_size, config.seeds.data_order, first, done)
+        model.fit(stream, initial_epoch=first, epochs=last, steps_per_epoch=steps - done, **settings)
+
     with keeper.listening_to_signals():
+        epoch = start.epoch
         if start.step:  # finish the broken epoch first
-            model.fit(stream, initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=steps - start.step, **settings)
+            fit(epoch, epoch + 1, done=start.step)
             epoch += 1
         if epoch < options.epochs:
-            model.fit(stream, initial_epoch=epoch, epochs=options.epochs, steps_per_epoch=steps, **settings)
+            fit(epoch, options.epochs)
 
 
 class CheckpointKeeper(keras.callbacks.Callback):

@@ -127,7 +127,11 @@ class CLoSeRLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """The loss of embeddings `y_pred` (B, N, D); `y_true` is ignored."""
-        return self.terms(y_pred)["loss"]
+        return self.terms(y_pred, y_true)["loss"]
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
+        return self.call(y_true, ops.convert_to_tensor(y_pred))
 
     def get_config(self):
         """Arguments to rebuild the loss from, as plain data."""

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.data.npz import read_npz
+from closer_tf.errors import DataError
+
 _SMOOTHING = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 
 
@@ -106,19 +109,18 @@ class ReceptiveFields:
             path: an .npz file.
 
         Raises:
-            ValueError: the file is not one of receptive fields.
+            DataError: the file cannot be read or is not one of receptive fields.
         """
+        stored = read_npz(path)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                borders = np.cumsum(stored["lengths"])[:-1]
-                return cls(
-                    indices=tuple(np.split(stored["cells"], borders)),
-                    grid=tuple(stored["grid"]),
-                    patch_size=int(stored["patch_size"]),
-                    labels=tuple(str(label) for label in stored["labels"]),
-                )
-        except (KeyError, OSError, ValueError, EOFError) as error:
-            raise ValueError(f"{path}: not a file of receptive fields: {error}") from error
+            return cls(
+                indices=tuple(np.split(stored["cells"], np.cumsum(stored["lengths"])[:-1])),
+                grid=tuple(stored["grid"]),
+                patch_size=int(stored["patch_size"]),
+                labels=tuple(str(label) for label in stored["labels"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: not a file of receptive fields: {error}") from error
 
 
 def gaussian_masks(image_size, num_encoders, fraction, sigma=2.0, seed=0):
@@ -168,9 +170,7 @@ def random_patch_masks(image_size, num_encoders, fraction, patch_size=4, seed=0)
     """
     grid = _patch_grid(image_size, patch_size)
     count = _count(fraction, math.prod(grid), f"{patch_size} x {patch_size} patches")
-    indices = [
-        np.sort(np.random.default_rng([seed, i]).permutation(math.prod(grid))[:count]) for i in range(num_encoders)
-    ]
+    indices = [np.sort(np.random.default_rng([seed, i]).permutation(math.prod(grid))[:count]) for i in range(num_encoders)]
     return ReceptiveFields(tuple(indices), grid, patch_size)
 
 
@@ -269,19 +269,19 @@ def read_mask_array(path):
         path: the file.
 
     Raises:
-        ValueError: the file cannot be read or holds no such array.
+        DataError: the file cannot be read or holds no such array.
     """
-    try:
-        stored = np.load(Path(path), allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            return stored
-        with stored:
-            names = stored.files
-            if "masks" not in names and len(names) != 1:
-                raise ValueError(f"expected an array 'masks', found {', '.join(names) or 'nothing'}")
-            return stored["masks" if "masks" in names else names[0]]
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable mask array: {error}") from error
+    path = Path(path)
+    if path.suffix == ".npy":
+        try:
+            with open(path, "rb") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: not a readable mask array: {error}") from error
+    stored = read_npz(path)
+    if "masks" not in stored and len(stored) != 1:
+        raise DataError(f"{path}: expected an array 'masks', found {', '.join(stored) or 'nothing'}")
+    return stored["masks"] if "masks" in stored else next(iter(stored.values()))
 
 
 def _count(fraction, total, what):

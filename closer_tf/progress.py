@@ -16,7 +16,12 @@ def console():
 def bar(total, what):
     """A progress bar of `total` parts with the time left; silent where there is no terminal."""
     progress = Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console(), transient=True,
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(),
+        transient=True,
         disable=not sys.stdout.isatty(),
     )
     progress.add_task(what, total=total)

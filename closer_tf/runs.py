@@ -1,13 +1,13 @@
 """The run folder: one training run with all that is needed to repeat, continue and judge it.
 
-    config.json       the resolved config
-    versions.json     versions of Python and the libraries, and the machine
-    masks.npz         the receptive fields
-    history.csv       one row per epoch
-    checkpoints/      where the training can go on
-    ensemble.keras    the trained ensemble
-    results.json      the readout
-    figures/          pictures
+config.json       the resolved config
+versions.json     versions of Python and the libraries, and the machine
+masks.npz         the receptive fields
+history.csv       one row per epoch
+checkpoints/      where the training can go on
+ensemble.keras    the trained ensemble
+results.json      the readout
+figures/          pictures
 """
 
 import contextlib
@@ -97,9 +97,7 @@ class RunFolder:
         except Timeout:
             with contextlib.suppress(OSError, ValueError):
                 who = json.loads(holder.read_text())
-                raise RunError(
-                    f"{self.path}: in use by process {who['pid']} on {who['host']} since {who['since']}"
-                ) from None
+                raise RunError(f"{self.path}: in use by process {who['pid']} on {who['host']} since {who['since']}") from None
             raise RunError(f"{self.path}: in use by another process") from None
         try:
             who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -121,10 +119,7 @@ class RunFolder:
 
     def load_masks(self):
         """The run's `ReceptiveFields`."""
-        try:
-            return ReceptiveFields.load(self.masks_file)
-        except ValueError as error:
-            raise RunError(str(error)) from None
+        return ReceptiveFields.load(self.masks_file)
 
     def write_history(self, rows):
         """Write history.csv from one dict per epoch."""

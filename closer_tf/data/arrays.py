@@ -1,9 +1,8 @@
 """Your own arrays: images in an .npz file."""
 
-from pathlib import Path
-
 import numpy as np
 
+from closer_tf.data.npz import read_npz
 from closer_tf.data.splits import Source, Split, hold_out
 from closer_tf.errors import DataError
 
@@ -24,7 +23,7 @@ def arrays(path, test_fraction=0.2):
     Raises:
         DataError: an array is missing, of the wrong shape or kind, not finite, or labels and images do not match.
     """
-    stored = _read(Path(path))
+    stored = read_npz(path)
     raw = {"train": _inputs(path, stored, "x_train")}
     labels = {"train": _labels(path, stored, "y_train", len(raw["train"]))}
     if "x_test" in stored:
@@ -35,23 +34,11 @@ def arrays(path, test_fraction=0.2):
                 f"{path}: x_test images have shape {raw['test'].shape[1:]}, those of x_train {raw['train'].shape[1:]}"
             )
     names, values = _names(path, stored, labels["train"])
-    splits = {
-        key: Split(raw[key], _positions(path, f"y_{key}", labels[key], values)) for key in raw
-    }
+    splits = {key: Split(raw[key], _positions(path, f"y_{key}", labels[key], values)) for key in raw}
     if "test" not in splits:
         splits["train"], splits["test"] = hold_out(splits["train"], test_fraction, names, str(path))
     scale = 1 / 255 if raw["train"].dtype == np.uint8 else 1.0
     return Source(splits["train"], splits["test"], names, scale)
-
-
-def _read(path):
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds on damaged files
-        raise DataError(f"{path}: not a readable .npz file of plain arrays: {error}") from error
 
 
 def _array(path, stored, key):

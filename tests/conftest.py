@@ -1,0 +1,33 @@
+"""Shared by all tests: where the optional real data is, and a tiny ensemble."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder with real data: $CLOSER_TF_SHARED, by default the folder `shared` beside the repository."""
+    folder = Path(os.environ.get("CLOSER_TF_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("real data is not here; set CLOSER_TF_SHARED to its folder")
+    return folder
+
+
+@pytest.fixture
+def tiny_config():
+    """A config, as plain data, that trains in about a second."""
+    return {
+        "num_encoders": 3,
+        "dataset": {"name": "digits"},
+        "augmentation": {"rotation": 0.02, "zoom": 0.1},
+        "masks": {"scheme": "gaussian", "fraction": 0.25},
+        "encoder": {"type": "mlp", "hidden": [8], "embedding_dim": 4, "dropout": 0.2},
+        "training": {"epochs": 3, "batch_size": 256},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+    }

@@ -1,0 +1,175 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from closer_tf import config as configs
+from closer_tf.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def load(tmp_path, content, *overrides):
+    path = tmp_path / "run.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return configs.load_config(path, overrides)
+
+
+def test_an_empty_config_is_all_defaults(tmp_path):
+    config = load(tmp_path, {})
+    assert (config.dataset.name, config.num_encoders, config.training.batch_size) == ("digits", 10, 128)
+    assert config.objective.temperature == 10 * config.encoder.embedding_dim
+
+
+def test_seeds_derive_from_the_one_seed_and_can_be_set_alone(tmp_path):
+    zero, again, one = load(tmp_path, {}), load(tmp_path, {"seed": 0}), load(tmp_path, {"seed": 1})
+    assert zero.seeds == again.seeds != one.seeds
+    assert len(set(zero.seeds.model_dump().values())) == len(configs.SEED_NAMES)
+    alone = load(tmp_path, {"seeds": {"masks": 5}})
+    assert alone.seeds.masks == 5 and alone.seeds.dropout == zero.seeds.dropout
+
+
+def test_derived_seeds_are_the_same_for_ever():
+    assert [configs.derived_seed(0, name) for name in configs.SEED_NAMES[:2]] == PINNED
+
+
+PINNED = [1484405855, 1982462498]
+
+
+def test_resolving_is_stable_and_json_round_trips(tmp_path):
+    config = load(tmp_path, {"seed": 3, "encoder": {"type": "mlp", "hidden": [7], "embedding_dim": 5}})
+    assert config.resolved() == config
+    assert configs.parse_config(json.loads(config.to_json())) == config
+
+
+def test_the_digest_sees_everything_but_the_description(tmp_path):
+    base = load(tmp_path, {})
+    assert load(tmp_path, {"description": "x"}).digest() == base.digest()
+    assert load(tmp_path, {"training": {"epochs": 101}}).digest() != base.digest()
+
+
+def test_overrides_are_typed_and_nested(tmp_path):
+    config = load(
+        tmp_path,
+        {"encoder": {"type": "mlp", "hidden": [4, 5]}},
+        "objective.temperature=10",
+        "training.epochs=20",
+        "encoder.hidden.1=9",
+        'masks={"scheme": "gaussian", "fraction": 0.3}',
+        "description=a = b",
+    )
+    assert config.objective.temperature == 10.0 and config.training.epochs == 20
+    assert config.encoder.hidden == [4, 9] and config.masks.fraction == 0.3 and config.description == "a = b"
+
+
+MISTAKES = [
+    ({"epochs": 3}, "epochs: unknown key 'epochs'."),
+    ({"training": {"epoch": 3}}, "training.epoch: unknown key 'epoch'. Did you mean 'epochs'?"),
+    ({"objective": {"temprature": 3}}, "objective.temprature: unknown key 'temprature'. Did you mean 'temperature'?"),
+    ({"encoder": {"type": "mlp", "widths": [1]}}, "encoder.widths: unknown key"),
+    ({"training": {"epochs": "ten"}}, 'training.epochs: expected a valid integer, found "ten"'),
+    ({"training": {"epochs": 2.5}}, "training.epochs: expected a valid integer"),
+    ({"training": {"epochs": -1}}, "training.epochs: expected greater than or equal to 0, found -1"),
+    ({"training": {"epochs": True}}, "training.epochs: expected a valid integer, found true"),
+    ({"training": []}, "training: expected"),
+    ({"dataset": {"name": "cifar11"}}, "dataset.name: expected one of digits, cifar10, cifar100"),
+    ({"dataset": {"name": "cifar11"}}, "Did you mean 'cifar10"),
+    ({"dataset": {"path": "x"}}, "dataset.name: this key is required and absent; expected one of digits, cifar10"),
+    ({"dataset": {"name": "image_folder"}}, "dataset.path: this key is required and absent"),
+    ({"dataset": {"name": "image_folder", "path": "x", "image_size": [32]}}, "dataset.image_size: expected"),
+    ({"masks": {"fraction": 0.1}}, "masks.scheme: this key is required and absent"),
+    ({"masks": {"scheme": "gausian"}}, "Did you mean 'gaussian'?"),
+    ({"masks": {"scheme": "gaussian", "fraction": 0}}, "masks.fraction: expected greater than 0, found 0"),
+    ({"masks": {"scheme": "gaussian", "fraction": 1.5}}, "masks.fraction: expected less than or equal to 1"),
+    ({"encoder": {"type": "mlp", "hidden": [4, 0]}}, "encoder.hidden.1: expected greater than or equal to 1, found 0"),
+    ({"encoder": {"type": "mlp", "hidden": 4}}, "encoder.hidden: expected a valid list, found 4"),
+    ({"objective": {"temperature": 0}}, "objective.temperature: expected greater than 0"),
+    ({"seed": -1}, "seed: expected greater than or equal to 0"),
+    ({"num_encoders": 1}, "num_encoders: expected greater than or equal to 2"),
+    ({"training": {"batch_size": None}}, "training.batch_size: expected a valid integer, found null"),
+]
+
+
+@pytest.mark.parametrize("content, message", MISTAKES)
+def test_each_mistake_has_its_message(tmp_path, content, message):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, content)
+    assert str(error.value).startswith(f"{tmp_path / 'run.json'}: ")
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_several_mistakes_are_all_told(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, {"seed": -1, "training": {"epochs": "x"}})
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [("{", "not valid JSON"), ("[]", "expected a JSON object"), ("", "not valid JSON"), ("\x00", "not valid JSON")],
+)
+def test_files_that_are_no_config(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
+def test_not_a_number_is_no_number(tmp_path):
+    with pytest.raises(ConfigError, match="objective.temperature: expected a finite number"):
+        load(tmp_path, '{"objective": {"temperature": NaN}}')
+
+
+def test_a_missing_file_suggests_its_neighbour(tmp_path):
+    (tmp_path / "quickstart.json").write_text("{}")
+    with pytest.raises(ConfigError, match="quikstart.json: no such config file. Did you mean 'quickstart.json'?"):
+        configs.load_config(tmp_path / "quikstart.json")
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("training.epochs", "expected key.path=value"),
+        ("=3", "expected key.path=value"),
+        ("training.epoch=3", "Did you mean 'epochs'"),
+        ("training.epochs=many", "training.epochs: expected a valid integer"),
+        ("training.epochs.more=3", "it has no keys below it"),
+        ("encoder.hidden.x=3", "expected an index from 0 to 1"),
+    ],
+)
+def test_wrong_overrides(tmp_path, override, message):
+    content = {"training": {"epochs": 1}, "encoder": {"type": "mlp", "hidden": [1, 2]}}
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, content, override)
+    assert message in str(error.value)
+
+
+def test_the_schema_file_is_the_one_the_types_make():
+    stored = json.loads((REPOSITORY / "closer_tf" / "run_config.schema.json").read_text())
+    assert stored == configs.json_schema(), "run: python -m closer_tf.config > closer_tf/run_config.schema.json"
+
+
+def test_every_key_is_documented():
+    def undocumented(schema, path=""):
+        for name, value in schema.get("properties", {}).items():
+            if "description" not in value:
+                yield f"{path}{name}"
+
+    schema = configs.json_schema()
+    missing = list(undocumented(schema))
+    for name, definition in schema["$defs"].items():
+        missing += undocumented(definition, f"{name}.")
+    assert not missing
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "run_configs").glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_configs_load_and_fit_the_schema(path):
+    config = configs.load_config(path)
+    assert config.description
+    jsonschema.validate(json.loads(path.read_text()), configs.json_schema())
+
+
+def test_the_schema_refuses_what_the_types_refuse():
+    for content in ({"epochs": 3}, {"training": {"epochs": "ten"}}, {"masks": {"scheme": "gausian"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(content, configs.json_schema())

@@ -1,0 +1,240 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from closer_tf.data import load_data
+from closer_tf.errors import DataError
+
+
+def test_digits():
+    data = load_data("digits", seed=3)
+    assert data.input_shape == (8, 8, 1) and data.label_names == tuple("0123456789")
+    assert len(data.train) + len(data.validation) + len(data.test) == 1797
+    assert len(data.validation) == round(0.1 * (1797 - len(data.test)))
+    assert data.train.inputs.max() * data.input_scale == 1.0
+    assert 0.09 < data.chance < 0.11
+
+
+def test_splits_do_not_overlap_and_the_test_set_never_changes():
+    one, two = load_data("digits", seed=0), load_data("digits", seed=1)
+    np.testing.assert_array_equal(one.test.inputs, two.test.inputs)
+    assert not np.array_equal(one.validation.inputs, two.validation.inputs)
+    total = sum(split.inputs.sum(dtype=np.int64) for split in (one.train, one.validation, one.test))
+    from sklearn.datasets import load_digits
+
+    assert total == load_digits().images.sum()
+
+
+def test_no_validation_set():
+    assert len(load_data("digits", validation_fraction=0.0).validation) == 0
+
+
+def test_unknown_source():
+    with pytest.raises(DataError, match="unknown dataset 'digit'; expected one of digits, "):
+        load_data("digit")
+
+
+# ------------------------------------------------------------------------------------------------------ image folders
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, suffix in (("cat", "png"), ("dog", "jpg")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for k in range(5):
+            pixels = rng.integers(0, 256, (10, 12, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{k}.{suffix}")
+    return tmp_path / "images"
+
+
+def test_image_folder(folder):
+    (folder / "notes.txt").write_text("not an image")
+    data = load_data("image_folder", path=str(folder), image_size=(8, 6), validation_fraction=0.25)
+    assert data.label_names == ("cat", "dog") and data.input_shape == (8, 6, 3)
+    assert (len(data.train), len(data.validation), len(data.test)) == (6, 2, 2)
+    assert data.train.inputs.dtype == np.uint8 and data.input_scale == 1 / 255
+
+
+def test_images_are_read_as_they_are(folder):
+    stored = np.asarray(Image.open(folder / "cat" / "3.png"))
+    data = load_data("image_folder", path=str(folder), image_size=(10, 12), validation_fraction=0.0)
+    everything = np.concatenate([data.train.inputs, data.test.inputs])
+    assert (everything == stored).all(axis=(1, 2, 3)).sum() == 1
+
+
+def test_a_test_folder_with_fewer_classes_keeps_the_labels(folder, tmp_path):
+    (tmp_path / "test").mkdir()
+    (folder / "dog").rename(tmp_path / "test" / "dog")
+    (folder / "dog").mkdir()
+    Image.new("RGB", (4, 4)).save(folder / "dog" / "0.png")
+    data = load_data("image_folder", path=str(folder), test_path=str(tmp_path / "test"))
+    assert set(data.test.labels) == {1}
+
+
+def test_gray_and_transparent_images_become_rgb(folder):
+    Image.new("L", (10, 12)).save(folder / "cat" / "gray.png")
+    Image.new("RGBA", (10, 12)).save(folder / "cat" / "clear.png")
+    assert load_data("image_folder", path=str(folder)).input_shape == (32, 32, 3)
+
+
+def test_image_folder_mistakes(folder, tmp_path):
+    def message(**options):
+        with pytest.raises(DataError) as error:
+            load_data("image_folder", **options)
+        return str(error.value)
+
+    assert "no such folder" in message(path=str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    assert "no class subfolders" in message(path=str(tmp_path / "empty"))
+    (tmp_path / "empty" / "cat").mkdir()
+    assert "no .png, .jpg, .jpeg files" in message(path=str(tmp_path / "empty"))
+    (folder / "cat" / "broken.png").write_bytes((folder / "cat" / "0.png").read_bytes()[:60])
+    assert "broken.png: not a readable PNG or JPEG image" in message(path=str(folder))
+
+
+def test_one_class_is_not_enough(tmp_path):
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "cat" / "0.png")
+    with pytest.raises(DataError, match="two class subfolders, found one: 'cat'"):
+        load_data("image_folder", path=str(tmp_path))
+
+
+def test_unknown_test_classes(folder, tmp_path):
+    (tmp_path / "test" / "cow").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / "test" / "cow" / "0.png")
+    with pytest.raises(DataError, match="classes that .* does not have: cow"):
+        load_data("image_folder", path=str(folder), test_path=str(tmp_path / "test"))
+
+
+def test_an_image_that_declares_too_many_pixels_is_not_decoded(folder):
+    Image.new("1", (9000, 9000)).save(folder / "cat" / "huge.png")
+    with pytest.raises(DataError, match="huge.png: 9000 x 9000 pixels"):
+        load_data("image_folder", path=str(folder))
+
+
+# -------------------------------------------------------------------------------------------------------------- arrays
+
+
+def stored(tmp_path, **changes):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.integers(0, 256, (20, 6, 5, 3)).astype(np.uint8),
+        "y_train": np.arange(20) % 4,
+        "x_test": rng.integers(0, 256, (8, 6, 5, 3)).astype(np.uint8),
+        "y_test": np.arange(8) % 4,
+    }
+    arrays.update(changes)
+    path = tmp_path / "own.npz"
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+    return str(path)
+
+
+def test_arrays(tmp_path):
+    data = load_data("arrays", path=stored(tmp_path), validation_fraction=0.25)
+    assert (len(data.train), len(data.validation), len(data.test)) == (15, 5, 8)
+    assert data.label_names == ("0", "1", "2", "3") and data.input_scale == 1 / 255
+
+
+def test_arrays_of_floats_without_channels_or_test_set(tmp_path):
+    path = stored(tmp_path, x_train=np.random.default_rng(0).normal(size=(20, 6, 5)), x_test=None, y_test=None)
+    data = load_data("arrays", path=path)
+    assert data.input_shape == (6, 5, 1) and len(data.test) == 4 and data.input_scale == 1.0
+
+
+def test_string_labels_and_label_names(tmp_path):
+    words = np.array(["cat", "ant", "cat", "bee"] * 5)
+    data = load_data("arrays", path=stored(tmp_path, y_train=words, y_test=words[:8]), validation_fraction=0.0)
+    assert data.label_names == ("ant", "bee", "cat") and data.train.labels[:4].tolist() == [2, 0, 2, 1]
+    data = load_data("arrays", path=stored(tmp_path, label_names=np.array(list("abcde"))))
+    assert data.label_names == tuple("abcde")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"x_train": None}, "no array 'x_train'; found y_train"),
+        ({"y_train": np.arange(19)}, "y_train: expected one label per image \\(20\\), found shape \\(19,\\)"),
+        ({"x_train": np.zeros((20, 6))}, "x_train: expected .* found shape \\(20, 6\\)"),
+        ({"x_train": np.full((20, 6, 5, 3), np.nan)}, "not finite"),
+        ({"x_train": np.full((20, 6, 5, 3), "a")}, "expected numbers"),
+        ({"y_train": np.zeros(20)}, "expected integers or strings"),
+        ({"y_train": np.zeros(20, int)}, "two different labels"),
+        ({"y_test": np.arange(8)}, "y_test: label '4' does not occur in y_train"),
+        ({"x_test": np.zeros((8, 6, 6, 3), np.uint8)}, "x_test images have shape \\(6, 6, 3\\)"),
+        ({"label_names": np.array(["a"])}, "1 names do not cover"),
+        ({"y_train": np.array([{}] * 20, dtype=object)}, "y_train: holds Python objects"),
+    ],
+)
+def test_array_mistakes(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        load_data("arrays", path=stored(tmp_path, **changes))
+
+
+def test_damaged_and_missing_files(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        load_data("arrays", path=str(tmp_path / "none.npz"))
+    whole = Path(stored(tmp_path)).read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 5):
+        (tmp_path / "cut.npz").write_bytes(whole[:length])
+        with pytest.raises(DataError, match="cut.npz"):
+            load_data("arrays", path=str(tmp_path / "cut.npz"))
+
+
+# --------------------------------------------------------------------------------------------------------------- CIFAR
+
+
+def test_cifar_from_a_prepared_directory(tmp_path):
+    """A small data set in TFDS's own format, read by the code path of a downloaded one."""
+    import tensorflow_datasets as tfds
+
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3)).astype(np.uint8)
+
+    def examples(chosen):
+        return [{"id": str(i), "image": images[i], "label": int(i % 10)} for i in chosen]
+
+    features = tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "image": tfds.features.Image(shape=(32, 32, 3), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=[f"class {k}" for k in range(10)]),
+        }
+    )
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="cifar10",
+        version="3.0.2",
+        data_dir=tmp_path,
+        features=features,
+        disable_shuffling=True,
+        split_datasets={
+            "train": [(e["id"], e) for e in examples(range(20))],
+            "test": [(e["id"], e) for e in examples(range(20, 30))],
+        },
+    )
+    data = load_data("cifar10", data_dir=str(tmp_path), validation_fraction=0.0)
+    np.testing.assert_array_equal(data.train.inputs, images[:20])
+    np.testing.assert_array_equal(data.test.labels, np.arange(10))
+    assert data.label_names[3] == "class 3"
+
+
+def test_cifar_offline_says_what_to_do(tmp_path, monkeypatch):
+    import requests
+
+    def no_network(*args, **options):
+        raise requests.ConnectionError("no route")
+
+    monkeypatch.setattr(requests, "head", no_network)
+    with pytest.raises(DataError) as error:
+        load_data("cifar100", data_dir=str(tmp_path))
+    assert "could not be downloaded" in str(error.value) and "--set dataset.data_dir=DIR" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_cifar_from_a_damaged_directory(tmp_path):
+    (tmp_path / "cifar10" / "3.0.2").mkdir(parents=True)
+    (tmp_path / "cifar10" / "3.0.2" / "dataset_info.json").write_text(json.dumps({"name": "cifar10"}))
+    with pytest.raises(DataError, match="could not be read from"):
+        load_data("cifar10", data_dir=str(tmp_path))

@@ -1,0 +1,34 @@
+import re
+import subprocess
+import sys
+
+import closer_tf
+
+
+def python(code, *options):
+    return subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, timeout=300)
+
+
+def test_import_is_quick_quiet_and_light():
+    done = python(
+        "import sys, closer_tf, closer_tf.config, closer_tf.plots; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    assert done.returncode == 0 and done.stdout + done.stderr == ""
+    own = python("import keras, closer_tf", "-X", "importtime").stderr
+    total = {line.split("|")[2].strip(): int(line.split("|")[1]) for line in own.splitlines() if re.match(r".*\d \|", line)}
+    assert total["closer_tf"] < 500_000  # microseconds
+
+
+def test_every_public_name_is_there():
+    for name in closer_tf.__all__:
+        assert getattr(closer_tf, name).__doc__
+    assert set(closer_tf.__all__) <= set(dir(closer_tf))
+
+
+def test_unknown_names_fail_as_usual():
+    try:
+        closer_tf.nothing
+    except AttributeError as error:
+        assert "nothing" in str(error)
+    else:
+        raise AssertionError

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from closer_tf.probes import linear_probe, probe_all, standardise
+
+
+def blobs(seed=0, classes=3, noise=1.5, dim=6):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(classes, dim))
+    labels = {key: rng.integers(classes, size=n) for key, n in (("train", 200), ("validation", 60), ("test", 80))}
+    features = {key: (centres[y] + noise * rng.normal(size=(len(y), dim))).astype(np.float32) for key, y in labels.items()}
+    return features, labels
+
+
+def test_standardise_uses_the_training_samples():
+    features = {"train": np.array([[1.0, 5], [3, 5], [8, 5]]), "test": np.array([[4.0, 6]])}
+    scaled = standardise(features)
+    sd = np.std([1, 3, 8], ddof=1)
+    np.testing.assert_allclose(scaled["train"][:, 0], (np.array([1, 3, 8]) - 4) / sd, rtol=1e-6)
+    np.testing.assert_array_equal(scaled["train"][:, 1], 0)
+    np.testing.assert_array_equal(scaled["test"], [[0, 0]])
+
+
+def test_the_probe_is_scikit_learns_loop():
+    features, labels = blobs()
+    mean, sd = features["train"].mean(0), features["train"].std(0, ddof=1)
+    z = {key: ((x - mean) / sd).astype(np.float32) for key, x in features.items()}
+    best = None
+    for C in (0.0, 1e-5, 1e-2, 10.0):
+        model = LogisticRegression(C=np.inf if C == 0 else C, max_iter=100).fit(z["train"], labels["train"])
+        score = model.score(z["validation"], labels["validation"])
+        if best is None or score > best[0]:
+            best = (score, C, model.score(z["test"], labels["test"]))
+    found = linear_probe(features, labels, C=(0.0, 1e-5, 1e-2, 10.0))
+    assert (found.validation, found.C, found.test) == pytest.approx(best)
+    assert len(found.fits) == 4
+
+
+def test_ties_go_to_the_first():
+    features, labels = blobs(noise=0.01)
+    assert linear_probe(features, labels, C=(10.0, 1.0, 0.0)).C == 10.0
+    assert linear_probe(features, labels, C=(1.0, 10.0)).C == 1.0
+
+
+def test_unconverged_fits_are_told_apart():
+    features, labels = blobs()
+    found = linear_probe(features, labels, C=(0.0, 1e-5), max_iter=2)
+    assert [fit["converged"] for fit in found.fits] == [False, fit_converges(found, 1)]
+    assert found.fits[0]["iterations"] == 2
+
+
+def fit_converges(found, k):
+    return found.fits[k]["iterations"] < 2
+
+
+def test_many_probes_equal_single_ones_and_report_progress():
+    features, labels = blobs()
+    narrow = {key: x[:, :2] for key, x in features.items()}
+    ticks = []
+    both = probe_all({"narrow": narrow, "wide": features}, labels, (0.1, 1.0), progress=lambda: ticks.append(1))
+    assert both["wide"] == linear_probe(features, labels, (0.1, 1.0))
+    assert both["narrow"] == linear_probe(narrow, labels, (0.1, 1.0))
+    assert len(ticks) == 4

@@ -1,0 +1,244 @@
+"""The commands, as a user meets them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from closer_tf import evaluate, train
+from closer_tf.errors import RunError
+from closer_tf.runs import RunFolder
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def command(tmp_path, tiny_config, capsys, monkeypatch):
+    """Run the train command in an empty working folder; returns (exit code, output, errors)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, **changes):
+        (tmp_path / "tiny.json").write_text(json.dumps({**tiny_config, **changes}))
+        code = train.main(["tiny.json", *arguments])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_from_config_to_table(command, tmp_path):
+    code, output, errors = command()
+    assert code == 0 and errors == ""
+    run = tmp_path / "runs" / "tiny"
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert {
+        "config.json",
+        "versions.json",
+        "masks.npz",
+        "history.csv",
+        "ensemble.keras",
+        "results.json",
+        "figures/receptive_fields.png",
+        "figures/training_curves.png",
+        "figures/accuracy.png",
+        "checkpoints/epoch-00003-step-000000.npz",
+    } <= names
+    assert re.search(r"epoch 3/3 .*loss \d", output) and "left:" in output
+    results = json.loads((run / "results.json").read_text())
+    for condition in ("masked_input", "untrained", "closer"):
+        for readout in ("single", "ensemble"):
+            accuracy = results["accuracy"][condition][readout]["test"]
+            assert 0.05 < accuracy <= 1
+            assert f"{accuracy:.3f}" in output
+        singles = results["accuracy"][condition]["single"]["per_encoder"]
+        assert np.mean(singles) == pytest.approx(results["accuracy"][condition]["single"]["test"]) and len(singles) == 3
+    assert results["epochs"] == 3 and results["chance"] == pytest.approx(46 / 450)
+    assert results["samples"] == {"train": 1212, "validation": 135, "test": 450}
+    history = RunFolder(run).read_history()
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[0]["loss"] == pytest.approx(history[0]["attraction"] + history[0]["contrast"], rel=1e-4)
+
+
+def test_the_saved_ensemble_is_the_trained_one(command, tmp_path):
+    command()
+    import keras
+
+    from closer_tf.ensemble import embed
+    from closer_tf.experiment import load_splits
+
+    run = RunFolder(tmp_path / "runs" / "tiny")
+    config = run.load_config()
+    data = load_splits(config)
+    model, epochs = evaluate.trained_ensemble(run, config, data)
+    saved = keras.saving.load_model(run.ensemble_file)
+    assert epochs == 3
+    np.testing.assert_array_equal(embed(saved, data.test.inputs), embed(model, data.test.inputs))
+
+
+def test_a_second_command_finds_everything_done(command, tmp_path):
+    command()
+    before = (tmp_path / "runs" / "tiny" / "results.json").read_bytes()
+    code, output, _ = command()
+    assert code == 0 and "going on from epoch 3" in output and "epoch 3/3" not in output
+    assert (tmp_path / "runs" / "tiny" / "results.json").read_bytes() == before
+
+
+def test_zero_epochs_read_out_what_needs_no_training(command, tmp_path):
+    code, output, _ = command("--set", "training.epochs=0")
+    results = json.loads((tmp_path / "runs" / "tiny" / "results.json").read_text())
+    assert code == 0 and set(results["accuracy"]) == {"masked_input", "untrained"}
+
+
+def test_evaluate_again(command, tmp_path, capsys):
+    command("--set", "readout.after_training=false")
+    run = tmp_path / "runs" / "tiny"
+    assert not (run / "results.json").exists()
+    assert evaluate.main([str(run)]) == 0
+    first = json.loads((run / "results.json").read_text())
+    assert evaluate.main([str(run), "--redo"]) == 0
+    assert json.loads((run / "results.json").read_text())["accuracy"] == first["accuracy"]
+    assert "ensemble" in capsys.readouterr().out
+
+
+def test_dry_run_writes_nothing(command, tmp_path):
+    code, output, _ = command("--dry-run")
+    assert code == 0 and not (tmp_path / "runs").exists()
+    for part in ("3 encoders", "parameters", "16 of 64 pixels", "epochs of 5 steps", "ms per step", "memory", "nothing was"):
+        assert part in output
+
+
+def fresh(arguments, folder, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "closer_tf.train", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_fresh_process_is_quiet(tmp_path, tiny_config):
+    (tmp_path / "tiny.json").write_text(json.dumps(tiny_config))
+    done = fresh(["tiny.json"], tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "WARNING" not in done.stdout and "tensorflow" not in done.stdout.lower()
+
+
+def mistake(command, tmp_path, *arguments, **changes):
+    code, output, errors = command(*arguments, **changes)
+    assert code == 2, (code, output, errors)
+    assert errors.startswith("error: ") and "Traceback" not in errors
+    assert not (tmp_path / "runs").exists(), "something was half-written"
+    return errors
+
+
+def test_bad_input(command, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "broken" / name).mkdir(parents=True)
+        for k in range(4):
+            Image.new("RGB", (8, 8)).save(tmp_path / "broken" / name / f"{k}.png")
+    (tmp_path / "broken" / "dog" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    np.savez(tmp_path / "own.npz", x_train=np.zeros((9, 8, 8)), y_train=np.arange(8))
+    folder = {"name": "image_folder"}
+    cases = [
+        (dict(training={"epoch": 3}), "tiny.json: training.epoch: unknown key 'epoch'. Did you mean 'epochs'?"),
+        (dict(num_encoders="3"), 'tiny.json: num_encoders: expected a valid integer, found "3"'),
+        (dict(dataset={"name": "mnist"}), "tiny.json: dataset.name: expected one of digits, "),
+        (dict(dataset={**folder, "path": "nowhere"}), "nowhere: no such folder"),
+        (dict(dataset={**folder, "path": "empty"}), "empty: no class subfolders"),
+        (dict(dataset={**folder, "path": "broken"}), "2.png: not a readable PNG or JPEG image"),
+        (dict(dataset={"name": "arrays", "path": "own.npz"}), "y_train: expected one label per image (9), found shape (8,)"),
+        (dict(training={"batch_size": 5000}), "tiny.json: training.batch_size: expected at most the 1212 training samples"),
+        (dict(masks={"scheme": "gaussian", "fraction": 0.01}), "tiny.json: masks: fraction 0.01 of 64 pixels leaves no"),
+    ]
+    for changes, message in cases:
+        assert message in mistake(command, tmp_path, **changes)
+    assert "--set training.epochs: expected key.path=value" in mistake(command, tmp_path, "--set", "training.epochs")
+
+
+def test_no_config_and_broken_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["none.json"]) == 2
+    assert "none.json: no such config file" in capsys.readouterr().err
+    (tmp_path / "broken.json").write_text('{"seed": 1,}')
+    assert train.main(["broken.json"]) == 2
+    assert "broken.json: not valid JSON" in capsys.readouterr().err
+
+
+def test_offline(command, tmp_path, monkeypatch):
+    import requests
+
+    def no_network(*args, **options):
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "head", no_network)
+    errors = mistake(command, tmp_path, dataset={"name": "cifar10", "data_dir": str(tmp_path / "tfds")})
+    assert "could not be downloaded" in errors and "dataset.data_dir=DIR" in errors
+
+
+def test_a_run_folder_of_another_config(command, tmp_path):
+    command()
+    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.json")}
+    code, _, errors = command("--set", "training.epochs=5")
+    assert code == 2
+    assert "holds a run of another config (training.epochs: there 3, here 5)" in errors and "--run-dir" in errors
+    assert before == {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.json")}
+
+
+def test_a_folder_that_is_no_run(command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("...")
+    code, _, errors = command("--run-dir", "mine")
+    assert code == 2 and "not empty and not a run folder" in errors
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_evaluate_without_a_run(tmp_path, capsys):
+    assert evaluate.main([str(tmp_path)]) == 2
+    assert "no run here" in capsys.readouterr().err
+
+
+def test_one_writer_per_folder(command, tmp_path):
+    command("--set", "readout.after_training=false")
+    run = RunFolder(tmp_path / "runs" / "tiny")
+    code = (
+        f"import closer_tf.runs as r, time\nwith r.RunFolder({str(run.path)!r}).locked():\n print('held', flush=True)\n"
+        " time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match=f"in use by process {other.pid}"):
+            with run.locked():
+                pass
+        other.kill()
+    with run.locked():
+        pass
+
+
+def test_ctrl_c_and_the_same_command_again(tmp_path, tiny_config):
+    tiny_config["training"] = {"epochs": 2000, "batch_size": 256}
+    (tmp_path / "tiny.json").write_text(json.dumps(tiny_config))
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "closer_tf.train", "tiny.json"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch"):
+                process.send_signal(2)
+                break
+        output = process.stdout.read()
+    assert process.returncode == 130 and "state saved in runs/tiny" in output
+    assert list((tmp_path / "runs" / "tiny" / "checkpoints").glob("*.npz"))
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate"])
+def test_help_is_quick_and_has_examples(module):
+    code = f"import sys, closer_tf.{module} as m\ntry: m.main(['--help'])\nfinally: assert 'tensorflow' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "example" in done.stdout
