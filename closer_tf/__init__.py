@@ -19,6 +19,7 @@ _PUBLIC = {
     "Nadam": "optimizers",
     "RandomAffine": "augmentation",
     "ReceptiveFields": "masks",
+    "SupervisedLoss": "losses",
     "RunConfig": "config",
     "build_ensemble": "ensemble",
     "evaluate_run": "evaluate",
@@ -27,6 +28,8 @@ _PUBLIC = {
     "load_data": "data",
     "mlp": "encoders",
     "train": "train",
+    "vit_lite": "encoders",
+    "with_heads": "ensemble",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from closer_tf import graphs
 from closer_tf.errors import ConfigError
 
 SEED_NAMES = (
@@ -145,7 +146,46 @@ class GaussianMasks(Section):
     """Standard deviation of the Gaussian, in pixels. The paper: 2; 3 and 5 in figure S1."""
 
 
-Masks = GaussianMasks
+class RandomPatchMasks(Section):
+    """Square patches drawn uniformly for each encoder."""
+
+    scheme: Literal["random_patches"]
+    """Chooses this mask scheme."""
+    fraction: float = Field(0.1, gt=0, le=1)
+    """Fraction of the image's patches that each encoder sees [q]."""
+    patch_size: int = Field(4, ge=1)
+    """Side of a patch, in pixels; has to divide the image's sides. The paper: 4; 1 and 2 in figure S1."""
+
+
+class ContiguousPatchMasks(Section):
+    """Square patches near a random centre patch, with a ragged border."""
+
+    scheme: Literal["contiguous_patches"]
+    """Chooses this mask scheme."""
+    fraction: float = Field(0.1, gt=0, le=1)
+    """Fraction of the image's patches that each encoder sees [q]."""
+    patch_size: int = Field(4, ge=1)
+    """Side of a patch, in pixels; has to divide the image's sides. The paper: 4."""
+    centres: Literal["paper", "published"] = "paper"
+    """'paper': distinct centres off the image's edge. 'published': as in the published figures, where centres repeat and lean
+    to the upper left."""
+
+
+class CustomMasks(Section):
+    """Masks of your own: a boolean array (encoders, rows, columns) in an .npy or .npz file (array `masks`)."""
+
+    scheme: Literal["custom"]
+    """Chooses this mask scheme."""
+    path: str
+    """The .npy or .npz file."""
+    patch_size: int = Field(1, ge=1)
+    """Side of one entry of the array, in pixels of the image."""
+
+
+Masks = Annotated[
+    GaussianMasks | RandomPatchMasks | ContiguousPatchMasks | CustomMasks,
+    Field(discriminator="scheme"),
+]
 
 
 # ------------------------------------------------------------------------------------------------------------ encoders
@@ -164,17 +204,72 @@ class MLPEncoder(Section):
     """Fraction of hidden activities dropped in training."""
 
 
-Encoder = MLPEncoder
+class ViTEncoder(Section):
+    """Small vision transformer over the cells of the receptive field: patches, or single pixels."""
+
+    type: Literal["vit_lite"]
+    """Chooses this encoder."""
+    embedding_dim: int = Field(256, ge=1)
+    """Width of tokens and output [D]."""
+    blocks: int = Field(2, ge=1)
+    """Number of transformer blocks."""
+    heads: int = Field(4, ge=1)
+    """Attention heads."""
+    key_dim: int = Field(64, ge=1)
+    """Width of queries, keys and values per head."""
+    mlp_dim: int = Field(512, ge=1)
+    """Hidden width of each block's MLP."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Fraction dropped in training, of attention weights and of activities."""
+
+
+Encoder = Annotated[MLPEncoder | ViTEncoder, Field(discriminator="type")]
 
 
 # ------------------------------------------------------------------------------------------------- objective, training
 
 
-class Graph(Section):
-    """Which encoder is pulled towards which other one."""
+class NamedGraph(Section):
+    """A graph that follows from the number of encoders alone."""
 
-    family: Literal["all_to_all"] = "all_to_all"
-    """Family of interaction graphs."""
+    family: Literal["all_to_all", "star", "bidirectional_ring", "directional_ring"]
+    """'all_to_all': every ordered pair. 'star': all towards encoder 0 and back. 'bidirectional_ring': each towards its two
+    neighbours. 'directional_ring': each towards the next two."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """'uniform': every edge weighs the same. 'per_target': edges weigh 1 / in-degree of their target (the published star)."""
+
+
+class RandomGraph(Section):
+    """Ordered pairs drawn uniformly without repeats, from `seeds.graph` [G_N^k]."""
+
+    family: Literal["random"]
+    """Chooses this family."""
+    num_edges: int = Field(ge=1)
+    """Number of edges [k], at most N (N - 1)."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """As for the other graphs."""
+
+
+class CustomGraph(Section):
+    """A graph of your own: `edges`, or the weighted N x N matrix of a .json or .npz file (array `graph`)."""
+
+    family: Literal["custom"]
+    """Chooses this family."""
+    edges: list[Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]] | None = None
+    """Pairs [i, j]: encoder i is pulled towards encoder j."""
+    weights: list[Annotated[float, Field(ge=0)]] | None = None
+    """One weight per edge, scaled to sum to 1. Default null: all the same."""
+    path: str | None = None
+    """File with a matrix whose entry (i, j) is the weight of edge (i, j); 0 is no edge."""
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        if (self.edges is None) == (self.path is None):
+            raise PydanticCustomError("inconsistent", "expected either 'edges' or 'path'")
+        return self
+
+
+Graph = Annotated[NamedGraph | RandomGraph | CustomGraph, Field(discriminator="family")]
 
 
 class Objective(Section):
@@ -182,7 +277,7 @@ class Objective(Section):
 
     temperature: float | None = Field(None, gt=0)
     """Scale of squared embedding distances [tau]. Default null: 10 D for MLP encoders, 10 for ViT encoders."""
-    graph: Graph = Graph()
+    graph: Graph = NamedGraph(family="all_to_all")
     """The interaction graph [G]."""
     stop_gradient: bool = False
     """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
@@ -252,6 +347,14 @@ class Readout(Section):
     """Most L-BFGS iterations per fit. The paper: 100, where most fits stop before they have converged."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
+    conditions: list[Literal["masked_input", "full_input", "untrained"]] = ["masked_input", "untrained"]
+    """What to read out beside the run's own condition, for comparison."""
+    knn_neighbours: int | None = Field(None, ge=1)
+    """Also classify by the k nearest training samples. Default null: don't."""
+
+
+CONDITIONS = ("closer", "supervised", "untrained", "masked_input", "full_input")
+TRAINED_CONDITIONS = ("closer", "supervised")
 
 
 class RunConfig(Section):
@@ -263,6 +366,9 @@ class RunConfig(Section):
     """What this run is: the figure it reproduces, the published accuracy, the time it takes."""
     seed: int = Field(0, ge=0)
     """The seed that all of `seeds` derive from."""
+    condition: Literal["closer", "supervised", "untrained", "masked_input", "full_input"] = "closer"
+    """What the encoders learn from: each other ('closer'), or labels, each on its own with a linear head ('supervised'). The
+    others train nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
     num_encoders: int = Field(10, ge=2)
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()
@@ -273,6 +379,8 @@ class RunConfig(Section):
     """The receptive fields [m_i], chosen by `masks.scheme`."""
     encoder: Encoder = MLPEncoder(type="mlp")
     """The encoders [mu_i], chosen by `encoder.type`."""
+    encoders: list[Encoder] | None = None
+    """One encoder per receptive field where they differ, in place of `encoder`; all need the same `embedding_dim`."""
     objective: Objective = Objective()
     """What is minimised."""
     optimizer: Nadam = Nadam()
@@ -283,6 +391,25 @@ class RunConfig(Section):
     """Seeds of the single sources of randomness."""
     readout: Readout = Readout()
     """The linear probe."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self):
+        if self.encoders is not None:
+            if len(self.encoders) != self.num_encoders:
+                _inconsistent("encoders", f"expected {self.num_encoders} encoders (num_encoders), found {len(self.encoders)}")
+            widths = sorted({encoder.embedding_dim for encoder in self.encoders})
+            if len(widths) > 1:
+                _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
+        if not isinstance(self.objective.graph, CustomGraph) or self.objective.graph.path is None:
+            try:
+                build_graph(self.objective.graph, self.num_encoders, seed=0)
+            except ValueError as error:
+                _inconsistent("objective.graph", str(error))
+        return self
+
+    def each_encoder(self):
+        """List of the N encoders' options."""
+        return self.encoders or [self.encoder] * self.num_encoders
 
     def resolved(self):
         """The same config with every default that depends on other keys written out (seeds, temperature, paths).
@@ -295,15 +422,14 @@ class RunConfig(Section):
         }
         update = {"schema_": None, "seeds": Seeds(**seeds)}
         if self.objective.temperature is None:
-            temperature = 10.0 * self.encoder.embedding_dim
+            encoders = self.each_encoder()
+            all_mlp = all(encoder.type == "mlp" for encoder in encoders)
+            temperature = 10.0 * encoders[0].embedding_dim if all_mlp else 10.0
             update["objective"] = self.objective.model_copy(update={"temperature": temperature})
-        paths = {
-            key: os.path.abspath(os.path.expanduser(value))
-            for key in ("path", "test_path", "data_dir")
-            if (value := getattr(self.dataset, key, None)) is not None
-        }
-        if paths:
-            update["dataset"] = self.dataset.model_copy(update=paths)
+        for name in ("dataset", "masks"):
+            update[name] = _with_absolute_paths(getattr(self, name))
+        objective = update.get("objective", self.objective)
+        update["objective"] = objective.model_copy(update={"graph": _with_absolute_paths(objective.graph)})
         return self.model_copy(update=update)
 
     def to_dict(self):
@@ -315,10 +441,58 @@ class RunConfig(Section):
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def digest(self):
-        """SHA-256 (hex) of everything in the config but its description."""
-        content = self.to_dict()
-        del content["description"]
+        """SHA-256 (hex) of everything in the config but its description and what is at its default."""
+        content = self.model_dump(mode="json", exclude={"schema_", "description"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _with_absolute_paths(section):
+    paths = {
+        key: os.path.abspath(os.path.expanduser(value))
+        for key in ("path", "test_path", "data_dir")
+        if (value := getattr(section, key, None)) is not None
+    }
+    return section.model_copy(update=paths)
+
+
+def _inconsistent(key, message):
+    raise PydanticCustomError("inconsistent", "{message}", {"key": key, "message": message})
+
+
+_NAMED_GRAPHS = {
+    "all_to_all": graphs.all_to_all,
+    "star": graphs.star,
+    "bidirectional_ring": graphs.bidirectional_ring,
+    "directional_ring": graphs.directional_ring,
+}
+
+
+def build_graph(options, num_encoders, seed):
+    """The interaction graph that a config's `objective.graph` describes.
+
+    Args:
+        options: the config section.
+        num_encoders: number of encoders N.
+        seed: int, for random graphs.
+
+    Returns:
+        `InteractionGraph`.
+
+    Raises:
+        ValueError: there is no such graph over N encoders.
+        DataError: the matrix file cannot be read.
+    """
+    if options.family == "random":
+        graph = graphs.random_graph(num_encoders, options.num_edges, seed)
+    elif options.family != "custom":
+        graph = _NAMED_GRAPHS[options.family](num_encoders)
+    elif options.path is not None:
+        graph = graphs.from_matrix(graphs.read_matrix(options.path))
+        if graph.num_encoders != num_encoders:
+            raise ValueError(f"{options.path} is a graph of {graph.num_encoders} encoders, num_encoders is {num_encoders}")
+    else:
+        graph = graphs.InteractionGraph(num_encoders, options.edges, options.weights)
+    return graph.per_target() if getattr(options, "weighting", "uniform") == "per_target" else graph
 
 
 def derived_seed(seed, name):
@@ -439,6 +613,8 @@ def _explain(mistake, content):
     kind, context = mistake["type"], mistake.get("ctx", {})
     if kind == "unknown_key":
         return f"{'.'.join([*path, context['key']])}: {mistake['msg']}"
+    if kind == "inconsistent" and "key" in context:
+        path.append(context["key"])
     where = ".".join(path) or "(top level)"
     if kind == "missing":
         return f"{where}: this key is required and absent"

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from closer_tf.layers import Cells, ReceptiveField
-from closer_tf.losses import CLoSeRLoss
+from closer_tf.losses import CLoSeRLoss, collapse_gauge
 from closer_tf.optimizers import Nadam
 
 
@@ -28,7 +28,8 @@ class CLoSeR(keras.Model):
         if not hasattr(loss, "terms"):
             raise TypeError(f"loss: expected an objective such as CLoSeRLoss, found {loss!r}")
         super().compile(optimizer=optimizer or Nadam(), loss=loss, **kwargs)
-        self._term_trackers = {name: keras.metrics.Mean(name=name) for name in loss.term_names}
+        names = (*loss.term_names, "embedding_sd", "effective_rank")
+        self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def compile_from_config(self, config):
         """Configure the training as it was when the model was saved."""
@@ -37,16 +38,17 @@ class CLoSeR(keras.Model):
 
     @property
     def metrics(self):
-        """The loss, its parts, and whatever `compile(metrics=...)` added."""
+        """The loss, its parts, the collapse gauge, and whatever `compile(metrics=...)` added."""
         return [*super().metrics, *getattr(self, "_term_trackers", {}).values()]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The objective on the embeddings `y_pred` (B, N, D), plus regularisation; its parts go to their trackers."""
+        """The objective on the embeddings `y_pred` (B, N, D), plus regularisation; its parts and the collapse gauge are
+        tracked."""
         del x, sample_weight, training
-        terms = self.loss.terms(y_pred, y)
-        batch = ops.shape(y_pred)[0]
+        embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
+        terms = {**self.loss.terms(y_pred, y), **collapse_gauge(embeddings)}
         for name, tracker in self._term_trackers.items():
-            tracker.update_state(terms[name], sample_weight=batch)
+            tracker.update_state(terms[name], sample_weight=ops.shape(embeddings)[0])
         return terms["loss"] + sum(self.losses)
 
     def train_step(self, *args):
@@ -99,6 +101,56 @@ def build_ensemble(input_shape, receptive_fields, make_encoder, input_scale=1.0,
         raise ValueError(f"all encoders need the same embedding dimension, found {sorted(widths)}")
     outputs = Stack(name="embeddings")(embeddings)
     return CLoSeR(inputs, outputs, name=name)
+
+
+def with_heads(ensemble, num_labels, seed=0):
+    """The ensemble with a linear head per encoder, for the supervised condition (paper: equation 14).
+
+    Args:
+        ensemble: `CLoSeR` model; its weights are shared, not copied.
+        num_labels: number of labels.
+        seed: int, seeds the heads.
+
+    Returns:
+        `CLoSeR` model from stimuli to a dict: `embeddings` (B, N, D) and `logits` (B, N, num_labels).
+    """
+    embeddings = ensemble.output
+    logits = Heads(num_labels, seed, name="heads")(embeddings)
+    return CLoSeR(ensemble.input, {"embeddings": embeddings, "logits": logits}, name="supervised")
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class Heads(keras.layers.Layer):
+    """One linear head per encoder: (batch, N, D) -> (batch, N, num_labels).
+
+    Args:
+        num_labels: number of labels.
+        seed: int, seeds the kernels (Glorot uniform, each head on its own); biases are 0.
+    """
+
+    def __init__(self, num_labels, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.num_labels, self.seed = num_labels, seed
+
+    def build(self, input_shape):
+        """Make kernels and biases."""
+        _, heads, width = input_shape
+        limit = (6 / (width + self.num_labels)) ** 0.5
+        initializer = keras.initializers.RandomUniform(-limit, limit, seed=self.seed)
+        self.kernel = self.add_weight(shape=(heads, width, self.num_labels), initializer=initializer, name="kernel")
+        self.bias = self.add_weight(shape=(heads, self.num_labels), initializer="zeros", name="bias")
+
+    def call(self, embeddings):
+        """The logits."""
+        return ops.einsum("bnd,ndc->bnc", embeddings, self.kernel) + self.bias
+
+    def compute_output_shape(self, input_shape):
+        """(batch, N, num_labels)."""
+        return (*input_shape[:2], self.num_labels)
+
+    def get_config(self):
+        """Arguments to rebuild the layer from, as plain data."""
+        return {**super().get_config(), "num_labels": self.num_labels, "seed": self.seed}
 
 
 def embed(model, stimuli, batch_size=512):

@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from closer_tf.command import add_version, run_command
+from closer_tf.config import TRAINED_CONDITIONS
 from closer_tf.runs import RunFolder, versions
 
 
@@ -13,7 +14,7 @@ def main(arguments=None):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.evaluate",
-        description="Linear readout of a run: masked raw input, untrained and trained encoders, single and ensemble.",
+        description="Linear readout and measures of a run: raw input, untrained and trained encoders, single and ensemble.",
         epilog="example: python -m closer_tf.evaluate runs/quickstart",
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
@@ -24,7 +25,7 @@ def main(arguments=None):
 
 
 def evaluate_run(run_dir, redo=False):
-    """Probe every condition of a run, write results.json and the accuracy picture, print a table.
+    """Probe and measure every condition of a run; write results.json and pictures; print a table.
 
     A condition that results.json already holds, at the same epoch and with the same protocol, is kept.
 
@@ -49,9 +50,7 @@ def evaluate_run(run_dir, redo=False):
 
 def readout(run, config, data, redo=False):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
-    from closer_tf import plots
-
-    model, epochs = trained_ensemble(run, config, data)
+    trained, epochs = trained_ensemble(run, config, data)
     results = {} if redo else run.read_results()
     about = {
         "config_digest": config.digest(),
@@ -61,18 +60,19 @@ def readout(run, config, data, redo=False):
         "samples": _sample_counts(config, data),
     }
     if any(results.get(key) != value for key, value in about.items()):
-        results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "seconds": {}}
+        results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}}
     fields = run.load_masks()
-    for condition in ("masked_input", "untrained", *(["closer"] if epochs else [])):
+    own = [] if config.condition in TRAINED_CONDITIONS and not epochs else [config.condition]
+    for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
         if condition in results["accuracy"]:
             continue
         began = time.perf_counter()
-        features = _features(condition, config, data, fields, model)
-        outcome = _probe_condition(features, config, data, condition)
-        results["accuracy"][condition], results["probes"][condition] = outcome
+        outcome = _evaluate_condition(condition, config, data, fields, trained)
+        for key, value in outcome.items():
+            results[key][condition] = value
         results["seconds"][condition] = round(time.perf_counter() - began, 1)
         run.write_results(results)
-    plots.save(plots.plot_accuracy(results["accuracy"], results["chance"]), run.figures / "accuracy.png")
+    _draw(run, data, results)
     print_table(results)
     return results
 
@@ -81,18 +81,17 @@ def trained_ensemble(run, config, data):
     """The run's ensemble with its latest weights.
 
     Returns:
-        (model, epochs): compiled `CLoSeR` model and the epochs it was trained for.
+        (ensemble, epochs): `CLoSeR` model from stimuli to embeddings, and the epochs it was trained for.
     """
     from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
-    from closer_tf.experiment import make_ensemble, make_objective, make_optimizer
+    from closer_tf.experiment import make_ensemble, make_training_model
 
-    model = make_ensemble(config, run.load_masks(), data.input_shape, data.input_scale)
-    model.compile(make_optimizer(config), make_objective(config))
+    ensemble = make_ensemble(config, run.load_masks(), data.input_shape, data.input_scale)
     checkpoint = latest_checkpoint(run.checkpoints, config.digest())
     if checkpoint is None:
-        return model, 0
-    restore_checkpoint(model, checkpoint)
-    return model, checkpoint.epoch
+        return ensemble, 0
+    restore_checkpoint(make_training_model(config, ensemble, len(data.label_names)), checkpoint)
+    return ensemble, checkpoint.epoch
 
 
 def print_table(results):
@@ -107,8 +106,8 @@ def print_table(results):
     table.add_column("single encoder", justify="right")
     table.add_column("ensemble", justify="right")
     for condition, found in results["accuracy"].items():
-        single, ensemble = found["single"]["test"], found["ensemble"]["test"]
-        table.add_row(CONDITION_NAMES[condition], f"{single:.3f}", f"{ensemble:.3f}")
+        cells = [f"{found[name]['test']:.3f}" if name in found else "-" for name in ("single", "ensemble")]
+        table.add_row(CONDITION_NAMES[condition], *cells)
     console().print(table)
     fits = [fit for probes in results["probes"].values() for probe in probes.values() for fit in probe["fits"]]
     stopped = sum(not fit["converged"] for fit in fits)
@@ -117,11 +116,13 @@ def print_table(results):
 
 
 def _protocol(config):
+    options = config.readout
     return {
         "probe": "multinomial logistic regression, L2, L-BFGS from a cold start, on z-scored features",
-        "C": list(config.readout.C),
-        "max_iter": config.readout.max_iter,
-        "validation_fraction": config.readout.validation_fraction,
+        "C": list(options.C),
+        "max_iter": options.max_iter,
+        "validation_fraction": options.validation_fraction,
+        "knn_neighbours": options.knn_neighbours,
         "seed": config.seeds.readout,
     }
 
@@ -139,55 +140,129 @@ def _sample_counts(config, data):
     return {"train": len(train), "validation": len(validation), "test": len(data.test)}
 
 
-def _features(condition, config, data, fields, model):
-    """List of functions, one per encoder, from `Split` to features; embeddings are computed once."""
-    if condition == "masked_input":
-        return [lambda split, i=i: fields.apply(split.inputs, i) for i in range(fields.num_encoders)]
-    if condition == "untrained":
-        from closer_tf.experiment import make_ensemble
-
-        model = make_ensemble(config, fields, data.input_shape, data.input_scale)
-    from closer_tf.ensemble import embed
-
-    embedded = {id(split): embed(model, split.inputs) for split in (data.train, data.validation, data.test) if len(split)}
-    return [lambda split, i=i: embedded[id(split)][:, i] for i in range(fields.num_encoders)]
-
-
-def _probe_condition(features, config, data, condition):
-    from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.probes import probe_all
-    from closer_tf.progress import bar, console
-
+def _arranged(config, data, of_split):
+    """What `of_split` gives for every `Split`, as the dict `train`, `validation`, `test` of the probe."""
     train, validation = _probe_splits(config, data)
-    known = [split for split in (data.train, data.validation) if len(split)]
-    pooled_labels = np.concatenate([split.labels for split in known])
-    labels = {"train": pooled_labels[train], "validation": pooled_labels[validation], "test": data.test.labels}
+    pooled = np.concatenate([of_split(split) for split in (data.train, data.validation) if len(split)])
+    return {"train": pooled[train], "validation": pooled[validation], "test": of_split(data.test)}
 
-    def arranged(of_split):
-        pooled = np.concatenate([of_split(split) for split in known])
-        return {"train": pooled[train], "validation": pooled[validation], "test": of_split(data.test)}
 
-    sets = {f"encoder_{i}": arranged(of_split) for i, of_split in enumerate(features)}
-    sets["ensemble"] = {
-        key: np.concatenate([sets[f"encoder_{i}"][key] for i in range(len(features))], axis=1) for key in labels
-    }
+def _evaluate_condition(condition, config, data, fields, trained):
+    """dict with `accuracy`, `probes` and `measures` of one condition."""
+    from closer_tf.plots import CONDITION_NAMES
+    from closer_tf.progress import console
+
+    embedded = _embeddings(condition, config, data, fields, trained)
+    accuracy, probes = _probe_condition(_features(condition, config, data, fields, embedded), config, data, condition)
+    outcome = {"accuracy": accuracy, "probes": probes}
+    if embedded is not None:
+        outcome["measures"] = _measures(condition, embedded["test"], data.test.labels, config)
+    found = ", ".join(f"{name} {accuracy[name]['test']:.3f}" for name in ("single", "ensemble") if name in accuracy)
+    console().print(f"readout: {CONDITION_NAMES[condition]}: {found}")
+    return outcome
+
+
+def _embeddings(condition, config, data, fields, trained):
+    """The condition's embeddings (n, N, D), arranged for the probe; None where the input itself is read out."""
+    from closer_tf.ensemble import embed
+    from closer_tf.experiment import make_ensemble
+
+    if condition in ("masked_input", "full_input"):
+        return None
+    model = make_ensemble(config, fields, data.input_shape, data.input_scale) if condition == "untrained" else trained
+    return _arranged(config, data, lambda split: embed(model, split.inputs))
+
+
+def _features(condition, config, data, fields, embedded):
+    """dict name -> features for the probe: 'encoder_0', ..., and 'ensemble', their concatenation."""
+    if condition == "full_input":
+        return {"ensemble": _arranged(config, data, lambda split: split.inputs.reshape(len(split), -1))}
+    if condition == "masked_input":
+        sets = {
+            f"encoder_{i}": _arranged(config, data, lambda split, i=i: fields.apply(split.inputs, i))
+            for i in range(fields.num_encoders)
+        }
+        keys = ("train", "validation", "test")
+        sets["ensemble"] = {key: np.concatenate([one[key] for one in sets.values()], axis=1) for key in keys}
+        return sets
+    sets = {f"encoder_{i}": {key: values[:, i] for key, values in embedded.items()} for i in range(fields.num_encoders)}
+    sets["ensemble"] = {key: values.reshape(len(values), -1) for key, values in embedded.items()}
+    return sets
+
+
+def _probe_condition(sets, config, data, condition):
+    """(accuracy, probes) of one condition, as results.json holds them."""
+    from closer_tf.plots import CONDITION_NAMES
+    from closer_tf.probes import COMBINATIONS, combine, knn_probe, probe_all
+    from closer_tf.progress import bar
+
+    labels = _arranged(config, data, lambda split: split.labels)
     options = config.readout
     with bar(len(sets) * len(options.C), f"readout: {CONDITION_NAMES[condition]}") as progress:
-        probes = probe_all(sets, labels, options.C, options.max_iter, progress=lambda: progress.advance(progress.task_ids[0]))
-    single = [probes[f"encoder_{i}"] for i in range(len(features))]
-    accuracy = {
-        "single": {
-            "test": float(np.mean([probe.test for probe in single])),
-            "validation": float(np.mean([probe.validation for probe in single])),
-            "per_encoder": [probe.test for probe in single],
-        },
-        "ensemble": {"test": probes["ensemble"].test, "validation": probes["ensemble"].validation},
-    }
-    console().print(
-        f"readout: {CONDITION_NAMES[condition]}: single {accuracy['single']['test']:.3f}, "
-        f"ensemble {accuracy['ensemble']['test']:.3f}"
-    )
+        probes, probabilities = probe_all(
+            sets,
+            labels,
+            options.C,
+            options.max_iter,
+            progress=lambda: progress.advance(progress.task_ids[0]),
+            return_probabilities=True,
+        )
+    accuracy = {"ensemble": {"test": probes["ensemble"].test, "validation": probes["ensemble"].validation}}
+    names = [name for name in sets if name != "ensemble"]
+    if names:
+        accuracy = {"single": _single([probes[name] for name in names]), **accuracy}
+        said = np.stack([probabilities[name] for name in names])
+        for method in COMBINATIONS:
+            accuracy[method] = {"test": float((combine(said, method) == labels["test"]).mean())}
+    if options.knn_neighbours is not None:
+        found = {name: knn_probe(features, labels, options.knn_neighbours) for name, features in sets.items()}
+        if names:
+            accuracy["knn_single"] = {"test": float(np.mean([found[name] for name in names]))}
+        accuracy["knn_ensemble"] = {"test": found["ensemble"]}
     return accuracy, {name: vars(probe) | {"fits": list(probe.fits)} for name, probe in probes.items()}
+
+
+def _single(probes):
+    return {
+        "test": float(np.mean([probe.test for probe in probes])),
+        "validation": float(np.mean([probe.validation for probe in probes])),
+        "per_encoder": [probe.test for probe in probes],
+    }
+
+
+def _measures(condition, embeddings, labels, config):
+    """The measures of test embeddings (n, N, D), as results.json holds them."""
+    from closer_tf import measures
+
+    temperature = measures.pseudo_likelihood_temperature(condition, embeddings.shape[2])
+    found = {
+        "alignment": measures.off_diagonal_mean(measures.alignment(embeddings, seed=config.seeds.readout)),
+        "agreement": measures.off_diagonal_mean(measures.agreement(embeddings, seed=config.seeds.readout)),
+    }
+    if np.bincount(labels).min() >= 2:
+        matrices = [
+            measures.class_pseudo_likelihood(embeddings[:, i], labels, temperature, seed=config.seeds.readout)
+            for i in range(embeddings.shape[1])
+        ]
+        found["class_pseudo_likelihood"] = {
+            "temperature": temperature,
+            "per_encoder": [np.round(matrix, 7).tolist() for matrix in matrices],
+        }
+    return found
+
+
+def _draw(run, data, results):
+    from closer_tf import plots
+
+    plots.save(plots.plot_accuracy(results["accuracy"], results["chance"]), run.figures / "accuracy.png")
+    maps = {
+        condition: found["class_pseudo_likelihood"]["per_encoder"][0]
+        for condition, found in results["measures"].items()
+        if "class_pseudo_likelihood" in found
+    }
+    if maps:
+        figure = plots.plot_pseudo_likelihood(maps, data.label_names, title="encoder 0")
+        plots.save(figure, run.figures / "class_pseudo_likelihood.png")
 
 
 if __name__ == "__main__":

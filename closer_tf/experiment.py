@@ -9,6 +9,7 @@ import contextlib
 import numpy as np
 
 from closer_tf import masks
+from closer_tf.config import build_graph
 from closer_tf.errors import ConfigError
 
 
@@ -35,10 +36,29 @@ def load_splits(config):
 
 
 def make_receptive_fields(config, input_shape):
-    """The config's receptive fields over stimuli of `input_shape`, drawn from `seeds.masks`."""
-    options = config.masks
+    """The config's receptive fields over stimuli of `input_shape`, drawn from `seeds.masks`.
+
+    Raises:
+        ConfigError: there are none such over this input.
+        DataError: the file of custom masks cannot be read.
+    """
+    options, size, count, seed = config.masks, input_shape[:2], config.num_encoders, config.seeds.masks
     with _about("masks"):
-        return masks.gaussian_masks(input_shape[:2], config.num_encoders, options.fraction, options.sigma, config.seeds.masks)
+        if options.scheme == "gaussian":
+            return masks.gaussian_masks(size, count, options.fraction, options.sigma, seed)
+        if options.scheme == "random_patches":
+            return masks.random_patch_masks(size, count, options.fraction, options.patch_size, seed)
+        if options.scheme == "contiguous_patches":
+            return masks.contiguous_patch_masks(size, count, options.fraction, options.patch_size, options.centres, seed)
+        fields = masks.custom_masks(masks.read_mask_array(options.path), options.patch_size)
+        if fields.num_encoders != count:
+            raise ValueError(f"{options.path} holds {fields.num_encoders} masks, num_encoders is {count}")
+        if tuple(side * options.patch_size for side in fields.grid) != tuple(size):
+            raise ValueError(
+                f"{options.path} holds masks of {fields.grid} cells of {options.patch_size} x {options.patch_size} pixels, "
+                f"the images have {size[0]} x {size[1]} pixels"
+            )
+        return fields
 
 
 def make_ensemble(config, receptive_fields, input_shape, input_scale):
@@ -55,8 +75,10 @@ def make_ensemble(config, receptive_fields, input_shape, input_scale):
     init_seeds = _one_per_encoder(config.seeds.initialization, config.num_encoders)
     dropout_seeds = _one_per_encoder(config.seeds.dropout, config.num_encoders)
 
+    options = config.each_encoder()
+
     def make_encoder(i, shape):
-        return _encoder(config.encoder, shape, init_seeds[i], dropout_seeds[i])
+        return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i])
 
     return build_ensemble(
         input_shape,
@@ -67,24 +89,41 @@ def make_ensemble(config, receptive_fields, input_shape, input_scale):
     )
 
 
-def make_objective(config):
-    """The config's objective."""
-    from closer_tf.losses import CLoSeRLoss
+def make_training_model(config, ensemble, num_labels):
+    """The compiled model to `fit`: the ensemble itself, or the ensemble with its supervised heads.
 
-    return CLoSeRLoss(config.objective.temperature, stop_gradient=config.objective.stop_gradient)
+    Args:
+        config: resolved `RunConfig`.
+        ensemble: from `make_ensemble`; shares its weights with what is returned.
+        num_labels: number of labels in the data.
+    """
+    from closer_tf.ensemble import with_heads
+    from closer_tf.losses import CLoSeRLoss, SupervisedLoss
+
+    if config.condition == "supervised":
+        # The heads' seed follows the encoders': one more "encoder" than there are.
+        seed = _one_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
+        model, loss = with_heads(ensemble, num_labels, seed), SupervisedLoss()
+    else:
+        options = config.objective
+        with _about("objective.graph"):
+            graph = build_graph(options.graph, config.num_encoders, config.seeds.graph)
+        model, loss = ensemble, CLoSeRLoss(options.temperature, graph, options.stop_gradient)
+    model.compile(_optimizer(config), loss)
+    return model
 
 
-def make_optimizer(config):
-    """The config's optimizer."""
+def _optimizer(config):
     from closer_tf.optimizers import Nadam
 
     return Nadam(**config.optimizer.model_dump(exclude={"name"}))
 
 
 def _encoder(options, shape, init_seed, dropout_seed):
-    from closer_tf.encoders import mlp
+    from closer_tf import encoders
 
-    return mlp(shape, **options.model_dump(exclude={"type"}), init_seed=init_seed, dropout_seed=dropout_seed)
+    make = {"mlp": encoders.mlp, "vit_lite": encoders.vit_lite}[options.type]
+    return make(shape, **options.model_dump(exclude={"type"}), init_seed=init_seed, dropout_seed=dropout_seed)
 
 
 def _augmentation(config):

@@ -3,9 +3,14 @@
 An edge (i, j) pulls encoder i towards encoder j. A graph is plain data: edges and their weights, which sum to 1.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from closer_tf.data.npz import read_npz
+from closer_tf.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +132,28 @@ def from_matrix(matrix):
         raise ValueError(f"expected a square matrix, found shape {matrix.shape}")
     edges = np.argwhere(matrix != 0)
     return InteractionGraph(len(matrix), edges, matrix[tuple(edges.T)])
+
+
+def read_matrix(path):
+    """The weighted matrix of a JSON file (a list of lists), or of an .npz file's array `graph` or only array.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Float array.
+
+    Raises:
+        DataError: the file cannot be read or holds no such matrix.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".json":
+            return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
+        stored = read_npz(path)
+        return np.asarray(stored["graph"] if "graph" in stored else next(iter(stored.values())), dtype=np.float64)
+    except (OSError, ValueError, TypeError, StopIteration, RecursionError) as error:
+        raise DataError(f"{path}: not a readable matrix of numbers: {error}") from error
 
 
 def _ring(num_encoders, steps, family):

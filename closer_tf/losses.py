@@ -153,3 +153,56 @@ class CLoSeRLoss(keras.losses.Loss):
         if graph is not None:
             graph = InteractionGraph(**{**graph, "edges": np.asarray(graph["edges"])})
         return cls(graph=graph, **config)
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class SupervisedLoss(keras.losses.Loss):
+    """Independent cross-entropy of every encoder's own linear head (paper: equation 14).
+
+    For a model made by `with_heads`, whose outputs are a dict with `logits` (B, N, labels).
+    """
+
+    term_names = ("accuracy",)
+
+    def __init__(self, name="supervised_loss", **kwargs):
+        kwargs.pop("reduction", None)
+        super().__init__(name=name, reduction=None, **kwargs)
+
+    def terms(self, outputs, labels):
+        """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
+        logits = ops.cast(outputs["logits"], "float32")
+        targets = ops.broadcast_to(ops.expand_dims(ops.cast(labels, "int32"), 1), ops.shape(logits)[:2])
+        loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+        hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=2), "int32"), targets), "float32")
+        return {"loss": ops.mean(loss), "accuracy": ops.mean(hits)}
+
+    def call(self, y_true, y_pred):
+        """The loss of outputs `y_pred` for labels `y_true` (B,)."""
+        return self.terms(y_pred, y_true)["loss"]
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
+        return self.call(y_true, y_pred)
+
+    def get_config(self):
+        """Arguments to rebuild the loss from, as plain data."""
+        return {"name": self.name}
+
+
+def collapse_gauge(embeddings):
+    """Two numbers that go to zero, and to one, when an ensemble collapses onto a point, or onto a line.
+
+    Args:
+        embeddings: tensor (B, N, D).
+
+    Returns:
+        dict of scalars, means over encoders: `embedding_sd`, the standard deviation over the batch, averaged over dimensions;
+        `effective_rank`, the participation ratio (tr C)^2 / tr(C^2) of the covariance C over the batch, between 1 and D.
+    """
+    x = ops.transpose(ops.stop_gradient(ops.cast(embeddings, "float32")), (1, 0, 2))
+    x = x - ops.mean(x, axis=1, keepdims=True)
+    variance = ops.mean(ops.square(x), axis=1)
+    gram = ops.matmul(x, ops.transpose(x, (0, 2, 1)))  # has the eigenvalues of B C, and B is often smaller than D
+    trace = ops.sum(ops.square(x), axis=(1, 2))
+    rank = ops.square(trace) / ops.maximum(ops.sum(ops.square(gram), axis=(1, 2)), 1e-30)
+    return {"embedding_sd": ops.mean(ops.sqrt(variance)), "effective_rank": ops.mean(rank)}

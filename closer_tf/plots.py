@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from closer_tf.files import write_atomically
+from closer_tf.measures import CIFAR10_CLASS_ORDER
 
 CONDITION_COLOURS = {
     "masked_input": "#1f77b4",
@@ -73,7 +74,7 @@ def plot_training_curves(history):
     """
     names = [key for key in history[0] if key not in ("epoch", "seconds") and not key.startswith("val_")]
     names.sort(key=lambda name: name != "loss")
-    figure = Figure(figsize=(3.4 * len(names), 2.8), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         style = {"marker": "o", "markersize": 3} if len(history) < 30 else {}
@@ -111,6 +112,70 @@ def plot_accuracy(accuracy, chance=None):
             axis.legend(frameon=False, fontsize=8, loc="upper left")
         axis.margins(y=0.12)
     figure.axes[0].set_ylabel("test accuracy")
+    return figure
+
+
+def plot_pseudo_likelihood(maps, label_names, title=""):
+    """Heat maps of the class mean conditional pseudo-likelihood of one encoder (paper: figure 2a).
+
+    Args:
+        maps: dict condition -> array (classes, classes), row: the given class, column: the class it makes likely.
+        label_names: str per class. CIFAR-10's are drawn in the paper's order, vehicles first.
+        title: what encoder this is.
+    """
+    order = list(range(len(label_names)))
+    if set(label_names) == set(CIFAR10_CLASS_ORDER):
+        order = [label_names.index(name) for name in CIFAR10_CLASS_ORDER]
+    names = [label_names[k] for k in order]
+    figure = Figure(figsize=(4.2 * len(maps), 4), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for axis, (condition, matrix) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items()):
+        image = axis.imshow(np.asarray(matrix)[np.ix_(order, order)], cmap="viridis")
+        axis.set_title(CONDITION_NAMES[condition], fontsize=10)
+        if len(names) <= 20:
+            axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+            axis.set_yticks(range(len(names)), names, fontsize=8)
+        axis.set(xlabel="k in class", ylabel="b in class")
+        figure.colorbar(image, ax=axis, fraction=0.046, label="mean p(k | b)", format="%.4f")
+    return figure
+
+
+def plot_graph(graph):
+    """An interaction graph in a circle, an arrow from i to j where encoder i is pulled towards encoder j, beside its matrix.
+
+    Args:
+        graph: `InteractionGraph`.
+    """
+    import networkx
+
+    drawn = networkx.DiGraph()
+    drawn.add_nodes_from(range(graph.num_encoders))
+    drawn.add_edges_from(graph.edges.tolist())
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    circle, matrix = figure.subplots(1, 2)
+    largest = graph.weights.max()
+    networkx.draw_networkx(
+        drawn,
+        networkx.circular_layout(drawn),
+        ax=circle,
+        node_color="#dbe9f6",
+        edgecolors="#1f4e79",
+        font_size=8,
+        node_size=260,
+        width=[0.3 + 1.2 * graph.matrix()[i, j] / largest for i, j in drawn.edges],
+        edge_color="#1f4e79",
+        connectionstyle="arc3,rad=0.08",
+        arrowsize=8,
+    )
+    circle.set_aspect("equal")
+    circle.axis("off")
+    family = graph.family.replace("_", " ")
+    circle.set_title(f"{family}: {graph.num_edges} edges, density {graph.density:.2f}", fontsize=10)
+    image = matrix.imshow(graph.matrix(), cmap="Blues", vmin=0)
+    matrix.set(xlabel="towards encoder j", ylabel="encoder i")
+    matrix.set_xticks(range(0, graph.num_encoders, 1 + graph.num_encoders // 20))
+    matrix.set_yticks(range(0, graph.num_encoders, 1 + graph.num_encoders // 20))
+    figure.colorbar(image, ax=matrix, fraction=0.046, label="edge weight")
     return figure
 
 

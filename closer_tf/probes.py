@@ -1,11 +1,13 @@
 """The readout: a linear probe on embeddings (paper: "Training a linear classifier in the vision task")."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from closer_tf.config import PUBLISHED_C_GRID
+from closer_tf.softmax_regression import fit_penalties
+
+COMBINATIONS = ("mean_probability", "max_probability", "mean_log_probability", "majority_vote")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=100):
     Args:
         features: dict `train`, `validation`, `test` of float arrays (n, d).
         labels: dict of int arrays (n,), same keys.
-        C: inverse L2 penalties of scikit-learn's LogisticRegression; 0 stands for no penalty.
+        C: inverse L2 penalties, as in scikit-learn's LogisticRegression; 0 stands for no penalty.
         max_iter: most L-BFGS iterations per fit, from a cold start.
 
     Returns:
@@ -46,7 +48,7 @@ def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=100):
     return probe_all({"probe": features}, labels, C, max_iter)["probe"]
 
 
-def probe_all(features_by_name, labels, C=PUBLISHED_C_GRID, max_iter=100, progress=None):
+def probe_all(features_by_name, labels, C=PUBLISHED_C_GRID, max_iter=100, progress=None, return_probabilities=False):
     """One probe per set of features, all fits spread over the machine's cores.
 
     Args:
@@ -54,27 +56,30 @@ def probe_all(features_by_name, labels, C=PUBLISHED_C_GRID, max_iter=100, progre
         labels: dict `train`, `validation`, `test` of int arrays.
         C, max_iter: as in `linear_probe`.
         progress: function called with nothing after each fit. Default: none.
+        return_probabilities: also return what each chosen probe says of the test samples.
 
     Returns:
-        dict name -> `ProbeResult`.
+        dict name -> `ProbeResult`; with `return_probabilities` a second dict name -> float array (n, labels).
     """
-    import joblib
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
-    scaled = {name: standardise(features) for name, features in features_by_name.items()}
-    # The widest features take longest: start them first, so that no core idles at the end.
-    jobs = [(name, c) for name in sorted(scaled, key=lambda key: -scaled[key]["train"].shape[1]) for c in C]
-    run_jobs = joblib.Parallel(n_jobs=joblib.cpu_count(), backend="threading", return_as="generator")
-    fits = {name: {} for name in features_by_name}
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # every fit reports whether it converged
-        outcomes = run_jobs(joblib.delayed(_fit)(scaled[name], labels, c, max_iter) for name, c in jobs)
-        for (name, c), outcome in zip(jobs, outcomes):
-            fits[name][c] = outcome
-            if progress is not None:
-                progress()
-    return {name: _choose([by_c[c] for c in C]) for name, by_c in fits.items()}
+    fits, probabilities = {}, {}
+    for name, features in features_by_name.items():
+        scaled = standardise(features)
+        models = fit_penalties(scaled["train"], labels["train"], C, max_iter, on_fit=progress)
+        said = [model.probabilities(scaled["test"]) for model in models]
+        fits[name] = [
+            {
+                "C": c,
+                "validation": _accuracy(model.probabilities(scaled["validation"]), labels["validation"]),
+                "test": _accuracy(of_test, labels["test"]),
+                "iterations": model.iterations,
+                "converged": model.converged,
+            }
+            for c, model, of_test in zip(C, models, said)
+        ]
+        best = _best(fits[name])
+        probabilities[name] = said[best].astype(np.float32)
+    results = {name: _result(of_name) for name, of_name in fits.items()}
+    return (results, probabilities) if return_probabilities else results
 
 
 def standardise(features):
@@ -84,39 +89,72 @@ def standardise(features):
         features: dict with key `train` of float arrays (n, d).
 
     Returns:
-        dict of float32 arrays with the same keys. Features that are constant over the training samples are 0.
+        dict of float64 arrays with the same keys. Features that are constant over the training samples are 0.
     """
-    mean, sd = _moments(features["train"])
-    constant = sd == 0
-    scale = np.where(constant, 0, 1 / np.where(constant, 1, sd)).astype(np.float32)
+    train = np.asarray(features["train"])
+    mean = train.mean(axis=0, dtype=np.float64)
+    variance = np.zeros(train.shape[1])
+    for start in range(0, len(train), 4096):  # by blocks of rows, to save memory
+        variance += np.square(train[start : start + 4096] - mean).sum(axis=0)
+    sd = np.sqrt(variance / (len(train) - 1))
+    constant = train.max(axis=0) == train.min(axis=0)  # the rounded sd of a constant need not be 0
+    scale = np.where(constant, 0, 1 / np.where(constant, 1, sd))
     scaled = {}
     for key, values in features.items():
-        scaled[key] = np.subtract(values, mean, dtype=np.float32)
+        scaled[key] = np.subtract(values, mean, dtype=np.float64)
         scaled[key] *= scale
     return scaled
 
 
-def _moments(values, columns_at_once=256):
-    """Mean and standard deviation of each column in float64, a few columns at a time to save memory."""
-    mean, sd = np.empty(values.shape[1]), np.empty(values.shape[1])
-    for start in range(0, values.shape[1], columns_at_once):
-        chosen = slice(start, start + columns_at_once)
-        block = values[:, chosen].astype(np.float64)
-        mean[chosen], sd[chosen] = block.mean(axis=0), block.std(axis=0, ddof=1)
-    return mean.astype(np.float32), sd
+def _accuracy(probabilities, labels):
+    return float((probabilities.argmax(axis=1) == labels).mean())
 
 
-def _fit(features, labels, c, max_iter):
-    from sklearn.linear_model import LogisticRegression
-
-    probe = LogisticRegression(C=c if c > 0 else np.inf, max_iter=max_iter)
-    probe.fit(features["train"], labels["train"])
-    accuracy = {key: float(probe.score(features[key], labels[key])) for key in ("validation", "test")}
-    iterations = int(probe.n_iter_.max())
-    return {"C": c, **accuracy, "iterations": iterations, "converged": iterations < max_iter}
+def _best(fits):
+    return int(np.argmax([fit["validation"] for fit in fits]))  # the first of equals
 
 
-def _choose(fits):
-    best = max(fits, key=lambda fit: fit["validation"])  # max keeps the first of equals
+def _result(fits):
+    best = fits[_best(fits)]
     tried = tuple({key: fit[key] for key in ("C", "validation", "iterations", "converged")} for fit in fits)
     return ProbeResult(best["C"], best["validation"], best["test"], best["iterations"], best["converged"], tried)
+
+
+def combine(probabilities, method):
+    """Labels that N probes agree on.
+
+    Args:
+        probabilities: array (N, n, labels), what each probe says of each sample.
+        method: 'mean_probability', 'max_probability', 'mean_log_probability' or 'majority_vote' (ties go to the first label).
+
+    Returns:
+        Int array (n,).
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if method == "majority_vote":
+        votes = probabilities.argmax(axis=2)
+        scores = (votes[:, :, None] == np.arange(probabilities.shape[2])).sum(axis=0)
+    elif method == "mean_log_probability":
+        scores = np.log(np.maximum(probabilities, 1e-30)).mean(axis=0)
+    elif method == "max_probability":
+        scores = probabilities.max(axis=0)
+    elif method == "mean_probability":
+        scores = probabilities.mean(axis=0)
+    else:
+        raise ValueError(f"method: expected one of {', '.join(COMBINATIONS)}, found {method!r}")
+    return scores.argmax(axis=1)
+
+
+def knn_probe(features, labels, neighbours):
+    """Test accuracy of the k nearest training samples' majority, on z-scored features.
+
+    Args:
+        features: dict `train`, `test` of float arrays (n, d).
+        labels: dict of int arrays.
+        neighbours: k.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    scaled = standardise({key: features[key] for key in ("train", "test")})
+    probe = KNeighborsClassifier(neighbours, algorithm="brute", n_jobs=-1).fit(scaled["train"], labels["train"])
+    return float(probe.score(scaled["test"], labels["test"]))

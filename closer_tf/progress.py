@@ -70,7 +70,9 @@ class ProgressLines(keras.callbacks.Callback):
         number = epoch + 1
         if number % self.every and self.done > 1 and number < self.epochs:
             return
-        losses = "  ".join(f"{key} {value:.4f}" for key, value in logs.items())
+        first = [key for key in ("loss", "val_loss") if key in logs]
+        rest = [key for key in logs if key not in first and not key.startswith("val_")]
+        losses = "  ".join(f"{key} {logs[key]:.4f}" for key in (*first, *rest))
         left = duration(self.spent / self.done * (self.epochs - number))
         console().print(f"epoch {number}/{self.epochs}  {losses}  {seconds:.1f} s  left: {left}")
 

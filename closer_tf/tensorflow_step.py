@@ -16,12 +16,12 @@ def train_step(model, data):
     """
     stimuli, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
     with tf.GradientTape() as tape:
-        embeddings = model(stimuli, training=True)
-        loss = model.compute_loss(stimuli, labels, embeddings, training=True)
+        outputs = model(stimuli, training=True)
+        loss = model.compute_loss(stimuli, labels, outputs, training=True)
         scaled_loss = model.optimizer.scale_loss(loss)
     weights = model.trainable_weights
     model.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))
     for metric in model.metrics:
         if metric.name == "loss":
-            metric.update_state(loss, sample_weight=tf.shape(embeddings)[0])
+            metric.update_state(loss, sample_weight=tf.shape(keras.tree.flatten(stimuli)[0])[0])
     return model.get_metrics_result()

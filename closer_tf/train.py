@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from closer_tf.command import add_version, run_command
-from closer_tf.config import load_config
+from closer_tf.config import TRAINED_CONDITIONS, load_config
 from closer_tf.errors import ConfigError
 from closer_tf.runs import RunFolder
 
@@ -93,18 +93,21 @@ def train(config, run_dir):
     data = experiment.load_splits(config)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data.input_shape)
     model = experiment.make_ensemble(config, fields, data.input_shape, data.input_scale)
-    model.compile(experiment.make_optimizer(config), experiment.make_objective(config))
+    training_model = experiment.make_training_model(config, model, len(data.label_names))
     if not exists:
         run.create(config, fields)
     with run.locked():
         _describe(config, data, fields, model, run)
         if not exists:
             plots.save(plots.plot_receptive_fields(fields, data.train.inputs[0]), run.figures / "receptive_fields.png")
+            if config.condition == "closer":
+                plots.save(plots.plot_graph(training_model.loss.graph), run.figures / "interaction_graph.png")
         checkpoint = latest_checkpoint(run.checkpoints, config.digest())
         if checkpoint is not None:
             print(f"going on from epoch {checkpoint.epoch}, step {checkpoint.step}")
         lines = ProgressLines(config.training.epochs, steps_per_epoch(data.train, config.training.batch_size))
-        run_training(model, data, config, run, checkpoint, callbacks=[lines])
+        if config.condition in TRAINED_CONDITIONS:
+            run_training(training_model, data, config, run, checkpoint, callbacks=[lines])
         write_with(run.ensemble_file, model.save)
         history = run.read_history()
         if history:
@@ -133,12 +136,12 @@ def dry_run(config, run_dir, timed_steps=5):
     data = experiment.load_splits(config)
     fields = experiment.make_receptive_fields(config, data.input_shape)
     model = experiment.make_ensemble(config, fields, data.input_shape, data.input_scale)
-    model.compile(experiment.make_optimizer(config), experiment.make_objective(config))
+    model_to_fit = experiment.make_training_model(config, model, len(data.label_names))
     _describe(config, data, fields, model, run)
     stream = batches(data.train, config.training.batch_size, config.seeds.data_order)
-    model.fit(stream, steps_per_epoch=2, verbose=0, shuffle=False)
+    model_to_fit.fit(stream, steps_per_epoch=2, verbose=0, shuffle=False)
     began = time.perf_counter()
-    model.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)
+    model_to_fit.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)
     step = (time.perf_counter() - began) / timed_steps
     steps = steps_per_epoch(data.train, config.training.batch_size)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

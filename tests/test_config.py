@@ -49,6 +49,19 @@ def test_the_digest_sees_everything_but_the_description(tmp_path):
     assert load(tmp_path, {"training": {"epochs": 101}}).digest() != base.digest()
 
 
+def test_default_temperatures(tmp_path):
+    vit, mlp = {"type": "vit_lite", "embedding_dim": 8}, {"type": "mlp", "embedding_dim": 8}
+    assert load(tmp_path, {"encoder": mlp}).objective.temperature == 80
+    assert load(tmp_path, {"encoder": vit}).objective.temperature == 10
+    assert load(tmp_path, {"num_encoders": 2, "encoders": [mlp, vit]}).objective.temperature == 10
+
+
+def test_paths_are_stored_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load(tmp_path, {"dataset": {"name": "arrays", "path": "a.npz"}, "masks": {"scheme": "custom", "path": "m.npy"}})
+    assert config.dataset.path == str(tmp_path / "a.npz") and config.masks.path == str(tmp_path / "m.npy")
+
+
 def test_overrides_are_typed_and_nested(tmp_path):
     config = load(
         tmp_path,
@@ -87,6 +100,22 @@ MISTAKES = [
     ({"objective": {"temperature": 0}}, "objective.temperature: expected greater than 0"),
     ({"seed": -1}, "seed: expected greater than or equal to 0"),
     ({"num_encoders": 1}, "num_encoders: expected greater than or equal to 2"),
+    ({"objective": {"graph": {"family": "ring"}}}, "objective.graph.family: expected one of all_to_all, star"),
+    ({"objective": {"graph": {"family": "random"}}}, "objective.graph.num_edges: this key is required and absent"),
+    ({"objective": {"graph": {"family": "random", "num_edges": 91}}}, "objective.graph: expected 1 to 90 edges among 10"),
+    ({"objective": {"graph": {"family": "custom"}}}, "objective.graph: expected either 'edges' or 'path'"),
+    (
+        {"objective": {"graph": {"family": "custom", "edges": [[0, 10]]}}},
+        "objective.graph: edge (0, 10) names an encoder outside",
+    ),
+    ({"objective": {"graph": {"family": "custom", "edges": [[0]]}}}, "objective.graph.edges.0: expected"),
+    ({"encoders": [{"type": "mlp"}]}, "encoders: expected 10 encoders (num_encoders), found 1"),
+    (
+        {"num_encoders": 2, "encoders": [{"type": "mlp"}, {"type": "vit_lite", "embedding_dim": 8}]},
+        "encoders: all encoders need the same embedding_dim, found [8, 256]",
+    ),
+    ({"num_encoders": 2, "encoders": [{"type": "mlp"}, {"type": "vit"}]}, "encoders.1.type: expected one of mlp, vit_lite"),
+    ({"condition": "trained"}, "condition: expected 'closer', 'supervised'"),
     ({"training": {"batch_size": None}}, "training.batch_size: expected a valid integer, found null"),
 ]
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import reference
 
-from closer_tf import CLoSeR, CLoSeRLoss, Nadam, RandomAffine, build_ensemble, mlp
-from closer_tf.ensemble import embed
-from closer_tf.graphs import star
-from closer_tf.masks import ReceptiveFields, gaussian_masks
+from closer_tf import CLoSeR, CLoSeRLoss, Nadam, RandomAffine, build_ensemble, mlp, vit_lite
+from closer_tf.ensemble import embed, with_heads
+from closer_tf.graphs import InteractionGraph, star
+from closer_tf.losses import SupervisedLoss, collapse_gauge
+from closer_tf.masks import ReceptiveFields, gaussian_masks, random_patch_masks
 
 
 def small_ensemble(n=3, augmentation=None, dropout=0.1):
@@ -105,7 +106,7 @@ def test_epoch_means_weigh_batches_by_their_size(images):
     assert history["loss"][0] == pytest.approx((32 * big + 8 * small) / 40, rel=1e-5)
     evaluated = model.evaluate(images, batch_size=32, verbose=0, return_dict=True)
     assert evaluated["loss"] == pytest.approx((32 * big + 8 * small) / 40, rel=1e-5)
-    assert set(evaluated) == {"loss", "attraction", "contrast"}
+    assert set(evaluated) == {"loss", "attraction", "contrast", "embedding_sd", "effective_rank"}
 
 
 def test_one_step_follows_the_gradient(images):
@@ -165,3 +166,77 @@ def test_predictions_do_not_depend_on_training_mode_leaks(images):
     model = small_ensemble(augmentation=RandomAffine(True, 0.1, 0.2))
     np.testing.assert_array_equal(embed(model, images), embed(model, images))
     assert isinstance(model, CLoSeR)
+
+
+def test_supervised_heads_learn_alone(images):
+    """The heads' loss by hand; encoder i's gradient comes from head i alone."""
+    import tensorflow as tf
+
+    ensemble = small_ensemble(dropout=0.0)
+    model = with_heads(ensemble, 5, seed=3)
+    model.compile(loss=SupervisedLoss())
+    labels = np.arange(40) % 5
+    embeddings = embed(ensemble, images).astype(np.float64)
+    kernel, bias = model.get_layer("heads").get_weights()
+    assert not bias.any() and 0.7 < np.abs(kernel).max() <= (6 / 9) ** 0.5
+    logits = np.einsum("bnd,ndc->bnc", embeddings, kernel)
+    log_p = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
+    expected = -np.mean([log_p[b, i, labels[b]] for b in range(40) for i in range(3)])
+    found = model.evaluate(images, labels, batch_size=40, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    assert found["accuracy"] == pytest.approx((logits.argmax(axis=2) == labels[:, None]).mean(), abs=1e-6)
+    with tf.GradientTape() as tape:
+        log_p = keras.ops.log_softmax(model(images.astype(np.float32))["logits"])
+        first = keras.ops.mean(log_p[:, 0])
+    gradients = tape.gradient(first, [encoder.trainable_weights[0] for encoder in ensemble.encoders])
+    assert gradients[0] is not None and np.abs(gradients[0]).max() > 0
+    assert all(g is None or np.abs(g).max() == 0 for g in gradients[1:])
+
+
+def test_supervised_training_trains_the_shared_ensemble(images):
+    ensemble = small_ensemble()
+    before = embed(ensemble, images)
+    model = with_heads(ensemble, 2)
+    model.compile(Nadam(learning_rate=0.01), SupervisedLoss())
+    labels = (images.mean(axis=(1, 2, 3)) > 8).astype(int)
+    history = model.fit(images, labels, epochs=30, batch_size=20, verbose=0).history
+    assert np.abs(embed(ensemble, images) - before).max() > 0.1
+    assert history["accuracy"][-1] > history["accuracy"][0]
+
+
+def test_collapse_gauge_by_hand():
+    x = np.random.default_rng(0).normal(size=(30, 2, 4)) * [3.0, 1.0, 1.0, 0.5]
+    found = collapse_gauge(x)
+    sds, ranks = [], []
+    for i in range(2):
+        eigenvalues = np.linalg.eigvalsh(np.cov(x[:, i].T, ddof=0))
+        ranks.append(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
+        sds.append(x[:, i].std(axis=0).mean())
+    assert float(found["embedding_sd"]) == pytest.approx(np.mean(sds), rel=1e-5)
+    assert float(found["effective_rank"]) == pytest.approx(np.mean(ranks), rel=1e-5)
+    line = np.outer(np.arange(30.0), [1, 2, 3, 4])[:, None]
+    assert float(collapse_gauge(line)["effective_rank"]) == pytest.approx(1, rel=1e-5)
+    point = np.ones((30, 2, 4))
+    assert float(collapse_gauge(point)["embedding_sd"]) == 0 and np.isfinite(float(collapse_gauge(point)["effective_rank"]))
+
+
+def test_a_graph_and_stop_gradient_leave_unpulled_encoders_where_they_were(images):
+    model = small_ensemble()
+    model.compile(Nadam(learning_rate=0.01), CLoSeRLoss(4.0, InteractionGraph(3, [(0, 2)]), stop_gradient=True))
+    before = [encoder.get_weights() for encoder in model.encoders]
+    model.fit(images, verbose=0)
+    moved = [max(np.abs(a - b).max() for a, b in zip(x, e.get_weights())) for x, e in zip(before, model.encoders)]
+    assert moved[0] > 0 and moved[1] == 0 and moved[2] == 0
+
+
+def test_an_ensemble_of_transformers_and_mlps_saves_and_loads(tmp_path, images):
+    fields = random_patch_masks((8, 8), 2, 0.5, 2)
+
+    def make(i, shape):
+        return mlp(shape, [6], 8) if i else vit_lite(shape, 8, heads=2, key_dim=4, mlp_dim=8)
+
+    model = build_ensemble((8, 8, 1), fields, make)
+    model.compile(loss=CLoSeRLoss(10.0))
+    model.fit(images, verbose=0)
+    model.save(tmp_path / "mixed.keras")
+    np.testing.assert_array_equal(embed(keras.saving.load_model(tmp_path / "mixed.keras"), images), embed(model, images))

@@ -37,7 +37,7 @@ def train(config, folder, callbacks=(), checkpoint=None):
     data = experiment.load_splits(config)
     fields = experiment.make_receptive_fields(config, data.input_shape)
     model = experiment.make_ensemble(config, fields, data.input_shape, data.input_scale)
-    model.compile(experiment.make_optimizer(config), experiment.make_objective(config))
+    model = experiment.make_training_model(config, model, len(data.label_names))
     run = RunFolder(folder)
     if not run.check(config):
         run.create(config, fields)

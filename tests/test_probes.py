@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from closer_tf.probes import linear_probe, probe_all, standardise
+from closer_tf.probes import COMBINATIONS, combine, knn_probe, linear_probe, probe_all, standardise
 
 
 def blobs(seed=0, classes=3, noise=1.5, dim=6):
@@ -22,10 +22,16 @@ def test_standardise_uses_the_training_samples():
     np.testing.assert_array_equal(scaled["test"], [[0, 0]])
 
 
+def test_constant_features_whose_mean_rounds_are_zero():
+    features = {"train": np.full((49, 1), 0.1), "test": np.array([[0.7]])}
+    scaled = standardise(features)
+    assert not scaled["train"].any() and not scaled["test"].any()
+
+
 def test_the_probe_is_scikit_learns_loop():
     features, labels = blobs()
-    mean, sd = features["train"].mean(0), features["train"].std(0, ddof=1)
-    z = {key: ((x - mean) / sd).astype(np.float32) for key, x in features.items()}
+    mean, sd = features["train"].mean(0, dtype=float), features["train"].std(0, ddof=1, dtype=float)
+    z = {key: (x - mean) / sd for key, x in features.items()}
     best = None
     for C in (0.0, 1e-5, 1e-2, 10.0):
         model = LogisticRegression(C=np.inf if C == 0 else C, max_iter=100).fit(z["train"], labels["train"])
@@ -45,13 +51,9 @@ def test_ties_go_to_the_first():
 
 def test_unconverged_fits_are_told_apart():
     features, labels = blobs()
-    found = linear_probe(features, labels, C=(0.0, 1e-5), max_iter=2)
-    assert [fit["converged"] for fit in found.fits] == [False, fit_converges(found, 1)]
-    assert found.fits[0]["iterations"] == 2
-
-
-def fit_converges(found, k):
-    return found.fits[k]["iterations"] < 2
+    few, many = (linear_probe(features, labels, C=(0.0, 1.0), max_iter=limit) for limit in (3, 100))
+    assert [fit["converged"] for fit in few.fits] == [False, False] and few.fits[0]["iterations"] == 3
+    assert [fit["converged"] for fit in many.fits] == [True, True] and 3 < many.iterations < 100
 
 
 def test_many_probes_equal_single_ones_and_report_progress():
@@ -62,3 +64,29 @@ def test_many_probes_equal_single_ones_and_report_progress():
     assert both["wide"] == linear_probe(features, labels, (0.1, 1.0))
     assert both["narrow"] == linear_probe(narrow, labels, (0.1, 1.0))
     assert len(ticks) == 4
+
+
+def test_probabilities_are_those_of_the_chosen_fit():
+    features, labels = blobs()
+    results, probabilities = probe_all({"a": features}, labels, (0.1, 1.0), return_probabilities=True)
+    assert (probabilities["a"].argmax(axis=1) == labels["test"]).mean() == pytest.approx(results["a"].test)
+    np.testing.assert_allclose(probabilities["a"].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_combinations_by_hand():
+    said = np.array([[[0.6, 0.4, 0.0]], [[0.6, 0.3, 0.1]], [[0.0, 0.9, 0.1]]])  # three probes, one sample
+    assert combine(said, "majority_vote") == [0]
+    assert combine(said, "mean_probability") == [1]
+    assert combine(said, "max_probability") == [1]
+    assert combine(said, "mean_log_probability") == [1]
+    assert combine(said[:2], "majority_vote") == [0]
+    assert combine(np.array([[[0.9, 0.1]], [[0.1, 0.9]]]), "majority_vote") == [0]
+    assert len(COMBINATIONS) == 4
+    with pytest.raises(ValueError, match="expected one of mean_probability"):
+        combine(said, "median")
+
+
+def test_knn_by_hand():
+    features = {"train": np.array([[0.0], [1], [2], [10], [11]]), "test": np.array([[1.5], [8]])}
+    labels = {"train": np.array([0, 0, 0, 1, 1]), "test": np.array([0, 0])}
+    assert knn_probe(features, labels, 1) == 0.5

@@ -94,6 +94,40 @@ def test_zero_epochs_read_out_what_needs_no_training(command, tmp_path):
     assert code == 0 and set(results["accuracy"]) == {"masked_input", "untrained"}
 
 
+@pytest.mark.parametrize("condition", ["supervised", "untrained", "masked_input", "full_input"])
+def test_every_condition_is_one_key_away(command, tmp_path, condition):
+    code, output, _ = command("--set", f"condition={condition}")
+    run = tmp_path / "runs" / "tiny"
+    results = json.loads((run / "results.json").read_text())
+    assert code == 0 and condition in results["accuracy"]
+    assert ("single" in results["accuracy"][condition]) == (condition != "full_input")
+    assert (condition in results["measures"]) == (condition in ("supervised", "untrained"))
+    assert results["epochs"] == (3 if condition == "supervised" else 0)
+
+
+def test_conditions_share_masks_and_initialisation(command, tmp_path):
+    for condition in ("closer", "supervised"):
+        command("--set", f"condition={condition}", "--run-dir", condition)
+    closer, supervised = (json.loads((tmp_path / c / "results.json").read_text()) for c in ("closer", "supervised"))
+    assert (tmp_path / "closer" / "masks.npz").read_bytes() == (tmp_path / "supervised" / "masks.npz").read_bytes()
+    assert closer["accuracy"]["untrained"] == supervised["accuracy"]["untrained"]
+
+
+def test_readouts_and_measures(command, tmp_path):
+    command("--set", "readout.knn_neighbours=5")
+    results = json.loads((tmp_path / "runs" / "tiny" / "results.json").read_text())
+    found = results["accuracy"]["closer"]
+    assert set(found) == {
+        *("single", "ensemble", "mean_probability", "max_probability", "mean_log_probability", "majority_vote"),
+        *("knn_single", "knn_ensemble"),
+    }
+    measured = results["measures"]["closer"]
+    assert -1 <= measured["alignment"] <= 1 and 0 <= measured["agreement"] <= 1
+    matrices = np.array(measured["class_pseudo_likelihood"]["per_encoder"])
+    assert matrices.shape == (3, 10, 10) and measured["class_pseudo_likelihood"]["temperature"] == 40
+    assert (tmp_path / "runs" / "tiny" / "figures" / "class_pseudo_likelihood.png").stat().st_size > 10_000
+
+
 def test_evaluate_again(command, tmp_path, capsys):
     command("--set", "readout.after_training=false")
     run = tmp_path / "runs" / "tiny"
@@ -146,7 +180,13 @@ def test_bad_input(command, tmp_path):
             Image.new("RGB", (8, 8)).save(tmp_path / "broken" / name / f"{k}.png")
     (tmp_path / "broken" / "dog" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     np.savez(tmp_path / "own.npz", x_train=np.zeros((9, 8, 8)), y_train=np.arange(8))
+    np.save(tmp_path / "two.npy", np.ones((2, 8, 8), bool))
+    (tmp_path / "graph.json").write_text("[[0, 1], [1, 0]]")
     folder = {"name": "image_folder"}
+
+    def graph(**options):
+        return {"objective": {"graph": options}}
+
     cases = [
         (dict(training={"epoch": 3}), "tiny.json: training.epoch: unknown key 'epoch'. Did you mean 'epochs'?"),
         (dict(num_encoders="3"), 'tiny.json: num_encoders: expected a valid integer, found "3"'),
@@ -157,6 +197,11 @@ def test_bad_input(command, tmp_path):
         (dict(dataset={"name": "arrays", "path": "own.npz"}), "y_train: expected one label per image (9), found shape (8,)"),
         (dict(training={"batch_size": 5000}), "tiny.json: training.batch_size: expected at most the 1212 training samples"),
         (dict(masks={"scheme": "gaussian", "fraction": 0.01}), "tiny.json: masks: fraction 0.01 of 64 pixels leaves no"),
+        (dict(masks={"scheme": "random_patches", "patch_size": 3}), "tiny.json: masks: patch_size 3 does not divide the image"),
+        (dict(masks={"scheme": "custom", "path": "two.npy"}), "two.npy holds 2 masks, num_encoders is 3"),
+        (dict(masks={"scheme": "custom", "path": "none.npy"}), "none.npy: not a readable mask array"),
+        (graph(family="custom", path="graph.json"), "objective.graph: "),
+        (graph(family="custom", path="none.npz"), "none.npz: no such file"),
     ]
     for changes, message in cases:
         assert message in mistake(command, tmp_path, **changes)

@@ -1,0 +1,102 @@
+"""Reader of Allen Visual Coding - Neuropixels session files (NWB) that needs h5py alone."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from closer_tf.data.binning import Frames, InvalidInterval, Recording, Units
+from closer_tf.errors import DataError
+
+_SUFFIX = "_presentations"
+
+
+def read_nwb(path):
+    """Units, spike times, movie frames and invalid times of a session file. The file is opened for reading only.
+
+    A unit's area is the location of its peak channel; allensdk takes it from the cache's channels.csv instead.
+
+    Args:
+        path: the .nwb file.
+
+    Returns:
+        `Recording`, before any filter, with every stimulus that has frame numbers.
+
+    Raises:
+        DataError: the file is absent, damaged or cut short, or lacks a table.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            units = _units(file)
+            return Recording(
+                name=_text(file["identifier"][()]),
+                units=units,
+                spike_times=_spike_times(file["units"], units.ids),
+                stimuli=_stimuli(file),
+                invalid=_invalid(file),
+            )
+    except KeyError as error:
+        raise DataError(f"{path}: not a session file of the Allen Institute's format: {error.args[0]}") from None
+    except Exception as error:  # h5py raises many kinds on damaged files
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as an NWB file; it may be cut short: {reason}") from error
+
+
+def _units(file):
+    channels, table = file["general/extracellular_ephys/electrodes"], file["units"]
+    channel_ids = channels["id"][:]
+    order = np.argsort(channel_ids, kind="stable")
+    peaks = table["peak_channel_id"][:]
+    rows = order[np.searchsorted(channel_ids, peaks, sorter=order).clip(max=len(order) - 1)]
+    if (channel_ids[rows] != peaks).any():
+        raise ValueError("a unit's peak channel is not in the table of electrodes")
+    location = _strings(channels["location"])[rows]
+    in_brain = ~np.isin(location, ["", "None"])
+    return Units(
+        ids=table["id"][:].astype(np.int64),
+        areas=np.where(in_brain, location, ""),
+        probe_ids=channels["probe_id"][:][rows],
+        probe_names=_strings(channels["group_name"])[rows],
+        quality=_strings(table["quality"]),
+        amplitude_cutoff=table["amplitude_cutoff"][:],
+        presence_ratio=table["presence_ratio"][:],
+        isi_violations=table["isi_violations"][:],
+        valid_channel=channels["valid_data"][:].astype(bool)[rows],
+        in_brain=in_brain,
+    )
+
+
+def _spike_times(table, ids):
+    times, ends = table["spike_times"][:], table["spike_times_index"][:]
+    return dict(zip(ids.tolist(), np.split(times, ends[:-1]), strict=True))
+
+
+def _stimuli(file):
+    """Frames by stimulus, for those whose table has frame numbers."""
+    found = {}
+    for key, table in file["intervals"].items():
+        if key.endswith(_SUFFIX) and "frame" in table:
+            frame = table["frame"]
+            numbers = _strings(frame) if frame.dtype.kind == "O" else frame[:]
+            found[key.removesuffix(_SUFFIX)] = Frames(numbers, table["start_time"][:], table["stop_time"][:])
+    return found
+
+
+def _invalid(file):
+    if "intervals/invalid_times" not in file:
+        return ()
+    table = file["intervals/invalid_times"]
+    tags = np.split(_strings(table["tags"]), table["tags_index"][:][:-1])
+    spans = zip(table["start_time"][:].tolist(), table["stop_time"][:].tolist(), tags, strict=True)
+    return tuple(InvalidInterval(start, stop, tuple(str(tag) for tag in names)) for start, stop, names in spans)
+
+
+def _strings(column):
+    return np.array([_text(value) for value in column[:]], dtype=str)
+
+
+def _text(value):
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

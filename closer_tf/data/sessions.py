@@ -1,0 +1,243 @@
+"""Recording sessions: spike counts per stimulus, trial, bin and unit.
+
+A session file is one .npz file of plain arrays, written by `Session.save` or by anybody's own script:
+
+    unit_ids            (units,) integers, no two alike
+    unit_areas          (units,) strings, the brain area of each unit; '' for none
+    bin_width           one number, seconds per bin
+    counts_<stimulus>   (trials, bins, units) spike counts >= 0, one such array per stimulus; trials in the order in which
+                        they were recorded, all of the same length, bins in time order, units in the order of unit_ids
+    name                optional string; default: the file's name
+    simulated           optional boolean, true when no animal was recorded; default: false
+
+    np.savez_compressed("mouse.npz", unit_ids=ids, unit_areas=areas, bin_width=0.033,
+                        counts_movie_one=one, counts_movie_two=two)
+
+The order of the `counts_` arrays is the order of the stimuli, and so of the labels.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from closer_tf.config import suggestion
+from closer_tf.data.npz import read_npz, write_npz
+from closer_tf.errors import DataError
+
+_PREFIX = "counts_"
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One recording session, checked when it is made.
+
+    Args:
+        name: str, what to call it in messages and tables.
+        unit_ids: int array (units,), no two alike.
+        unit_areas: str array (units,), the brain area of each unit; '' for none.
+        bin_width: seconds per bin.
+        stimuli: dict of stimulus name to spike counts (trials, bins, units), integers or floats >= 0, trials in the order
+            in which they were recorded. A list of (bins, units) arrays is taken as well.
+        simulated: true when no animal was recorded.
+
+    Raises:
+        DataError: something is missing, of the wrong shape or kind, negative or not finite.
+    """
+
+    name: str
+    unit_ids: np.ndarray
+    unit_areas: np.ndarray
+    bin_width: float
+    stimuli: dict = field(repr=False)
+    simulated: bool = False
+
+    def __post_init__(self):
+        unit_ids, unit_areas = np.asarray(self.unit_ids), np.asarray(self.unit_areas)
+        width = np.asarray(self.bin_width)
+        if unit_ids.ndim != 1 or unit_ids.dtype.kind not in "iu" and len(unit_ids):
+            raise DataError(f"unit_ids: expected one integer per unit, found {_describe(unit_ids)}")
+        if len(unit_ids) == 0:
+            raise DataError("unit_ids: no unit left in this session")
+        values, times = np.unique(unit_ids, return_counts=True)
+        if times.max() > 1:
+            raise DataError(f"unit_ids: unit {values[times.argmax()]} occurs {times.max()} times; expected each once")
+        if unit_areas.shape != unit_ids.shape or unit_areas.dtype.kind != "U":
+            raise DataError(f"unit_areas: expected {len(unit_ids)} strings, one per unit, found {_describe(unit_areas)}")
+        if width.size != 1 or width.dtype.kind not in "iuf" or not 0 < float(width.reshape(())) < np.inf:
+            raise DataError(f"bin_width: expected one number of seconds above 0, found {self.bin_width}")
+        if not self.stimuli:
+            raise DataError(f"no stimulus: expected at least one array '{_PREFIX}<stimulus>' (trials, bins, units)")
+        stimuli = {str(name): _checked(str(name), counts, len(unit_ids)) for name, counts in self.stimuli.items()}
+        object.__setattr__(self, "name", str(self.name))
+        object.__setattr__(self, "unit_ids", unit_ids.astype(np.int64))
+        object.__setattr__(self, "unit_areas", unit_areas)
+        object.__setattr__(self, "bin_width", float(width.reshape(())))
+        object.__setattr__(self, "stimuli", stimuli)
+        object.__setattr__(self, "simulated", bool(self.simulated))
+
+    @property
+    def num_units(self):
+        """Number of units."""
+        return len(self.unit_ids)
+
+    def counts(self, stimulus):
+        """Spike counts (trials, bins, units) of one stimulus.
+
+        Raises:
+            DataError: the session has no such stimulus.
+        """
+        if stimulus not in self.stimuli:
+            raise DataError(
+                f"session {self.name}: no stimulus '{stimulus}'; it has {', '.join(self.stimuli)}."
+                f"{suggestion(stimulus, self.stimuli)}"
+            )
+        return self.stimuli[stimulus]
+
+    def take_units(self, chosen):
+        """The same session with some of its units.
+
+        Args:
+            chosen: int array, positions of the units to keep, in their new order.
+        """
+        stimuli = {name: counts[:, :, chosen] for name, counts in self.stimuli.items()}
+        return replace(self, unit_ids=self.unit_ids[chosen], unit_areas=self.unit_areas[chosen], stimuli=stimuli)
+
+    def save(self, path):
+        """Write the session file described at the top of this module; an old one stays until the new one is complete.
+
+        Raises:
+            DataError: the file cannot be written there.
+        """
+        arrays = {
+            "name": np.array(self.name),
+            "simulated": np.array(self.simulated),
+            "unit_ids": self.unit_ids,
+            "unit_areas": self.unit_areas,
+            "bin_width": np.array(self.bin_width),
+        }
+        write_npz(path, arrays | {_PREFIX + name: counts for name, counts in self.stimuli.items()})
+
+    @classmethod
+    def load(cls, path):
+        """Read a session file.
+
+        Raises:
+            DataError: the file is absent, damaged, or not a session file.
+        """
+        stored = read_npz(path)
+        for key in ("unit_ids", "unit_areas", "bin_width"):
+            if key not in stored:
+                raise DataError(f"{path}: no array '{key}'; found {', '.join(stored) or 'none'}.{suggestion(key, stored)}")
+        stimuli = {key.removeprefix(_PREFIX): counts for key, counts in stored.items() if key.startswith(_PREFIX)}
+        try:
+            return cls(
+                name=str(stored.get("name", Path(path).stem)),
+                unit_ids=stored["unit_ids"],
+                unit_areas=stored["unit_areas"],
+                bin_width=stored["bin_width"],
+                stimuli=stimuli,
+                simulated=bool(np.all(stored.get("simulated", False))),
+            )
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def area_sizes(unit_areas, exclude=()):
+    """Number of units per area, most units first; areas of equal size in reverse alphabetical order.
+
+    That order is `np.argsort(sizes of the alphabetically sorted areas)[::-1]`, on every machine.
+
+    Args:
+        unit_areas: str array (units,).
+        exclude: areas to leave out. Units without an area ('') always are.
+
+    Returns:
+        dict of area to number of units.
+    """
+    areas, sizes = np.unique(unit_areas, return_counts=True)
+    kept = ~np.isin(areas, ["", *exclude])
+    areas, sizes = areas[kept], sizes[kept]
+    return {str(areas[k]): int(sizes[k]) for k in np.argsort(sizes, kind="stable")[::-1]}
+
+
+def largest_areas(recording, n, exclude=("grey",)):
+    """The n areas with most units, in the order of `area_sizes`.
+
+    Args:
+        recording: `Session`, or anything with `name` and `unit_areas`.
+        n: number of areas.
+        exclude: areas to leave out. Units without an area ('') always are.
+
+    Returns:
+        list of str.
+
+    Raises:
+        DataError: there are fewer areas.
+    """
+    areas = list(area_sizes(recording.unit_areas, exclude))
+    if not 1 <= n <= len(areas):
+        raise DataError(f"session {recording.name}: asked for {n} areas, it has {len(areas)}: {', '.join(areas)}")
+    return areas[:n]
+
+
+def select_areas(recording, names):
+    """The units of some areas: area after area in the order of `names`, by ascending unit id within each.
+
+    Args:
+        recording: `Session`, or anything with `name`, `unit_ids`, `unit_areas` and `take_units`.
+        names: the areas, one or more.
+
+    Returns:
+        A recording of the same kind.
+
+    Raises:
+        DataError: an area has no unit, is named twice, or none is named.
+    """
+    names = list(names)
+    if not names or len(set(names)) != len(names):
+        raise DataError(f"session {recording.name}: expected one or more areas, each named once, found {names}")
+    known = area_sizes(recording.unit_areas)
+    for name in names:
+        if name not in known:
+            raise DataError(
+                f"session {recording.name}: no unit in area '{name}'; areas with units: "
+                f"{', '.join(sorted(known))}.{suggestion(name, known)}"
+            )
+    by_id = np.argsort(recording.unit_ids, kind="stable")
+    return recording.take_units(np.concatenate([by_id[recording.unit_areas[by_id] == name] for name in names]))
+
+
+def _checked(stimulus, counts, num_units):
+    """The counts of one stimulus as an array (trials, bins, units)."""
+    key = _PREFIX + stimulus
+    if isinstance(counts, (list, tuple)):
+        trials = [np.asarray(trial) for trial in counts]
+        for k, trial in enumerate(trials):
+            if trial.shape != trials[0].shape:
+                raise DataError(
+                    f"{key}: trials of different length: trial {k} has shape {trial.shape}, trial 0 {trials[0].shape}; "
+                    f"cut or drop trials so that all have the same number of bins"
+                )
+        counts = trials
+    counts = np.asarray(counts)
+    if counts.ndim != 3 or 0 in counts.shape:
+        raise DataError(f"{key}: expected spike counts (trials, bins, units), found {_describe(counts)}")
+    if counts.shape[2] != num_units:
+        raise DataError(f"{key}: expected {num_units} units as in unit_ids, found {counts.shape[2]} in shape {counts.shape}")
+    if counts.dtype.kind not in "uif":
+        raise DataError(f"{key}: expected numbers, found {_describe(counts)}")
+    if counts.dtype.kind == "f":
+        bad = ~np.isfinite(counts).all(axis=(1, 2))
+        if bad.any():
+            raise DataError(
+                f"{key}: trial {bad.argmax()} holds values that are not finite; a shorter trial cannot be padded, "
+                f"cut or drop trials so that all have the same number of bins"
+            )
+    if counts.dtype.kind != "u" and counts.min() < 0:
+        raise DataError(f"{key}: expected spike counts >= 0, found {counts.min()}")
+    return counts
+
+
+def _describe(array):
+    return f"shape {array.shape} of {array.dtype}"

@@ -1,0 +1,127 @@
+"""The layers of a small pre-norm transformer, initialised as TensorFlow 2.6 did (Keras 3 initialises attention otherwise)."""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class ClassTokenAndPositions(keras.layers.Layer):
+    """Put a learnable class token in front of a sequence and add a learnable position to every token.
+
+    Args:
+        seed: int; the class token is normal with sd .05, positions are uniform within +-.05.
+
+    Input shape: (batch, tokens, width). Output shape: (batch, 1 + tokens, width).
+    """
+
+    def __init__(self, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Make the class token and the positions."""
+        _, tokens, width = input_shape
+        normal = keras.initializers.RandomNormal(stddev=0.05, seed=self.seed)
+        uniform = keras.initializers.RandomUniform(-0.05, 0.05, seed=self.seed + 1)
+        self.class_token = self.add_weight(shape=(1, 1, width), initializer=normal, name="class_token")
+        self.positions = self.add_weight(shape=(1, 1 + tokens, width), initializer=uniform, name="positions")
+
+    def call(self, tokens):
+        """The longer sequence."""
+        first = ops.broadcast_to(self.class_token, (ops.shape(tokens)[0], 1, tokens.shape[2]))
+        return ops.concatenate([first, tokens], axis=1) + self.positions
+
+    def compute_output_shape(self, input_shape):
+        """One token more."""
+        return (input_shape[0], input_shape[1] + 1, input_shape[2])
+
+    def get_config(self):
+        """Arguments to rebuild the layer from, as plain data."""
+        return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class FirstToken(keras.layers.Layer):
+    """The class token alone: (batch, tokens, width) -> (batch, width)."""
+
+    def call(self, tokens):
+        """The first token."""
+        return tokens[:, 0]
+
+    def compute_output_shape(self, input_shape):
+        """(batch, width)."""
+        return (input_shape[0], input_shape[2])
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head self-attention with dropout on the attention weights.
+
+    Computes what `keras.layers.MultiHeadAttention` does, with queries, keys and values in one product.
+
+    Args:
+        heads: number of heads.
+        key_dim: width of queries, keys and values per head.
+        dropout: fraction of attention weights dropped in training.
+        init_seed: int. Kernels are uniform within the limits of TensorFlow 2.6, whose Glorot fans were those of the
+            three-dimensional kernels: with width 256, 4 heads and key_dim 64, sqrt(6 / 17408) for queries, keys and values and
+            sqrt(6 / 1280) for the output. Biases are 0.
+        dropout_seed: int.
+
+    Input and output shape: (batch, tokens, width).
+    """
+
+    def __init__(self, heads=4, key_dim=64, dropout=0.1, init_seed=0, dropout_seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.key_dim, self.dropout = heads, key_dim, dropout
+        self.init_seed, self.dropout_seed = init_seed, dropout_seed
+        self.drop = keras.layers.Dropout(dropout, seed=dropout_seed)
+
+    def build(self, input_shape):
+        """Make kernels and biases."""
+        width, inner = input_shape[-1], self.heads * self.key_dim
+        # Kernel shapes of TF 2.6: (width, heads, key_dim) and (heads, key_dim, width); Glorot's fans are
+        # shape[-2] and shape[-1] times the product of the rest.
+        limit_in = math.sqrt(6 / (width * self.heads + width * self.key_dim))
+        limit_out = math.sqrt(6 / (self.heads * self.key_dim + self.heads * width))
+        self.qkv_kernel = self.add_weight(
+            shape=(width, 3 * inner), initializer=_uniform(limit_in, self.init_seed), name="qkv_kernel"
+        )
+        self.qkv_bias = self.add_weight(shape=(3 * inner,), initializer="zeros", name="qkv_bias")
+        self.out_kernel = self.add_weight(
+            shape=(inner, width), initializer=_uniform(limit_out, self.init_seed + 1), name="out_kernel"
+        )
+        self.out_bias = self.add_weight(shape=(width,), initializer="zeros", name="out_bias")
+
+    def call(self, tokens, training=False):
+        """What each token gathers from all tokens."""
+        count, width = tokens.shape[1:]
+        qkv = ops.matmul(ops.reshape(tokens, (-1, width)), self.qkv_kernel) + self.qkv_bias
+        qkv = ops.transpose(ops.reshape(qkv, (-1, count, 3, self.heads, self.key_dim)), (2, 0, 3, 1, 4))
+        query, key, value = qkv[0] * (1 / math.sqrt(self.key_dim)), qkv[1], qkv[2]
+        weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), axis=-1)
+        weights = self.drop(weights, training=training)
+        gathered = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        gathered = ops.reshape(gathered, (-1, self.heads * self.key_dim))
+        return ops.reshape(ops.matmul(gathered, self.out_kernel) + self.out_bias, (-1, count, width))
+
+    def compute_output_shape(self, input_shape):
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self):
+        """Arguments to rebuild the layer from, as plain data."""
+        return {
+            **super().get_config(),
+            "heads": self.heads,
+            "key_dim": self.key_dim,
+            "dropout": self.dropout,
+            "init_seed": self.init_seed,
+            "dropout_seed": self.dropout_seed,
+        }
+
+
+def _uniform(limit, seed):
+    return keras.initializers.RandomUniform(-limit, limit, seed=seed)
