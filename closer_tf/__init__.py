@@ -20,6 +20,7 @@ _PUBLIC = {
     "RandomAffine": "augmentation",
     "ReceptiveFields": "masks",
     "SupervisedLoss": "losses",
+    "TemporalLoss": "temporal",
     "RunConfig": "config",
     "build_ensemble": "ensemble",
     "evaluate_run": "evaluate",
@@ -39,7 +40,7 @@ __all__ = sorted(_PUBLIC)
 def _register(keras):
     """Make saved ensembles loadable with plain `keras.saving.load_model`, whichever package is imported first."""
     del keras
-    for module in ("ensemble", "augmentation", "encoders"):
+    for module in ("ensemble", "augmentation", "encoders", "temporal"):
         importlib.import_module(f"closer_tf.{module}")
 
 

@@ -12,11 +12,12 @@ from closer_tf.errors import CloserError
 USER_ERROR = 2
 
 
-def run_command(work):
+def run_command(work, needs_keras=True):
     """Run a command's work; turn what a user can mend into one message.
 
     Args:
         work: function without arguments.
+        needs_keras: import Keras first, quietly.
 
     Returns:
         The exit code.
@@ -24,7 +25,8 @@ def run_command(work):
     from closer_tf.quiet import import_keras
 
     try:
-        import_keras()
+        if needs_keras:
+            import_keras()
         work()
     except CloserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -115,8 +115,80 @@ class ArraysSource(ImageSource):
     """Fraction of the samples of each class held out as the test set when the file has no x_test."""
 
 
+class RecordingSource(Section):
+    """What all recordings share: spike counts per unit, every unit in a brain area. Split by trial, never at random."""
+
+    standardise: bool = False
+    """Z-score each unit's counts with the training set's mean and standard deviation, inside the model. The paper: raw counts."""
+
+
+class SessionSource(RecordingSource):
+    """A session file of your own or from `python -m closer_tf.data.allen`: two or more stimuli, each shown repeatedly."""
+
+    name: Literal["session"]
+    """Chooses this source."""
+    path: str
+    """The .npz file."""
+    stimuli: list[str] | None = None
+    """Stimuli in the order of their labels. Default null: all in the file."""
+    label: Literal["stimulus", "segment", "time"] = "stimulus"
+    """What is read out: which stimulus, which part of it, or the time within it (from 0 to 1, by linear regression)."""
+    segments: int = Field(3, ge=2)
+    """Number of equal parts for label 'segment'."""
+    full_range: bool = False
+    """Use every bin that has one before it; the paper leaves out the first and the last of these in each trial."""
+
+
+class SimulatedSource(RecordingSource):
+    """A simulated session of two movies, for a first try without a download; no animal was recorded."""
+
+    name: Literal["simulated"]
+    """Chooses this source."""
+    seed: int = Field(0, ge=0)
+    """Seed of the simulation."""
+    size: Literal["small", "paper"] = "small"
+    """'small': six areas, 120 and 480 frames. 'paper': ten areas, 619 units, 900 and 3600 frames."""
+    label: Literal["stimulus", "segment", "time"] = "stimulus"
+    """As for 'session'."""
+    segments: int = Field(3, ge=2)
+    """As for 'session'."""
+    full_range: bool = False
+    """As for 'session'."""
+
+
+class NaturalMovieSource(RecordingSource):
+    """An array file of natural movie one in bins of one second (`counts`, `areas`, `unit_ids`)."""
+
+    name: Literal["natural_movie"]
+    """Chooses this source."""
+    path: str
+    """The .npz file."""
+    label: Literal["segment", "time"] = "segment"
+    """As for 'session'."""
+    segments: int = Field(3, ge=2)
+    """As for 'session'."""
+    full_range: bool = False
+    """As for 'session'."""
+
+
+class GaborsSource(RecordingSource):
+    """An array file of Gabor patches shown one by one (`counts`, `areas`, `x`, `y`, ...); the label is the position."""
+
+    name: Literal["gabors"]
+    """Chooses this source."""
+    path: str
+    """The .npz file."""
+
+
 Dataset = Annotated[
-    DigitsSource | CifarSource | ImageFolderSource | ArraysSource,
+    DigitsSource
+    | CifarSource
+    | ImageFolderSource
+    | ArraysSource
+    | SessionSource
+    | SimulatedSource
+    | NaturalMovieSource
+    | GaborsSource,
     Field(discriminator="name"),
 ]
 
@@ -182,8 +254,17 @@ class CustomMasks(Section):
     """Side of one entry of the array, in pixels of the image."""
 
 
+class AreaMasks(Section):
+    """Each encoder sees all units of one brain area."""
+
+    scheme: Literal["areas"]
+    """Chooses this mask scheme."""
+    areas: list[str] | None = None
+    """One area per encoder. Default null: the `num_encoders` areas with most units."""
+
+
 Masks = Annotated[
-    GaussianMasks | RandomPatchMasks | ContiguousPatchMasks | CustomMasks,
+    GaussianMasks | RandomPatchMasks | ContiguousPatchMasks | CustomMasks | AreaMasks,
     Field(discriminator="scheme"),
 ]
 
@@ -202,6 +283,10 @@ class MLPEncoder(Section):
     """Width of the output [D]."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Fraction of hidden activities dropped in training."""
+    l1: float = Field(0.0, ge=0)
+    """Weight of the kernels' summed absolute values in the loss. The paper: 5e-6 for neurons."""
+    l2: float = Field(0.0, ge=0)
+    """Weight of the kernels' summed squares in the loss. The paper: 5e-6 for neurons."""
 
 
 class ViTEncoder(Section):
@@ -272,8 +357,23 @@ class CustomGraph(Section):
 Graph = Annotated[NamedGraph | RandomGraph | CustomGraph, Field(discriminator="family")]
 
 
+class TermWeights(Section):
+    """Weights of the terms of a temporal objective (equations 6 to 12)."""
+
+    tpull: float = Field(0.0, ge=0)
+    """Squared distance to what the other encoders said one bin before [L_tpull]."""
+    pull: float = Field(0.0, ge=0)
+    """Squared distance to what the other encoders say now [L_pull]."""
+    cont: float = Field(0.0, ge=0)
+    """Squared distance to what the encoder itself said one bin before [L_cont]."""
+    var: float = Field(0.0, ge=0)
+    """Keeps every dimension's variance up [L_var]."""
+    cov: float = Field(0.0, ge=0)
+    """Keeps dimensions uncorrelated [L_cov]."""
+
+
 class Objective(Section):
-    """The CLoSeR loss, equations 1 to 5 of the paper."""
+    """What the encoders minimise: the CLoSeR loss (equations 1 to 5), or temporal terms (equations 6 to 12)."""
 
     temperature: float | None = Field(None, gt=0)
     """Scale of squared embedding distances [tau]. Default null: 10 D for MLP encoders, 10 for ViT encoders."""
@@ -281,6 +381,8 @@ class Objective(Section):
     """The interaction graph [G]."""
     stop_gradient: bool = False
     """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
+    weights: TermWeights | None = None
+    """Weights of the temporal terms. Default null: the paper's for the condition tcloser, notcloser or lpl."""
 
 
 class Nadam(Section):
@@ -353,8 +455,13 @@ class Readout(Section):
     """Also classify by the k nearest training samples. Default null: don't."""
 
 
-CONDITIONS = ("closer", "supervised", "untrained", "masked_input", "full_input")
-TRAINED_CONDITIONS = ("closer", "supervised")
+TEMPORAL_CONDITIONS = ("tcloser", "notcloser", "lpl")
+TRAINED_CONDITIONS = ("closer", "supervised", *TEMPORAL_CONDITIONS)
+PAPER_WEIGHTS = {
+    "tcloser": TermWeights(tpull=2.0, var=1.0, cov=10.0),
+    "notcloser": TermWeights(pull=2.0, var=1.0, cov=10.0),
+    "lpl": TermWeights(cont=1.0, var=1.0, cov=10.0),
+}
 
 
 class RunConfig(Section):
@@ -366,9 +473,12 @@ class RunConfig(Section):
     """What this run is: the figure it reproduces, the published accuracy, the time it takes."""
     seed: int = Field(0, ge=0)
     """The seed that all of `seeds` derive from."""
-    condition: Literal["closer", "supervised", "untrained", "masked_input", "full_input"] = "closer"
-    """What the encoders learn from: each other ('closer'), or labels, each on its own with a linear head ('supervised'). The
-    others train nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
+    condition: Literal["closer", "tcloser", "notcloser", "lpl", "supervised", "untrained", "masked_input", "full_input"] = (
+        "closer"
+    )
+    """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
+    ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
+    nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
     num_encoders: int = Field(10, ge=2)
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()
@@ -394,6 +504,9 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _parts_agree(self):
+        areas = getattr(self.masks, "areas", None)
+        if areas is not None and len(areas) != self.num_encoders:
+            _inconsistent("masks.areas", f"expected {self.num_encoders} areas (num_encoders), found {len(areas)}")
         if self.encoders is not None:
             if len(self.encoders) != self.num_encoders:
                 _inconsistent("encoders", f"expected {self.num_encoders} encoders (num_encoders), found {len(self.encoders)}")
@@ -426,6 +539,9 @@ class RunConfig(Section):
             all_mlp = all(encoder.type == "mlp" for encoder in encoders)
             temperature = 10.0 * encoders[0].embedding_dim if all_mlp else 10.0
             update["objective"] = self.objective.model_copy(update={"temperature": temperature})
+        if self.objective.weights is None and self.condition in PAPER_WEIGHTS:
+            objective = update.get("objective", self.objective)
+            update["objective"] = objective.model_copy(update={"weights": PAPER_WEIGHTS[self.condition]})
         for name in ("dataset", "masks"):
             update[name] = _with_absolute_paths(getattr(self, name))
         objective = update.get("objective", self.objective)

@@ -12,6 +12,8 @@ def mlp(
     hidden=(1024, 512, 256),
     embedding_dim=256,
     dropout=0.1,
+    l1=0.0,
+    l2=0.0,
     init_seed=0,
     dropout_seed=0,
     name="mlp",
@@ -23,6 +25,7 @@ def mlp(
         hidden: widths of the hidden layers. The paper: 1024, 512, 256 for images; 32, 32 for neurons.
         embedding_dim: width of the output D.
         dropout: fraction of hidden activities dropped in training.
+        l1, l2: weights of the kernels' summed absolute and squared values in the loss. The paper: 5e-6 each for neurons.
         init_seed: int, seeds the weights (Glorot uniform, zero biases).
         dropout_seed: int, seeds the dropout.
         name: name of the Keras model.
@@ -34,10 +37,10 @@ def mlp(
     inputs = keras.Input(input_shape)
     x = layers.Flatten(name="flatten")(inputs)
     for depth, width in enumerate(hidden):
-        x = layers.Dense(width, kernel_initializer=_glorot(init_seeds[depth]), name=f"hidden_{depth}")(x)
+        x = _dense(width, init_seeds[depth], l1, l2, f"hidden_{depth}")(x)
         x = layers.Activation(gelu, name=f"gelu_{depth}")(x)
         x = layers.Dropout(dropout, seed=dropout_seeds[depth], name=f"dropout_{depth}")(x)
-    outputs = layers.Dense(embedding_dim, kernel_initializer=_glorot(init_seeds[-1]), name="embedding")(x)
+    outputs = _dense(embedding_dim, init_seeds[-1], l1, l2, "embedding")(x)
     return keras.Model(inputs, outputs, name=name)
 
 
@@ -96,6 +99,11 @@ def vit_lite(
 def gelu(x):
     """The exact (erf) Gaussian error linear unit."""
     return keras.activations.gelu(x, approximate=False)
+
+
+def _dense(width, seed, l1, l2, name):
+    regularizer = keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
+    return layers.Dense(width, kernel_initializer=_glorot(seed), kernel_regularizer=regularizer, name=name)
 
 
 def _glorot(seed):

@@ -1,6 +1,7 @@
 """The ensemble: N receptive fields and N encoders as one Keras functional model that supervises itself."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from closer_tf.layers import Cells, ReceptiveField
@@ -16,6 +17,15 @@ class CLoSeR(keras.Model):
     takes stimuli alone; labels may be passed and are handed to the loss. The parts of the loss are logged beside it.
     """
 
+    def __call__(self, stimuli, *args, **kwargs):
+        """Embeddings (B, N, D) of stimuli (B, ...), or (B, bins, N, D) of windows of consecutive stimuli (B, bins, ...)."""
+        expected = len(self.inputs[0].shape)
+        if len(stimuli.shape) != expected + 1:
+            return super().__call__(stimuli, *args, **kwargs)
+        bins, rest = stimuli.shape[1], tuple(stimuli.shape[2:])
+        outputs = super().__call__(ops.reshape(stimuli, (-1, *rest)), *args, **kwargs)
+        return keras.tree.map_structure(lambda x: ops.reshape(x, (-1, bins, *x.shape[1:])), outputs)
+
     def compile(self, optimizer=None, loss=None, **kwargs):
         """Configure the training.
 
@@ -28,7 +38,8 @@ class CLoSeR(keras.Model):
         if not hasattr(loss, "terms"):
             raise TypeError(f"loss: expected an objective such as CLoSeRLoss, found {loss!r}")
         super().compile(optimizer=optimizer or Nadam(), loss=loss, **kwargs)
-        names = (*loss.term_names, "embedding_sd", "effective_rank")
+        regularised = any(getattr(layer, "kernel_regularizer", None) for layer in self._flatten_layers())
+        names = (*loss.term_names, *(["regularisation"] if regularised else []), "embedding_sd", "effective_rank")
         self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def compile_from_config(self, config):
@@ -36,20 +47,17 @@ class CLoSeR(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    @property
-    def metrics(self):
-        """The loss, its parts, the collapse gauge, and whatever `compile(metrics=...)` added."""
-        return [*super().metrics, *getattr(self, "_term_trackers", {}).values()]
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The objective on the embeddings `y_pred` (B, N, D), plus regularisation; its parts and the collapse gauge are
         tracked."""
         del x, sample_weight, training
         embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
         terms = {**self.loss.terms(y_pred, y), **collapse_gauge(embeddings)}
+        if self.losses:
+            terms["regularisation"] = sum(self.losses)
         for name, tracker in self._term_trackers.items():
             tracker.update_state(terms[name], sample_weight=ops.shape(embeddings)[0])
-        return terms["loss"] + sum(self.losses)
+        return terms["loss"] + terms.get("regularisation", 0.0)
 
     def train_step(self, *args):
         """One step: embed the batch, let the encoders supervise each other, update. Called by `fit`."""
@@ -65,7 +73,9 @@ class CLoSeR(keras.Model):
         return [layer for layer in self.layers if layer.name.startswith("encoder_")]
 
 
-def build_ensemble(input_shape, receptive_fields, make_encoder, input_scale=1.0, augmentation=None, name="closer"):
+def build_ensemble(
+    input_shape, receptive_fields, make_encoder, input_scale=1.0, normalisation=None, augmentation=None, name="closer"
+):
     """Wrap N receptive fields and N encoders in one functional model.
 
     Args:
@@ -74,6 +84,7 @@ def build_ensemble(input_shape, receptive_fields, make_encoder, input_scale=1.0,
         make_encoder: function (i, shape) -> Keras model from (batch, *shape) to (batch, D), where shape is (cells, values).
             Encoders may differ in everything but D.
         input_scale: what stimuli are multiplied by before anything else.
+        normalisation: (mean, sd) arrays of the input's last axis, to z-score the scaled stimuli with. Default: none.
         augmentation: layer applied to the scaled stimuli in training, before masking. Default: none.
         name: the model's name.
 
@@ -87,6 +98,10 @@ def build_ensemble(input_shape, receptive_fields, make_encoder, input_scale=1.0,
     _check_grid(input_shape, receptive_fields)
     inputs = keras.Input(input_shape, name="stimulus")
     x = keras.layers.Rescaling(input_scale, name="input_scale")(inputs)
+    if normalisation is not None:
+        mean, sd = (np.asarray(values, dtype=np.float64) for values in normalisation)
+        variance = np.where(sd == 0, 1.0, sd) ** 2  # what never varied is only centred
+        x = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist(), name="normalisation")(x)
     if augmentation is not None:
         x = augmentation(x)
     x = Cells(receptive_fields.patch_size, name="cells")(x)

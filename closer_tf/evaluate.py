@@ -50,29 +50,36 @@ def evaluate_run(run_dir, redo=False):
 
 def readout(run, config, data, redo=False):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
+    data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
     trained, epochs = trained_ensemble(run, config, data)
     results = {} if redo else run.read_results()
     about = {
         "config_digest": config.digest(),
         "epochs": epochs,
         "protocol": _protocol(config),
+        "dataset": data.name,
+        "simulated": data.name == "simulated",
         "chance": data.chance,
         "samples": _sample_counts(config, data),
     }
     if any(results.get(key) != value for key, value in about.items()):
         results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}}
     fields = run.load_masks()
+    embeddings = {}
     own = [] if config.condition in TRAINED_CONDITIONS and not epochs else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
         if condition in results["accuracy"]:
             continue
         began = time.perf_counter()
-        outcome = _evaluate_condition(condition, config, data, fields, trained)
+        embedded = _embeddings(condition, config, data, fields, trained)
+        if embedded is not None:
+            embeddings[condition] = embedded["test"]
+        outcome = _evaluate_condition(condition, config, data, fields, embedded)
         for key, value in outcome.items():
             results[key][condition] = value
         results["seconds"][condition] = round(time.perf_counter() - began, 1)
         run.write_results(results)
-    _draw(run, data, results)
+    _draw(run, data, results, embeddings)
     print_table(results)
     return results
 
@@ -86,7 +93,7 @@ def trained_ensemble(run, config, data):
     from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
     from closer_tf.experiment import make_ensemble, make_training_model
 
-    ensemble = make_ensemble(config, run.load_masks(), data.input_shape, data.input_scale)
+    ensemble = make_ensemble(config, run.load_masks(), data)
     checkpoint = latest_checkpoint(run.checkpoints, config.digest())
     if checkpoint is None:
         return ensemble, 0
@@ -101,7 +108,10 @@ def print_table(results):
     from closer_tf.plots import CONDITION_NAMES
     from closer_tf.progress import console
 
-    table = Table(title=f"test accuracy after {results['epochs']} epochs (chance {results['chance']:.3f})")
+    score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
+    simulated = ", simulated data" if results.get("simulated") else ""
+    title = f"test {score} after {results['epochs']} epochs (chance {results['chance']:.3f}{simulated})"
+    table = Table(title=title)
     table.add_column("condition")
     table.add_column("single encoder", justify="right")
     table.add_column("ensemble", justify="right")
@@ -117,8 +127,10 @@ def print_table(results):
 
 def _protocol(config):
     options = config.readout
+    by_number = getattr(config.dataset, "label", None) == "time"
+    logistic = "multinomial logistic regression, L2, L-BFGS from a cold start, on z-scored features"
     return {
-        "probe": "multinomial logistic regression, L2, L-BFGS from a cold start, on z-scored features",
+        "probe": "ridge regression on z-scored features, judged by R^2" if by_number else logistic,
         "C": list(options.C),
         "max_iter": options.max_iter,
         "validation_fraction": options.validation_fraction,
@@ -129,6 +141,8 @@ def _protocol(config):
 
 def _probe_splits(config, data):
     """Positions of the probe's training and validation samples among training plus validation samples."""
+    if data.fixed_validation:
+        return np.arange(len(data.train)), len(data.train) + np.arange(len(data.validation))
     count = len(data.train) + len(data.validation)
     order = np.random.default_rng(config.seeds.readout).permutation(count)
     held_out = max(1, round(config.readout.validation_fraction * count))
@@ -147,12 +161,11 @@ def _arranged(config, data, of_split):
     return {"train": pooled[train], "validation": pooled[validation], "test": of_split(data.test)}
 
 
-def _evaluate_condition(condition, config, data, fields, trained):
+def _evaluate_condition(condition, config, data, fields, embedded):
     """dict with `accuracy`, `probes` and `measures` of one condition."""
     from closer_tf.plots import CONDITION_NAMES
     from closer_tf.progress import console
 
-    embedded = _embeddings(condition, config, data, fields, trained)
     accuracy, probes = _probe_condition(_features(condition, config, data, fields, embedded), config, data, condition)
     outcome = {"accuracy": accuracy, "probes": probes}
     if embedded is not None:
@@ -169,7 +182,7 @@ def _embeddings(condition, config, data, fields, trained):
 
     if condition in ("masked_input", "full_input"):
         return None
-    model = make_ensemble(config, fields, data.input_shape, data.input_scale) if condition == "untrained" else trained
+    model = make_ensemble(config, fields, data) if condition == "untrained" else trained
     return _arranged(config, data, lambda split: embed(model, split.inputs))
 
 
@@ -193,11 +206,17 @@ def _features(condition, config, data, fields, embedded):
 def _probe_condition(sets, config, data, condition):
     """(accuracy, probes) of one condition, as results.json holds them."""
     from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.probes import COMBINATIONS, combine, knn_probe, probe_all
+    from closer_tf.probes import COMBINATIONS, combine, knn_probe, probe_all, ridge_all
     from closer_tf.progress import bar
 
     labels = _arranged(config, data, lambda split: split.labels)
     options = config.readout
+    if not data.label_names:
+        probes = ridge_all(sets, labels, options.C)
+        accuracy = {"ensemble": {"test": probes["ensemble"].test, "validation": probes["ensemble"].validation}}
+        if len(probes) > 1:
+            accuracy["single"] = _single([probe for name, probe in probes.items() if name != "ensemble"])
+        return accuracy, _plain(probes)
     with bar(len(sets) * len(options.C), f"readout: {CONDITION_NAMES[condition]}") as progress:
         probes, probabilities = probe_all(
             sets,
@@ -219,7 +238,11 @@ def _probe_condition(sets, config, data, condition):
         if names:
             accuracy["knn_single"] = {"test": float(np.mean([found[name] for name in names]))}
         accuracy["knn_ensemble"] = {"test": found["ensemble"]}
-    return accuracy, {name: vars(probe) | {"fits": list(probe.fits)} for name, probe in probes.items()}
+    return accuracy, _plain(probes)
+
+
+def _plain(probes):
+    return {name: vars(probe) | {"fits": list(probe.fits)} for name, probe in probes.items()}
 
 
 def _single(probes):
@@ -239,7 +262,7 @@ def _measures(condition, embeddings, labels, config):
         "alignment": measures.off_diagonal_mean(measures.alignment(embeddings, seed=config.seeds.readout)),
         "agreement": measures.off_diagonal_mean(measures.agreement(embeddings, seed=config.seeds.readout)),
     }
-    if np.bincount(labels).min() >= 2:
+    if labels.dtype.kind in "iu" and np.bincount(labels).min() >= 2:
         matrices = [
             measures.class_pseudo_likelihood(embeddings[:, i], labels, temperature, seed=config.seeds.readout)
             for i in range(embeddings.shape[1])
@@ -251,10 +274,16 @@ def _measures(condition, embeddings, labels, config):
     return found
 
 
-def _draw(run, data, results):
+def _draw(run, data, results, embeddings):
+    """The pictures of a readout.
+
+    Args:
+        embeddings: dict condition -> test embeddings (n, N, D) of the conditions that were computed now.
+    """
     from closer_tf import plots
 
-    plots.save(plots.plot_accuracy(results["accuracy"], results["chance"]), run.figures / "accuracy.png")
+    figure = plots.plot_accuracy(results["accuracy"], results["chance"], results["simulated"])
+    plots.save(figure, run.figures / "accuracy.png")
     maps = {
         condition: found["class_pseudo_likelihood"]["per_encoder"][0]
         for condition, found in results["measures"].items()
@@ -263,6 +292,26 @@ def _draw(run, data, results):
     if maps:
         figure = plots.plot_pseudo_likelihood(maps, data.label_names, title="encoder 0")
         plots.save(figure, run.figures / "class_pseudo_likelihood.png")
+    if "trial" in data.test.about and data.name != "gabors":
+        _draw_trials(run, data, run.load_masks(), embeddings)
+
+
+def _draw_trials(run, data, fields, embeddings):
+    """Raster and embeddings of the first test trial of each stimulus."""
+    from closer_tf import plots
+
+    trials = {}
+    for k in np.unique(data.test.about["stimulus"]):
+        of_stimulus = np.flatnonzero(data.test.about["stimulus"] == k)
+        first = data.test.about["trial"][of_stimulus].min()
+        label = f"stimulus {k}, trial {first}"
+        trials[label] = of_stimulus[data.test.about["trial"][of_stimulus] == first]
+    label, chosen = next(iter(trials.items()))
+    note = f"{label} (simulated)" if data.name == "simulated" else label
+    plots.save(plots.plot_raster(data.test.inputs[chosen], fields, note), run.figures / "raster.png")
+    if embeddings:
+        shown = {condition: {name: values[rows] for name, rows in trials.items()} for condition, values in embeddings.items()}
+        plots.save(plots.plot_embedding_trajectories(shown, fields.labels), run.figures / "embeddings_over_time.png")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ import contextlib
 import numpy as np
 
 from closer_tf import masks
-from closer_tf.config import build_graph
+from closer_tf.config import TEMPORAL_CONDITIONS, build_graph
+from closer_tf.data.sessions import area_sizes
 from closer_tf.errors import ConfigError
 
 
 def load_splits(config):
-    """The config's data as `Splits`.
+    """The config's data as `Splits`; windows of consecutive bins only where the objective looks back.
 
     Raises:
         DataError: the data cannot be read.
@@ -24,26 +25,43 @@ def load_splits(config):
 
     data = load_data(
         validation_fraction=config.training.validation_fraction,
-        seed=config.seeds.validation_split,
-        **config.dataset.model_dump(exclude={"input_scale"}),
+        validation_seed=config.seeds.validation_split,
+        **config.dataset.model_dump(exclude={"input_scale", "standardise"}),
     )
     if config.training.batch_size > len(data.train):
         raise ConfigError(
             f"training.batch_size: expected at most the {len(data.train)} training samples of {data.name}, "
             f"found {config.training.batch_size}"
         )
-    return data
+    looks_back = config.condition in TEMPORAL_CONDITIONS and make_objective(config).needs_previous
+    if looks_back and not data.windowed:
+        raise ConfigError(f"condition: '{config.condition}' needs consecutive bins; dataset '{data.name}' has none")
+    if config.condition == "supervised" and not data.label_names:
+        raise ConfigError("condition: 'supervised' needs labels that are classes; dataset.label is 'time'")
+    return data if looks_back else data.current()
 
 
-def make_receptive_fields(config, input_shape):
-    """The config's receptive fields over stimuli of `input_shape`, drawn from `seeds.masks`.
+def make_receptive_fields(config, data):
+    """The config's receptive fields over the data's stimuli, drawn from `seeds.masks`.
+
+    Args:
+        config: resolved `RunConfig`.
+        data: `Splits`.
 
     Raises:
-        ConfigError: there are none such over this input.
+        ConfigError: there are none such over these stimuli.
         DataError: the file of custom masks cannot be read.
     """
-    options, size, count, seed = config.masks, input_shape[:2], config.num_encoders, config.seeds.masks
+    options, size, count, seed = config.masks, data.input_shape[:2], config.num_encoders, config.seeds.masks
+    if (options.scheme == "areas") != bool(data.unit_areas):
+        fitting = "areas" if data.unit_areas else "gaussian, random_patches, contiguous_patches, custom"
+        raise ConfigError(f"masks.scheme: expected {fitting} for dataset '{data.name}', found '{options.scheme}'")
     with _about("masks"):
+        if options.scheme == "areas":
+            sizes = area_sizes(np.array(data.unit_areas), exclude=("grey",))
+            if options.areas is None and len(sizes) < count:
+                raise ValueError(f"num_encoders is {count}, the data has {len(sizes)} areas: {', '.join(sizes)}")
+            return masks.area_masks(data.unit_areas, options.areas or list(sizes)[:count])
         if options.scheme == "gaussian":
             return masks.gaussian_masks(size, count, options.fraction, options.sigma, seed)
         if options.scheme == "random_patches":
@@ -61,14 +79,16 @@ def make_receptive_fields(config, input_shape):
         return fields
 
 
-def make_ensemble(config, receptive_fields, input_shape, input_scale):
+def make_ensemble(config, receptive_fields, data):
     """The config's ensemble at its initialisation, a `CLoSeR` model, not yet compiled.
 
     Args:
         config: resolved `RunConfig`.
         receptive_fields: `ReceptiveFields`.
-        input_shape: shape of one stimulus.
-        input_scale: the data's own scale, used where the config gives none.
+        data: `Splits`; its shape, its scale where the config gives none, and its statistics where they are asked for.
+
+    Raises:
+        ConfigError: images are to be augmented where there are none.
     """
     from closer_tf.ensemble import build_ensemble
 
@@ -81,11 +101,12 @@ def make_ensemble(config, receptive_fields, input_shape, input_scale):
         return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i])
 
     return build_ensemble(
-        input_shape,
+        data.input_shape,
         receptive_fields,
         make_encoder,
-        input_scale=config.dataset.input_scale or input_scale,
-        augmentation=_augmentation(config),
+        input_scale=getattr(config.dataset, "input_scale", None) or data.input_scale,
+        normalisation=_normalisation(config, data),
+        augmentation=_augmentation(config, data),
     )
 
 
@@ -98,19 +119,34 @@ def make_training_model(config, ensemble, num_labels):
         num_labels: number of labels in the data.
     """
     from closer_tf.ensemble import with_heads
-    from closer_tf.losses import CLoSeRLoss, SupervisedLoss
 
+    model = ensemble
     if config.condition == "supervised":
         # The heads' seed follows the encoders': one more "encoder" than there are.
         seed = _one_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
-        model, loss = with_heads(ensemble, num_labels, seed), SupervisedLoss()
-    else:
-        options = config.objective
-        with _about("objective.graph"):
-            graph = build_graph(options.graph, config.num_encoders, config.seeds.graph)
-        model, loss = ensemble, CLoSeRLoss(options.temperature, graph, options.stop_gradient)
-    model.compile(_optimizer(config), loss)
+        model = with_heads(ensemble, num_labels, seed)
+    model.compile(_optimizer(config), make_objective(config))
     return model
+
+
+def make_objective(config):
+    """The objective of the config's condition.
+
+    Raises:
+        ConfigError: there is no such graph.
+    """
+    from closer_tf.losses import CLoSeRLoss, SupervisedLoss
+    from closer_tf.temporal import TemporalLoss
+
+    if config.condition == "supervised":
+        return SupervisedLoss()
+    options = config.objective
+    with _about("objective.graph"):
+        graph = build_graph(options.graph, config.num_encoders, config.seeds.graph)
+    if config.condition in TEMPORAL_CONDITIONS:
+        with _about("objective.weights"):
+            return TemporalLoss(options.weights.model_dump(), graph)
+    return CLoSeRLoss(options.temperature, graph, options.stop_gradient)
 
 
 def _optimizer(config):
@@ -126,12 +162,21 @@ def _encoder(options, shape, init_seed, dropout_seed):
     return make(shape, **options.model_dump(exclude={"type"}), init_seed=init_seed, dropout_seed=dropout_seed)
 
 
-def _augmentation(config):
+def _normalisation(config, data):
+    if not getattr(config.dataset, "standardise", False):
+        return None
+    counts = data.current().train.inputs
+    return counts.mean(axis=0), counts.std(axis=0, ddof=1)
+
+
+def _augmentation(config, data):
     from closer_tf.augmentation import RandomAffine
 
     options = config.augmentation
     if not (options.horizontal_flip or options.rotation or options.zoom):
         return None
+    if data.unit_areas:
+        raise ConfigError(f"augmentation: only images can be augmented; dataset '{data.name}' holds spike counts")
     return RandomAffine(**options.model_dump(), seed=config.seeds.augmentation, name="augmentation")
 
 

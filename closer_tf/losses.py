@@ -9,7 +9,6 @@ the sum, so it cancels and only the inner products and |mu_i(x_m)|^2 are compute
 """
 
 import keras
-import numpy as np
 from keras import ops
 
 from closer_tf.graphs import InteractionGraph, all_to_all
@@ -135,24 +134,34 @@ class CLoSeRLoss(keras.losses.Loss):
 
     def get_config(self):
         """Arguments to rebuild the loss from, as plain data."""
-        config = {"name": self.name, "temperature": self.temperature, "stop_gradient": self.stop_gradient, "graph": None}
-        if self.graph is not None:
-            config["graph"] = {
-                "num_encoders": self.graph.num_encoders,
-                "edges": self.graph.edges.tolist(),
-                "weights": self.graph.weights.tolist(),
-                "family": self.graph.family,
-            }
-        return config
+        return {
+            "name": self.name,
+            "temperature": self.temperature,
+            "graph": graph_to_config(self.graph),
+            "stop_gradient": self.stop_gradient,
+        }
 
     @classmethod
     def from_config(cls, config):
         """The loss that `get_config` described."""
-        config = dict(config)
-        graph = config.pop("graph", None)
-        if graph is not None:
-            graph = InteractionGraph(**{**graph, "edges": np.asarray(graph["edges"])})
-        return cls(graph=graph, **config)
+        return cls(**{**config, "graph": graph_from_config(config.get("graph"))})
+
+
+def graph_to_config(graph):
+    """An `InteractionGraph`, or None, as plain data."""
+    if graph is None:
+        return None
+    return {
+        "num_encoders": graph.num_encoders,
+        "edges": graph.edges.tolist(),
+        "weights": graph.weights.tolist(),
+        "family": graph.family,
+    }
+
+
+def graph_from_config(config):
+    """The graph that `graph_to_config` described."""
+    return None if config is None else InteractionGraph(**config)
 
 
 @keras.saving.register_keras_serializable("closer_tf")
@@ -193,13 +202,14 @@ def collapse_gauge(embeddings):
     """Two numbers that go to zero, and to one, when an ensemble collapses onto a point, or onto a line.
 
     Args:
-        embeddings: tensor (B, N, D).
+        embeddings: tensor (B, N, D), or of windows (B, bins, N, D), of which the last bin counts.
 
     Returns:
         dict of scalars, means over encoders: `embedding_sd`, the standard deviation over the batch, averaged over dimensions;
         `effective_rank`, the participation ratio (tr C)^2 / tr(C^2) of the covariance C over the batch, between 1 and D.
     """
-    x = ops.transpose(ops.stop_gradient(ops.cast(embeddings, "float32")), (1, 0, 2))
+    current = embeddings[:, -1] if len(embeddings.shape) == 4 else embeddings
+    x = ops.transpose(ops.stop_gradient(ops.cast(current, "float32")), (1, 0, 2))
     x = x - ops.mean(x, axis=1, keepdims=True)
     variance = ops.mean(ops.square(x), axis=1)
     gram = ops.matmul(x, ops.transpose(x, (0, 2, 1)))  # has the eigenvalues of B C, and B is often smaller than D

@@ -74,34 +74,43 @@ def plot_training_curves(history):
     """
     names = [key for key in history[0] if key not in ("epoch", "seconds") and not key.startswith("val_")]
     names.sort(key=lambda name: name != "loss")
-    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
+    columns = min(len(names), 4)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(names) :]:
+        axis.axis("off")
     epochs = [row["epoch"] for row in history]
-    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+    for axis, name in zip(axes, names):
         style = {"marker": "o", "markersize": 3} if len(history) < 30 else {}
         axis.plot(epochs, [row[name] for row in history], color="#1f4e79", label="training", **style)
         if f"val_{name}" in history[0]:
             axis.plot(epochs, [row[f"val_{name}"] for row in history], color="#d2691e", label="validation", **style)
-        axis.set(xlabel="epoch", ylabel=name)
+        axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
     return figure
 
 
-def plot_accuracy(accuracy, chance=None):
+def plot_accuracy(accuracy, chance=None, simulated=False):
     """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble.
 
     Args:
         accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
         chance: accuracy of guessing, drawn as a dotted line.
+        simulated: say that the data are simulated.
     """
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    if simulated:
+        figure.suptitle("simulated data", fontsize=10)
     for axis, readout in zip(figure.subplots(1, 2, sharey=True), ("single", "ensemble")):
         present = [name for name in CONDITION_COLOURS if readout in accuracy.get(name, {})]
         for position, name in enumerate(present):
             found = accuracy[name][readout]
             axis.bar(position, found["test"], color=CONDITION_COLOURS[name], width=0.7, alpha=0.85)
-            axis.text(position, found["test"], f" {found['test']:.3f}", ha="center", va="bottom", fontsize=8)
             dots = found.get("per_encoder", [])
+            top = max([found["test"], *dots])
+            axis.text(position, top + 0.01, f"{found['test']:.3f}", ha="center", va="bottom", fontsize=8)
             offsets = np.linspace(-0.2, 0.2, len(dots)) if len(dots) > 1 else [0]
             axis.plot(position + np.asarray(offsets[: len(dots)]), dots, ".", color="black", markersize=3)
         axis.set_xticks(range(len(present)), [CONDITION_NAMES[name] for name in present], rotation=20)
@@ -127,16 +136,100 @@ def plot_pseudo_likelihood(maps, label_names, title=""):
     if set(label_names) == set(CIFAR10_CLASS_ORDER):
         order = [label_names.index(name) for name in CIFAR10_CLASS_ORDER]
     names = [label_names[k] for k in order]
-    figure = Figure(figsize=(4.2 * len(maps), 4), layout="constrained")
+    figure = Figure(figsize=(1 + 3.6 * len(maps), 4), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    for axis, (condition, matrix) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items()):
-        image = axis.imshow(np.asarray(matrix)[np.ix_(order, order)], cmap="viridis")
+    axes = figure.subplots(1, len(maps), squeeze=False, sharey=True)[0]
+    largest = max(np.max(matrix) for matrix in maps.values())
+    for axis, (condition, matrix) in zip(axes, maps.items()):
+        image = axis.imshow(np.asarray(matrix)[np.ix_(order, order)], cmap="viridis", vmin=0, vmax=largest)
         axis.set_title(CONDITION_NAMES[condition], fontsize=10)
         if len(names) <= 20:
             axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
             axis.set_yticks(range(len(names)), names, fontsize=8)
-        axis.set(xlabel="k in class", ylabel="b in class")
-        figure.colorbar(image, ax=axis, fraction=0.046, label="mean p(k | b)", format="%.4f")
+        axis.set_xlabel("k in class")
+    axes[0].set_ylabel("b in class")
+    figure.colorbar(image, ax=axes.tolist(), fraction=0.03, label="mean p(k | b)", format="%.4f")
+    return figure
+
+
+def plot_raster(counts, fields, title=""):
+    """Spike counts of one trial, area by area (paper: figure 7).
+
+    Args:
+        counts: array (bins, units).
+        fields: `ReceptiveFields` by area.
+        title: which trial.
+    """
+    sizes = [len(cells) for cells in fields.indices]
+    figure = Figure(figsize=(7, 1 + 0.012 * sum(sizes) + 0.25 * len(sizes)), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    axes = figure.subplots(len(sizes), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": np.maximum(sizes, 15)})
+    largest = max(np.quantile(counts[:, np.concatenate(fields.indices)], 0.99), 1)
+    for axis, cells, name in zip(axes[:, 0], fields.indices, fields.labels):
+        image = axis.imshow(counts[:, cells].T, aspect="auto", cmap="gray_r", vmin=0, vmax=largest, interpolation="nearest")
+        axis.set_yticks([])
+        axis.set_ylabel(f"{name}\n({len(cells)})", rotation=0, ha="right", va="center", fontsize=8)
+    axes[-1, 0].set_xlabel("bin")
+    figure.colorbar(image, ax=axes[:, 0].tolist(), fraction=0.02, label="spikes per bin")
+    return figure
+
+
+def plot_embedding_trajectories(embeddings, names=(), columns=5):
+    """Embeddings of single trials over time, on the two principal components of what is shown of each encoder.
+
+    Args:
+        embeddings: dict condition -> dict trial -> array (bins, N, D).
+        names: one per encoder, such as brain areas.
+        columns: most encoders to show.
+    """
+    shown = min(columns, next(iter(next(iter(embeddings.values())).values())).shape[1])
+    figure = Figure(figsize=(2.2 * shown, 2.3 * len(embeddings)), layout="constrained")
+    colours = ("Blues", "Oranges", "Greens", "Purples")
+    for row, (condition, trials) in zip(figure.subplots(len(embeddings), shown, squeeze=False), embeddings.items()):
+        for i, axis in enumerate(row):
+            together = np.concatenate([values[:, i] for values in trials.values()])
+            mean = together.mean(axis=0)
+            components = np.linalg.svd(together - mean, full_matrices=False)[2][:2]
+            for values, colour in zip(trials.values(), colours):
+                x, y = ((values[:, i] - mean) @ components.T).T
+                axis.plot(x, y, color="0.85", linewidth=0.4, zorder=0)
+                axis.scatter(x, y, c=len(x) - np.arange(len(x)), cmap=colour, vmin=-len(x) / 3, s=3)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_title(names[i] if i < len(names) else f"encoder {i}", fontsize=8)
+        row[0].set_ylabel(CONDITION_NAMES[condition], fontsize=9)
+    trials = ", ".join(f"{name} ({colour.lower()})" for name, colour in zip(next(iter(embeddings.values())), colours))
+    figure.suptitle(f"principal components of embeddings, dark to light over time: {trials}", fontsize=9)
+    return figure
+
+
+def plot_violins(accuracy, chance=None, title=""):
+    """Distribution over seeds of each condition's test accuracy, single and ensemble (paper: figure 8).
+
+    Args:
+        accuracy: dict condition -> readout ('single', 'ensemble') -> list of fractions, one per seed.
+        chance: accuracy of guessing, drawn as a dotted line.
+        title: which session, and how many seeds.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for axis, readout in zip(figure.subplots(1, 2, sharey=True), ("single", "ensemble")):
+        present = [name for name in CONDITION_COLOURS if readout in accuracy.get(name, {})]
+        for position, name in enumerate(present):
+            values = np.asarray(accuracy[name][readout])
+            if len(values) > 1 and np.ptp(values) > 0:
+                body = axis.violinplot(values, [position], widths=0.8, showextrema=False)["bodies"][0]
+                body.set(facecolor=CONDITION_COLOURS[name], alpha=0.5)
+            spread = np.linspace(-0.1, 0.1, len(values)) if len(values) > 1 else [0]
+            axis.plot(position + np.asarray(spread), values, ".", color="black", markersize=4)
+            axis.plot([position - 0.25, position + 0.25], [values.mean()] * 2, color=CONDITION_COLOURS[name], linewidth=2)
+        axis.set_xticks(range(len(present)), [CONDITION_NAMES[name] for name in present], rotation=20)
+        axis.set_title("single encoder" if readout == "single" else "ensemble", fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+        if chance is not None:
+            axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.3f}")
+            axis.legend(frameon=False, fontsize=8)
+    figure.axes[0].set_ylabel("test accuracy")
     return figure
 
 

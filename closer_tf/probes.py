@@ -82,6 +82,31 @@ def probe_all(features_by_name, labels, C=PUBLISHED_C_GRID, max_iter=100, progre
     return (results, probabilities) if return_probabilities else results
 
 
+def ridge_all(features_by_name, targets, C=PUBLISHED_C_GRID):
+    """As `probe_all`, for labels that are numbers: ridge regression, judged by R^2.
+
+    Args:
+        features_by_name: dict name -> features as in `linear_probe`.
+        targets: dict `train`, `validation`, `test` of float arrays (n,).
+        C: inverse L2 penalties; 0 stands for no penalty.
+
+    Returns:
+        dict name -> `ProbeResult`, whose accuracies are R^2.
+    """
+    from sklearn.linear_model import LinearRegression, Ridge
+
+    results = {}
+    for name, features in features_by_name.items():
+        scaled = standardise(features)
+        fits = []
+        for c in C:
+            model = (Ridge(alpha=1 / c) if c > 0 else LinearRegression()).fit(scaled["train"], targets["train"])
+            score = {key: float(model.score(scaled[key], targets[key])) for key in ("validation", "test")}
+            fits.append({"C": c, **score, "iterations": 1, "converged": True})
+        results[name] = _result(fits)
+    return results
+
+
 def standardise(features):
     """Z-score features with the mean and standard deviation (ddof 1) of the training samples.
 

@@ -91,16 +91,18 @@ def train(config, run_dir):
     run = RunFolder(run_dir)
     exists = run.check(config)
     data = experiment.load_splits(config)
-    fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data.input_shape)
-    model = experiment.make_ensemble(config, fields, data.input_shape, data.input_scale)
+    fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
+    model = experiment.make_ensemble(config, fields, data)
     training_model = experiment.make_training_model(config, model, len(data.label_names))
     if not exists:
         run.create(config, fields)
     with run.locked():
         _describe(config, data, fields, model, run)
         if not exists:
-            plots.save(plots.plot_receptive_fields(fields, data.train.inputs[0]), run.figures / "receptive_fields.png")
-            if config.condition == "closer":
+            if not data.unit_areas:
+                figure = plots.plot_receptive_fields(fields, data.train.inputs[0])
+                plots.save(figure, run.figures / "receptive_fields.png")
+            if hasattr(training_model.loss, "graph"):
                 plots.save(plots.plot_graph(training_model.loss.graph), run.figures / "interaction_graph.png")
         checkpoint = latest_checkpoint(run.checkpoints, config.digest())
         if checkpoint is not None:
@@ -134,8 +136,8 @@ def dry_run(config, run_dir, timed_steps=5):
     run = RunFolder(run_dir)
     run.check(config)
     data = experiment.load_splits(config)
-    fields = experiment.make_receptive_fields(config, data.input_shape)
-    model = experiment.make_ensemble(config, fields, data.input_shape, data.input_scale)
+    fields = experiment.make_receptive_fields(config, data)
+    model = experiment.make_ensemble(config, fields, data)
     model_to_fit = experiment.make_training_model(config, model, len(data.label_names))
     _describe(config, data, fields, model, run)
     stream = batches(data.train, config.training.batch_size, config.seeds.data_order)
@@ -162,14 +164,20 @@ def _describe(config, data, fields, model, run):
     lengths = sorted({len(cells) for cells in fields.indices})
     seen = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     cells = "pixels" if fields.patch_size == 1 else f"{fields.patch_size} x {fields.patch_size} patches"
-    parameters = [encoder.count_params() for encoder in model.encoders]
+    if fields.labels:
+        cells = f"units per encoder, by area: {', '.join(fields.labels)}"
+    else:
+        cells += " per encoder"
+    counts = sorted({encoder.count_params() for encoder in model.encoders})
+    parameters = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    labels = f"{len(data.label_names)} labels" if data.label_names else "a number as label"
     steps = steps_per_epoch(data.train, config.training.batch_size)
     print(
         f"run: {run.path}\n"
         f"data: {data.name}, {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test samples of "
-        f"shape {data.input_shape}, {len(data.label_names)} labels\n"
-        f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells} per encoder\n"
-        f"ensemble: {len(parameters)} encoders, {parameters[0]:,} parameters each, {model.count_params():,} in all\n"
+        f"shape {data.input_shape}, {labels}\n"
+        f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells}\n"
+        f"ensemble: {len(model.encoders)} encoders, {parameters} parameters each, {model.count_params():,} in all\n"
         f"training: {config.training.epochs} epochs of {steps} steps, batch {config.training.batch_size}, seed {config.seed}"
     )
 

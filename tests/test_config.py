@@ -115,7 +115,7 @@ MISTAKES = [
         "encoders: all encoders need the same embedding_dim, found [8, 256]",
     ),
     ({"num_encoders": 2, "encoders": [{"type": "mlp"}, {"type": "vit"}]}, "encoders.1.type: expected one of mlp, vit_lite"),
-    ({"condition": "trained"}, "condition: expected 'closer', 'supervised'"),
+    ({"condition": "trained"}, "condition: expected 'closer', 'tcloser'"),
     ({"training": {"batch_size": None}}, "training.batch_size: expected a valid integer, found null"),
 ]
 

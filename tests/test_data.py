@@ -10,7 +10,7 @@ from closer_tf.errors import DataError
 
 
 def test_digits():
-    data = load_data("digits", seed=3)
+    data = load_data("digits", validation_seed=3)
     assert data.input_shape == (8, 8, 1) and data.label_names == tuple("0123456789")
     assert len(data.train) + len(data.validation) + len(data.test) == 1797
     assert len(data.validation) == round(0.1 * (1797 - len(data.test)))
@@ -19,7 +19,7 @@ def test_digits():
 
 
 def test_splits_do_not_overlap_and_the_test_set_never_changes():
-    one, two = load_data("digits", seed=0), load_data("digits", seed=1)
+    one, two = load_data("digits", validation_seed=0), load_data("digits", validation_seed=1)
     np.testing.assert_array_equal(one.test.inputs, two.test.inputs)
     assert not np.array_equal(one.validation.inputs, two.validation.inputs)
     total = sum(split.inputs.sum(dtype=np.int64) for split in (one.train, one.validation, one.test))

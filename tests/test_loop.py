@@ -35,8 +35,8 @@ class StopAt:
 
 def train(config, folder, callbacks=(), checkpoint=None):
     data = experiment.load_splits(config)
-    fields = experiment.make_receptive_fields(config, data.input_shape)
-    model = experiment.make_ensemble(config, fields, data.input_shape, data.input_scale)
+    fields = experiment.make_receptive_fields(config, data)
+    model = experiment.make_ensemble(config, fields, data)
     model = experiment.make_training_model(config, model, len(data.label_names))
     run = RunFolder(folder)
     if not run.check(config):

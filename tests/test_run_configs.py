@@ -6,29 +6,46 @@ import numpy as np
 import pytest
 
 from closer_tf import experiment
-from closer_tf.config import TRAINED_CONDITIONS, load_config
+from closer_tf.config import TEMPORAL_CONDITIONS, TRAINED_CONDITIONS, load_config
+from closer_tf.data import Split, Splits
+from closer_tf.data.allen import PUBLISHED_AREAS
+from closer_tf.temporal import OBJECTIVES
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "run_configs").glob("*.json"))
 SHAPES = {"digits": ((8, 8, 1), 10), "cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100)}
 
 
+def random_data(config):
+    """`Splits` of random stimuli of the shape that the config's data has."""
+    rng = np.random.default_rng(0)
+    if config.dataset.name in SHAPES:
+        shape, num_labels = SHAPES[config.dataset.name]
+        part = Split(rng.integers(0, 256, (4, *shape)).astype(np.uint8), rng.integers(num_labels, size=4))
+        return Splits(config.dataset.name, part, part, part, tuple(map(str, range(num_labels))), 1 / 255)
+    areas = config.masks.areas or [f"simulated_{k + 1}" for k in range(config.num_encoders)]
+    unit_areas = tuple(area for k, area in enumerate(areas) for _ in range(5 + k))
+    part = Split(rng.poisson(1, (4, 2, len(unit_areas))).astype(np.uint8), rng.integers(2, size=4))
+    data = Splits(config.dataset.name, part, part, part, ("one", "three"), windowed=True, unit_areas=unit_areas)
+    looks_back = config.condition in TEMPORAL_CONDITIONS and experiment.make_objective(config).needs_previous
+    return data if looks_back else data.current()
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_builds_and_takes_a_step(path):
     config = load_config(path)
-    shape, num_labels = SHAPES[config.dataset.name]
-    fields = experiment.make_receptive_fields(config, shape)
-    ensemble = experiment.make_ensemble(config, fields, shape, 1 / 255)
-    model = experiment.make_training_model(config, ensemble, num_labels)
+    data = random_data(config)
+    fields = experiment.make_receptive_fields(config, data)
+    ensemble = experiment.make_ensemble(config, fields, data)
+    model = experiment.make_training_model(config, ensemble, len(data.label_names))
     model.run_eagerly = True
-    rng = np.random.default_rng(0)
-    stimuli = rng.integers(0, 256, (4, *shape)).astype(np.uint8)
+    stimuli = data.train.inputs
     before = [encoder.get_weights()[0] for encoder in ensemble.encoders]
-    assert ensemble(stimuli).shape == (4, config.num_encoders, config.each_encoder()[0].embedding_dim)
+    assert ensemble(data.current().train.inputs).shape == (4, config.num_encoders, config.each_encoder()[0].embedding_dim)
     if config.condition not in TRAINED_CONDITIONS:
         return
-    losses = model.fit(stimuli, rng.integers(num_labels, size=4), verbose=0).history
+    losses = model.fit(stimuli, data.train.labels, verbose=0).history
     assert np.isfinite(losses["loss"][0])
-    silent = set() if config.condition == "supervised" else set(model.loss.graph.silent())
+    silent = set(model.loss.graph.silent()) if config.condition == "closer" else set()
     for i, encoder in enumerate(ensemble.encoders):
         assert (i in silent) == np.array_equal(before[i], encoder.get_weights()[0])
 
@@ -36,7 +53,7 @@ def test_builds_and_takes_a_step(path):
 def test_reproduction_configs_hold_the_papers_settings():
     for path in CONFIGS:
         config = load_config(path)
-        if config.dataset.name == "digits":
+        if not config.dataset.name.startswith("cifar"):
             continue
         vit = config.encoder.type == "vit_lite"
         assert config.num_encoders == 10 and config.training.batch_size == 128
@@ -55,3 +72,21 @@ def test_reproduction_configs_hold_the_papers_settings():
 
 
 STOP_GRADIENT = ("stop_gradient", "random_graph", "star", "bidirectional_ring", "directional_ring")
+
+
+def test_mouse_configs_hold_the_papers_settings():
+    found = set()
+    for path in CONFIGS:
+        config = load_config(path)
+        if config.dataset.name != "session":
+            continue
+        mouse = path.stem.split("_")[1]
+        found.add((mouse, config.condition))
+        assert config.masks.areas == list(PUBLISHED_AREAS[int(mouse)])
+        assert config.dataset.label == "stimulus" and not config.dataset.standardise and not config.dataset.full_range
+        encoder = config.encoder
+        assert (encoder.hidden, encoder.embedding_dim, encoder.l1, encoder.l2) == ([32, 32], 32, 5e-6, 5e-6)
+        assert (config.training.epochs, config.training.batch_size, config.optimizer.schedule_decay) == (300, 128, 0.004)
+        weights = {name: weight for name, weight in config.objective.weights.model_dump().items() if weight}
+        assert weights == OBJECTIVES[config.condition]
+    assert found == {(str(mouse), condition) for mouse in PUBLISHED_AREAS for condition in TEMPORAL_CONDITIONS}

@@ -14,18 +14,22 @@ _SOURCES = {
     "cifar100": "closer_tf.data.cifar:cifar100",
     "image_folder": "closer_tf.data.image_folder:image_folder",
     "arrays": "closer_tf.data.arrays:arrays",
+    "session": "closer_tf.data.recordings:session",
+    "simulated": "closer_tf.data.recordings:simulated",
+    "natural_movie": "closer_tf.data.recordings:natural_movie",
+    "gabors": "closer_tf.data.recordings:gabors",
 }
 
 __all__ = ["Source", "Split", "Splits", "hold_out", "load_data", "split_source"]
 
 
-def load_data(name, validation_fraction=0.1, seed=0, **options):
+def load_data(name, validation_fraction=0.1, validation_seed=0, **options):
     """Read a data source and split off a validation set.
 
     Args:
-        name: 'digits', 'cifar10', 'cifar100', 'image_folder' or 'arrays'.
-        validation_fraction: fraction of the training samples kept aside, drawn at random.
-        seed: int, seeds that draw.
+        name: 'digits', 'cifar10', 'cifar100', 'image_folder', 'arrays', 'session', 'simulated', 'natural_movie' or 'gabors'.
+        validation_fraction: fraction of the training samples kept aside, drawn at random; recordings are split by trial.
+        validation_seed: int, seeds that draw.
         **options: the source's own, see its function: `data_dir`, `path`, `image_size`, ...
 
     Returns:
@@ -38,4 +42,4 @@ def load_data(name, validation_fraction=0.1, seed=0, **options):
         raise DataError(f"unknown dataset '{name}'; expected one of {', '.join(_SOURCES)}")
     module, function = _SOURCES[name].split(":")
     source = getattr(importlib.import_module(module), function)(**options)
-    return split_source(name, source, validation_fraction, seed)
+    return split_source(name, source, validation_fraction, validation_seed)

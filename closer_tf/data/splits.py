@@ -1,57 +1,68 @@
 """What every data source returns, and how it is split."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from closer_tf.errors import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Samples that belong together.
 
     Args:
         inputs: array (n, ...), raw stimuli as the source holds them.
-        labels: int array (n,), indices into the label names.
+        labels: array (n,): int indices into the label names, or float numbers.
+        about: dict of further arrays (n,), such as the trial and frame of each sample.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
+    about: dict = field(default_factory=dict)
 
     def __len__(self):
         return len(self.inputs)
 
     def __getitem__(self, chosen):
-        return Split(self.inputs[chosen], self.labels[chosen])
+        return Split(self.inputs[chosen], self.labels[chosen], {key: values[chosen] for key, values in self.about.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """What a source knows before a validation set is split off.
+    """What a source knows.
 
     Args:
-        train: `Split`, all training samples.
+        train: `Split`, all training samples, or those besides a validation set of the source's own.
         test: `Split`.
-        label_names: tuple of str, one per label.
-        input_scale: what brings the raw inputs to [0, 1].
+        label_names: tuple of str, one per label; empty where labels are numbers.
+        input_scale: what brings the raw inputs to the range that encoders are made for.
+        validation: `Split`, the source's own validation set. Default: one is drawn from the training samples.
+        windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
+        unit_areas: tuple of str, the brain area of each input unit; empty for images.
     """
 
     train: Split
     test: Split
     label_names: tuple
     input_scale: float = 1.0
+    validation: Split | None = None
+    windowed: bool = False
+    unit_areas: tuple = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Splits:
     """A data set, ready for training and readout.
 
     Args:
         name: the source's name.
         train, validation, test: `Split`s.
-        label_names: tuple of str, one per label.
-        input_scale: what brings the raw inputs to [0, 1].
+        label_names: tuple of str, one per label; empty where labels are numbers.
+        input_scale: what brings the raw inputs to the range that encoders are made for.
+        fixed_validation: the validation set is the source's own, and the readout's too.
+        windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
+        unit_areas: tuple of str, the brain area of each input unit; empty for images.
     """
 
     name: str
@@ -59,21 +70,31 @@ class Splits:
     validation: Split
     test: Split
     label_names: tuple
-    input_scale: float
+    input_scale: float = 1.0
+    fixed_validation: bool = False
+    windowed: bool = False
+    unit_areas: tuple = ()
 
     @property
     def input_shape(self):
         """Shape of one stimulus."""
-        return self.train.inputs.shape[1:]
+        return self.train.inputs.shape[2 if self.windowed else 1 :]
 
     @property
     def chance(self):
-        """Accuracy of always guessing the test set's most frequent label."""
-        return float(np.bincount(self.test.labels).max() / len(self.test))
+        """Accuracy of always guessing the test set's most frequent label; 0 (as R^2) where labels are numbers."""
+        return float(np.bincount(self.test.labels).max() / len(self.test)) if self.label_names else 0.0
+
+    def current(self):
+        """The same data without what came before: of every window the current bin alone."""
+        if not self.windowed:
+            return self
+        splits = {name: getattr(self, name) for name in ("train", "validation", "test")}
+        return replace(self, windowed=False, **{k: replace(split, inputs=split.inputs[:, -1]) for k, split in splits.items()})
 
 
 def split_source(name, source, validation_fraction, seed):
-    """Split a random validation set off a source's training samples.
+    """Split a random validation set off a source's training samples, unless the source has its own.
 
     Args:
         name: the source's name.
@@ -84,11 +105,21 @@ def split_source(name, source, validation_fraction, seed):
     Returns:
         `Splits`.
     """
-    order = np.random.default_rng(seed).permutation(len(source.train))
-    count = round(validation_fraction * len(order))
-    validation, train = np.sort(order[:count]), np.sort(order[count:])
+    train, validation = source.train, source.validation
+    if validation is None:
+        order = np.random.default_rng(seed).permutation(len(source.train))
+        count = round(validation_fraction * len(order))
+        train, validation = source.train[np.sort(order[count:])], source.train[np.sort(order[:count])]
     return Splits(
-        name, source.train[train], source.train[validation], source.test, tuple(source.label_names), source.input_scale
+        name,
+        train,
+        validation,
+        source.test,
+        tuple(source.label_names),
+        source.input_scale,
+        source.validation is not None,
+        source.windowed,
+        tuple(source.unit_areas),
     )
 
 

@@ -1,0 +1,78 @@
+"""Recording sessions as data sources: windows of spike counts, split by trial, every unit with its brain area."""
+
+from closer_tf.data.samples import make_samples
+from closer_tf.data.splits import Source, Split
+
+
+def session(path, stimuli=None, label="stimulus", segments=3, full_range=False):
+    """A session file as `Session.save` writes it; see `closer_tf.data.sessions` for the format.
+
+    Args:
+        path: the .npz file.
+        stimuli: stimulus names in the order of their labels. Default: all.
+        label: 'stimulus', 'segment' or 'time'.
+        segments: equal parts of a trial for label 'segment'.
+        full_range: use every bin with a whole window, not only the paper's range.
+
+    Returns:
+        `Source` of windows of two bins.
+
+    Raises:
+        DataError: the file is absent, damaged or lacks what is asked for.
+    """
+    from closer_tf.data.sessions import Session
+
+    return _from_session(Session.load(path), stimuli, label, segments, full_range)
+
+
+def simulated(seed=0, size="small", label="stimulus", segments=3, full_range=False):
+    """A simulated session of two movies; no animal was recorded. See `closer_tf.data.simulated`.
+
+    Args:
+        seed: int, seeds the simulation.
+        size: 'small' (six areas), or 'paper' (ten areas and as many units and frames as mouse 751348571).
+        label, segments, full_range: as for `session`.
+
+    Returns:
+        `Source` of windows of two bins.
+    """
+    from closer_tf.data.simulated import PAPER_SIZE, simulate_session
+
+    sizes = {"small": {}, "paper": PAPER_SIZE}
+    return _from_session(simulate_session(seed, **sizes[size]), None, label, segments, full_range)
+
+
+def natural_movie(path, label="segment", segments=3, full_range=False):
+    """An array file of natural movie one; see `closer_tf.data.allen_arrays`. Arguments as for `session`."""
+    from closer_tf.data.allen_arrays import read_natural_movie
+
+    return _from_session(read_natural_movie(path), None, label, segments, full_range)
+
+
+def gabors(path):
+    """An array file of Gabor patches shown one by one, labelled with their position; see `closer_tf.data.allen_arrays`.
+
+    Args:
+        path: the .npz file.
+
+    Returns:
+        `Source` of single presentations.
+    """
+    from closer_tf.data.allen_arrays import read_gabors
+
+    presentations = read_gabors(path)
+    return _source(presentations.split(), presentations.unit_areas, windowed=False)
+
+
+def _from_session(recording, stimuli, label, segments, full_range):
+    samples = make_samples(recording, stimuli, window=2, full_range=full_range, label=label, segments=segments)
+    return _source(samples, recording.unit_areas, windowed=True)
+
+
+def _source(samples, unit_areas, windowed):
+    splits = {}
+    for name in ("train", "validation", "test"):
+        part = getattr(samples, name)
+        inputs = part.inputs if windowed else part.inputs[:, -1]
+        splits[name] = Split(inputs, part.labels, {key: getattr(part, key) for key in ("stimulus", "trial", "frame")})
+    return Source(**splits, label_names=samples.label_names, windowed=windowed, unit_areas=tuple(unit_areas.tolist()))

@@ -1,0 +1,143 @@
+"""Recordings through the same commands as images."""
+
+import json
+
+import numpy as np
+import pytest
+
+from closer_tf import train
+from closer_tf.data import load_data
+from closer_tf.data.sessions import Session
+from closer_tf.errors import DataError
+
+
+def small_session(path, bins=(12, 20), areas=("LP", "LP", "VISp", "VISp", "VISp", "grey")):
+    rng = np.random.default_rng(0)
+    stimuli = {f"movie_{k}": rng.poisson(1 + k, (5, n, len(areas))).astype(np.uint8) for k, n in enumerate(bins)}
+    Session("small", np.arange(len(areas)), np.array(areas), 0.033, stimuli).save(path)
+    return str(path)
+
+
+def config(path, **changes):
+    return {
+        "condition": "tcloser",
+        "num_encoders": 2,
+        "dataset": {"name": "session", "path": path},
+        "masks": {"scheme": "areas"},
+        "encoder": {"type": "mlp", "hidden": [6], "embedding_dim": 4, "l1": 5e-6, "l2": 5e-6},
+        "training": {"epochs": 2, "batch_size": 16},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+        **changes,
+    }
+
+
+@pytest.fixture
+def command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = small_session(tmp_path / "small.npz")
+
+    def run(*arguments, **changes):
+        (tmp_path / "mouse.json").write_text(json.dumps(config(path, **changes)))
+        code = train.main(["mouse.json", *arguments])
+        results = tmp_path / "runs" / "mouse" / "results.json"
+        return code, *capsys.readouterr(), json.loads(results.read_text()) if results.exists() else None
+
+    return run
+
+
+def test_a_session_as_a_source(tmp_path):
+    data = load_data("session", path=small_session(tmp_path / "s.npz"))
+    assert data.windowed and data.fixed_validation and data.input_shape == (6,)
+    assert (len(data.train), len(data.validation), len(data.test)) == (3 * 26, 26, 26)
+    assert data.label_names == ("movie_0", "movie_1") and data.chance == pytest.approx(17 / 26)
+    now = data.current()
+    np.testing.assert_array_equal(now.test.inputs, data.test.inputs[:, -1])
+    assert now.input_shape == (6,) and not now.windowed and now.current() is now
+    stored = Session.load(tmp_path / "s.npz").counts("movie_1")
+    one = data.test[np.flatnonzero((data.test.about["stimulus"] == 1) & (data.test.about["frame"] == 7))]
+    np.testing.assert_array_equal(one.inputs[0], stored[3, 6:8])
+
+
+@pytest.mark.parametrize("condition", ["tcloser", "notcloser", "lpl", "closer", "supervised", "untrained", "masked_input"])
+def test_every_condition(command, tmp_path, condition):
+    code, output, errors, results = command("--set", f"condition={condition}")
+    assert code == 0, errors
+    assert set(results["accuracy"]) == {"masked_input", "untrained", condition}
+    assert results["samples"] == {"train": 78, "validation": 26, "test": 26}
+    assert results["epochs"] == (0 if condition in ("untrained", "masked_input") else 2)
+    assert (tmp_path / "runs" / "mouse" / "figures" / "raster.png").exists()
+    assert "by area: VISp, LP" in output
+
+
+def test_masked_input_is_the_probe_on_the_areas_counts(command, tmp_path):
+    from closer_tf.probes import linear_probe
+
+    _, _, _, results = command("--set", "condition=masked_input")
+    data = load_data("session", path=str(tmp_path / "small.npz")).current()
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    labels = {key: split.labels for key, split in splits.items()}
+    for units, place in (((2, 3, 4), 0), ((0, 1), 1)):
+        found = linear_probe({k: s.inputs[:, units] for k, s in splits.items()}, labels, (0.01, 1.0), 20)
+        assert results["accuracy"]["masked_input"]["single"]["per_encoder"][place] == found.test
+    both = linear_probe({k: s.inputs[:, (2, 3, 4, 0, 1)] for k, s in splits.items()}, labels, (0.01, 1.0), 20)
+    assert results["accuracy"]["masked_input"]["ensemble"]["test"] == both.test
+
+
+def test_time_as_a_number(command):
+    code, output, _, results = command("--set", "dataset.label=time", "--set", "dataset.standardise=true")
+    assert code == 0 and "R^2" in output
+    assert results["accuracy"]["tcloser"]["ensemble"]["test"] <= 1 and "ridge" in results["protocol"]["probe"]
+
+
+def test_segments_and_named_areas(command):
+    masks = {"scheme": "areas", "areas": ["LP", "VISp"]}
+    code, output, _, results = command("--set", "dataset.label=segment", masks=masks)
+    assert code == 0 and "by area: LP, VISp" in output and results["chance"] < 0.5
+
+
+def test_simulated_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = config("", dataset={"name": "simulated"}, num_encoders=3, training={"epochs": 1, "batch_size": 1000})
+    (tmp_path / "sim.json").write_text(json.dumps(content))
+    assert train.main(["sim.json"]) == 0
+    assert "simulated data" in capsys.readouterr().out
+    results = json.loads((tmp_path / "runs" / "sim" / "results.json").read_text())
+    assert results["simulated"] is True
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"masks": {"scheme": "areas", "areas": ["LP", "V1"]}}, "mouse.json: masks: no unit in area 'V1'; areas with units: "),
+        ({"masks": {"scheme": "areas", "areas": ["LP"]}}, "mouse.json: masks.areas: expected 2 areas (num_encoders), found 1"),
+        ({"num_encoders": 3}, "mouse.json: masks: num_encoders is 3, the data has 2 areas: VISp, LP"),
+        ({"masks": {"scheme": "gaussian"}}, "mouse.json: masks.scheme: expected areas for dataset 'session', found 'gaussian'"),
+        ({"augmentation": {"zoom": 0.1}}, "mouse.json: augmentation: only images can be augmented"),
+        ({"dataset": {"name": "session", "path": "none.npz"}}, "none.npz: no such file"),
+        ({"dataset": {"name": "session", "path": "cut.npz"}}, "cut.npz: not a readable .npz file"),
+        ({"dataset": {"name": "session", "path": "small.npz", "stimuli": ["movie_0", "movie_9"]}}, "movie_9"),
+        ({"objective": {"weights": {}}}, "mouse.json: objective.weights: weights: at least one term"),
+        ({"dataset": {"name": "digits"}}, "mouse.json: condition: 'tcloser' needs consecutive bins; dataset 'digits' has none"),
+    ],
+)
+def test_mistakes(command, tmp_path, changes, message):
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "small.npz").read_bytes()[:300])
+    code, _, errors, _ = command(**changes)
+    assert code == 2 and message in errors, errors
+    assert not (tmp_path / "runs").exists()
+
+
+def test_supervision_needs_classes(command):
+    code, _, errors, _ = command("--set", "dataset.label=time", "--set", "condition=supervised")
+    assert code == 2 and "needs labels that are classes" in errors
+
+
+@pytest.mark.real_data
+def test_the_real_recordings(shared):
+    folder = shared / "data" / "neuropixels"
+    movie = load_data("natural_movie", path=str(folder / "natural_movie_one_791319847.npz"))
+    assert (len(movie.train), len(movie.validation), len(movie.test)) == (324, 108, 108) and len(movie.unit_areas) == 555
+    gabors = load_data("gabors", path=str(folder / "gabors_751348571.npz"))
+    assert not gabors.windowed and len(gabors.label_names) == 81 and len(gabors.train) == 2187
+    with pytest.raises(DataError, match="counts: expected 2 dimension"):
+        load_data("gabors", path=str(folder / "natural_movie_one_791319847.npz"))
