@@ -28,7 +28,7 @@ _PUBLIC = {
     "load_config": "config",
     "load_data": "data",
     "mlp": "encoders",
-    "train": "train",
+    "train_run": "train",
     "vit_lite": "encoders",
     "with_heads": "ensemble",
 }

@@ -16,7 +16,7 @@ def run_command(work, needs_keras=True):
     """Run a command's work; turn what a user can mend into one message.
 
     Args:
-        work: function without arguments.
+        work: function without arguments, which may return an exit code.
         needs_keras: import Keras first, quietly.
 
     Returns:
@@ -27,14 +27,14 @@ def run_command(work, needs_keras=True):
     try:
         if needs_keras:
             import_keras()
-        work()
+        outcome = work()
     except CloserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
         return 130
-    return 0
+    return outcome if isinstance(outcome, int) else 0
 
 
 def add_version(parser):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from closer_tf import graphs
-from closer_tf.errors import ConfigError
+from closer_tf.errors import ConfigError, DataError
 
 SEED_NAMES = (
     "masks",
@@ -30,6 +30,7 @@ SEED_NAMES = (
     "validation_split",
     "readout",
 )
+PATH_KEYS = ("path", "test_path", "data_dir")
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
@@ -67,7 +68,8 @@ class ImageSource(Section):
 
     input_scale: float | None = Field(None, gt=0)
     """Pixels are multiplied by this inside the model. Default null: 1 / the source's largest pixel value (1/255 for
-    8-bit images, 1/16 for digits, 1 for floating-point arrays). The published ViT runs used 1."""
+    8-bit images, 1/16 for digits, 1 / the largest value of other integers, 1 for floating-point arrays). The published ViT
+    runs used 1."""
 
 
 class DigitsSource(ImageSource):
@@ -97,7 +99,7 @@ class ImageFolderSource(ImageSource):
     """Folder with one subfolder per class."""
     test_path: str | None = None
     """Folder of the same layout with the test images. Default null: `test_fraction` of each class under `path`."""
-    image_size: list[int] = Field([32, 32], min_length=2, max_length=2)
+    image_size: list[Annotated[int, Field(ge=1)]] = Field([32, 32], min_length=2, max_length=2)
     """[height, width] in pixels that every image is resized to (bilinear)."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """Fraction of the images of each class held out as the test set when there is no `test_path`."""
@@ -119,7 +121,7 @@ class RecordingSource(Section):
     """What all recordings share: spike counts per unit, every unit in a brain area. Split by trial, never at random."""
 
     standardise: bool = False
-    """Z-score each unit's counts with the training set's mean and standard deviation, inside the model. The paper: raw counts."""
+    """Z-score each unit's counts with the training set's mean and standard deviation, inside the model. The paper: raw."""
 
 
 class SessionSource(RecordingSource):
@@ -345,12 +347,16 @@ class CustomGraph(Section):
     weights: list[Annotated[float, Field(ge=0)]] | None = None
     """One weight per edge, scaled to sum to 1. Default null: all the same."""
     path: str | None = None
-    """File with a matrix whose entry (i, j) is the weight of edge (i, j); 0 is no edge."""
+    """File with a matrix whose entry (i, j) is the weight of edge (i, j); 0 is no edge. The run keeps the edges."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """'uniform': weights as given. 'per_target': each divided by the sum of the weights towards its target."""
 
     @model_validator(mode="after")
     def _one_source(self):
         if (self.edges is None) == (self.path is None):
             raise PydanticCustomError("inconsistent", "expected either 'edges' or 'path'")
+        if self.weights is not None and self.path is not None:
+            raise PydanticCustomError("inconsistent", "'weights' go with 'edges'; the file at 'path' holds its own")
         return self
 
 
@@ -545,7 +551,7 @@ class RunConfig(Section):
         for name in ("dataset", "masks"):
             update[name] = _with_absolute_paths(getattr(self, name))
         objective = update.get("objective", self.objective)
-        update["objective"] = objective.model_copy(update={"graph": _with_absolute_paths(objective.graph)})
+        update["objective"] = objective.model_copy(update={"graph": _written_out(objective.graph, self.num_encoders)})
         return self.model_copy(update=update)
 
     def to_dict(self):
@@ -557,18 +563,34 @@ class RunConfig(Section):
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def digest(self):
-        """SHA-256 (hex) of everything in the config but its description and what is at its default."""
-        content = self.model_dump(mode="json", exclude={"schema_", "description"}, exclude_defaults=True)
+        """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, or where the data lies.
+
+        Keys at their default do not count either, so that a new key does not make old runs another config.
+        """
+        apart = {"schema_": True, "description": True, "readout": True, "dataset": set(PATH_KEYS)}
+        content = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _with_absolute_paths(section):
     paths = {
         key: os.path.abspath(os.path.expanduser(value))
-        for key in ("path", "test_path", "data_dir")
+        for key in PATH_KEYS
         if (value := getattr(section, key, None)) is not None
     }
     return section.model_copy(update=paths)
+
+
+def _written_out(options, num_encoders):
+    """A graph from a file as edges and weights, so that a run does not depend on the file any longer."""
+    if getattr(options, "path", None) is None:
+        return options
+    try:
+        graph = build_graph(options.model_copy(update={"weighting": "uniform"}), num_encoders, seed=0)
+    except ValueError as error:
+        raise ConfigError(f"objective.graph: {error}") from None
+    update = {"path": None, "edges": graph.edges.tolist(), "weights": graph.weights.tolist()}
+    return options.model_copy(update=update)
 
 
 def _inconsistent(key, message):
@@ -608,7 +630,7 @@ def build_graph(options, num_encoders, seed):
             raise ValueError(f"{options.path} is a graph of {graph.num_encoders} encoders, num_encoders is {num_encoders}")
     else:
         graph = graphs.InteractionGraph(num_encoders, options.edges, options.weights)
-    return graph.per_target() if getattr(options, "weighting", "uniform") == "per_target" else graph
+    return graph.per_target() if options.weighting == "per_target" else graph
 
 
 def derived_seed(seed, name):
@@ -650,14 +672,26 @@ def load_config(path, overrides=()):
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_without_repeats)
     except (json.JSONDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a JSON object {{...}} at the top, found {_kind(content)}")
     for override in overrides:
         _apply_override(content, override)
-    return parse_config(content, str(path)).resolved()
+    try:
+        return parse_config(content, str(path)).resolved()
+    except DataError as error:
+        raise ConfigError(f"{path}: objective.graph.path: {error}") from None
+
+
+def _without_repeats(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise json.JSONDecodeError(f"key '{repeated}' is given more than once in one object", "", 0)
+    return content
 
 
 def parse_config(content, source="config"):

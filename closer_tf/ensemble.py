@@ -37,10 +37,18 @@ class CLoSeR(keras.Model):
         loss = loss or CLoSeRLoss()
         if not hasattr(loss, "terms"):
             raise TypeError(f"loss: expected an objective such as CLoSeRLoss, found {loss!r}")
+        if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
+            raise ValueError("metrics: embeddings have no targets to compare with; log what you need from a callback")
         super().compile(optimizer=optimizer or Nadam(), loss=loss, **kwargs)
         regularised = any(getattr(layer, "kernel_regularizer", None) for layer in self._flatten_layers())
         names = (*loss.term_names, *(["regularisation"] if regularised else []), "embedding_sd", "effective_rank")
-        self._term_trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        # Set past Keras's attribute tracking, which would keep the trackers of an earlier `compile`.
+        self.__dict__["_term_trackers"] = {name: keras.metrics.Mean(name=name) for name in names}
+
+    @property
+    def metrics(self):
+        """The loss, its parts and the collapse gauge."""
+        return [*super().metrics, *self.__dict__.get("_term_trackers", {}).values()]
 
     def compile_from_config(self, config):
         """Configure the training as it was when the model was saved."""
@@ -50,7 +58,9 @@ class CLoSeR(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The objective on the embeddings `y_pred` (B, N, D), plus regularisation; its parts and the collapse gauge are
         tracked."""
-        del x, sample_weight, training
+        del x, training
+        if sample_weight is not None:
+            raise ValueError("sample_weight: the loss of a batch is one number, its samples cannot be weighted")
         embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
         terms = {**self.loss.terms(y_pred, y), **collapse_gauge(embeddings)}
         if self.losses:
@@ -199,6 +209,8 @@ class Stack(keras.layers.Layer):
 
 def _check_grid(input_shape, receptive_fields):
     side, grid = receptive_fields.patch_size, tuple(receptive_fields.grid)
+    if len(input_shape) > 1 and any(n % side for n in input_shape[:2]):
+        raise ValueError(f"patches of {side} x {side} pixels do not divide an input of shape {input_shape}")
     expected = (1, input_shape[0]) if len(input_shape) == 1 else tuple(n // side for n in input_shape[:2])
     if grid != expected:
         raise ValueError(f"receptive fields over a {grid} grid of cells do not fit an input of shape {input_shape}")

@@ -15,16 +15,24 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.evaluate",
         description="Linear readout and measures of a run: raw input, untrained and trained encoders, single and ensemble.",
-        epilog="example: python -m closer_tf.evaluate runs/quickstart",
+        epilog="example: python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20",
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("--redo", action="store_true", help="read out again even what results.json already holds")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a key of the readout, or where the data lies, such as readout.max_iter=1000 or dataset.data_dir=DIR",
+    )
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: evaluate_run(options.run_dir, redo=options.redo))
+    return run_command(lambda: evaluate_run(options.run_dir, options.redo, options.overrides))
 
 
-def evaluate_run(run_dir, redo=False):
+def evaluate_run(run_dir, redo=False, overrides=()):
     """Probe and measure every condition of a run; write results.json and pictures; print a table.
 
     A condition that results.json already holds, at the same epoch and with the same protocol, is kept.
@@ -32,6 +40,7 @@ def evaluate_run(run_dir, redo=False):
     Args:
         run_dir: the run folder.
         redo: probe everything anew.
+        overrides: strings 'key.path=value' for keys of `readout` and for where the data lies.
 
     Returns:
         dict, the content of results.json.
@@ -41,7 +50,7 @@ def evaluate_run(run_dir, redo=False):
         DataError: the run's data cannot be read any more.
     """
     run = RunFolder(run_dir)
-    config = run.load_config()
+    config = run.load_config(overrides)
     with run.locked():
         from closer_tf.experiment import load_splits
 
@@ -51,11 +60,12 @@ def evaluate_run(run_dir, redo=False):
 def readout(run, config, data, redo=False):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
-    trained, epochs = trained_ensemble(run, config, data)
+    trained, epochs, step = trained_ensemble(run, config, data)
     results = {} if redo else run.read_results()
     about = {
         "config_digest": config.digest(),
         "epochs": epochs,
+        "step": step,
         "protocol": _protocol(config),
         "dataset": data.name,
         "simulated": data.name == "simulated",
@@ -66,7 +76,7 @@ def readout(run, config, data, redo=False):
         results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}}
     fields = run.load_masks()
     embeddings = {}
-    own = [] if config.condition in TRAINED_CONDITIONS and not epochs else [config.condition]
+    own = [] if config.condition in TRAINED_CONDITIONS and not (epochs or step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
         if condition in results["accuracy"]:
             continue
@@ -88,7 +98,8 @@ def trained_ensemble(run, config, data):
     """The run's ensemble with its latest weights.
 
     Returns:
-        (ensemble, epochs): `CLoSeR` model from stimuli to embeddings, and the epochs it was trained for.
+        (ensemble, epochs, step): `CLoSeR` model from stimuli to embeddings, and how long it was trained: whole epochs, and
+        steps of the next one.
     """
     from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
     from closer_tf.experiment import make_ensemble, make_training_model
@@ -96,9 +107,9 @@ def trained_ensemble(run, config, data):
     ensemble = make_ensemble(config, run.load_masks(), data)
     checkpoint = latest_checkpoint(run.checkpoints, config.digest())
     if checkpoint is None:
-        return ensemble, 0
+        return ensemble, 0, 0
     restore_checkpoint(make_training_model(config, ensemble, len(data.label_names)), checkpoint)
-    return ensemble, checkpoint.epoch
+    return ensemble, checkpoint.epoch, checkpoint.step
 
 
 def print_table(results):
@@ -110,7 +121,8 @@ def print_table(results):
 
     score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
     simulated = ", simulated data" if results.get("simulated") else ""
-    title = f"test {score} after {results['epochs']} epochs (chance {results['chance']:.3f}{simulated})"
+    length = f"{results['epochs']} epochs" + (f" and {results['step']} steps" if results["step"] else "")
+    title = f"test {score} after {length} (chance {results['chance']:.3f}{simulated})"
     table = Table(title=title)
     table.add_column("condition")
     table.add_column("single encoder", justify="right")
@@ -169,7 +181,7 @@ def _evaluate_condition(condition, config, data, fields, embedded):
     accuracy, probes = _probe_condition(_features(condition, config, data, fields, embedded), config, data, condition)
     outcome = {"accuracy": accuracy, "probes": probes}
     if embedded is not None:
-        outcome["measures"] = _measures(condition, embedded["test"], data.test.labels, config)
+        outcome["measures"] = _measures(condition, embedded["test"], data.test.labels, data.label_names, config)
     found = ", ".join(f"{name} {accuracy[name]['test']:.3f}" for name in ("single", "ensemble") if name in accuracy)
     console().print(f"readout: {CONDITION_NAMES[condition]}: {found}")
     return outcome
@@ -253,25 +265,31 @@ def _single(probes):
     }
 
 
-def _measures(condition, embeddings, labels, config):
+def _measures(condition, embeddings, labels, label_names, config):
     """The measures of test embeddings (n, N, D), as results.json holds them."""
     from closer_tf import measures
 
-    temperature = measures.pseudo_likelihood_temperature(condition, embeddings.shape[2])
+    seed = config.seeds.readout
     found = {
-        "alignment": measures.off_diagonal_mean(measures.alignment(embeddings, seed=config.seeds.readout)),
-        "agreement": measures.off_diagonal_mean(measures.agreement(embeddings, seed=config.seeds.readout)),
+        "alignment": _finite(measures.off_diagonal_mean(measures.alignment(embeddings, seed=seed))),
+        "agreement": _finite(measures.off_diagonal_mean(measures.agreement(embeddings, seed=seed))),
     }
-    if labels.dtype.kind in "iu" and np.bincount(labels).min() >= 2:
-        matrices = [
-            measures.class_pseudo_likelihood(embeddings[:, i], labels, temperature, seed=config.seeds.readout)
-            for i in range(embeddings.shape[1])
-        ]
+    if label_names and np.bincount(labels, minlength=len(label_names)).min() >= 2:
+        temperature = measures.pseudo_likelihood_temperature(condition, embeddings.shape[2])
+        draws = 100 if len(label_names) <= 20 else 10  # a draw costs the square of the number of classes
         found["class_pseudo_likelihood"] = {
             "temperature": temperature,
-            "per_encoder": [np.round(matrix, 7).tolist() for matrix in matrices],
+            "draws": draws,
+            "per_encoder": [
+                np.round(measures.class_pseudo_likelihood(of_encoder, labels, temperature, draws=draws, seed=seed), 7).tolist()
+                for of_encoder in np.moveaxis(embeddings, 1, 0)
+            ],
         }
     return found
+
+
+def _finite(value):
+    return value if np.isfinite(value) else None
 
 
 def _draw(run, data, results, embeddings):
@@ -285,13 +303,16 @@ def _draw(run, data, results, embeddings):
     figure = plots.plot_accuracy(results["accuracy"], results["chance"], results["simulated"])
     plots.save(figure, run.figures / "accuracy.png")
     maps = {
-        condition: found["class_pseudo_likelihood"]["per_encoder"][0]
+        condition: found["class_pseudo_likelihood"]["per_encoder"]
         for condition, found in results["measures"].items()
         if "class_pseudo_likelihood" in found
     }
     if maps:
-        figure = plots.plot_pseudo_likelihood(maps, data.label_names, title="encoder 0")
+        first = {condition: matrices[0] for condition, matrices in maps.items()}
+        figure = plots.plot_pseudo_likelihood(first, data.label_names, title="encoder 0")
         plots.save(figure, run.figures / "class_pseudo_likelihood.png")
+        figure = plots.plot_pseudo_likelihoods(maps, data.label_names)
+        plots.save(figure, run.figures / "class_pseudo_likelihood_all.png")
     if "trial" in data.test.about and data.name != "gabors":
         _draw_trials(run, data, run.load_masks(), embeddings)
 

@@ -68,12 +68,12 @@ def make_receptive_fields(config, data):
             return masks.random_patch_masks(size, count, options.fraction, options.patch_size, seed)
         if options.scheme == "contiguous_patches":
             return masks.contiguous_patch_masks(size, count, options.fraction, options.patch_size, options.centres, seed)
-        fields = masks.custom_masks(masks.read_mask_array(options.path), options.patch_size)
+        fields = masks.read_masks(options.path, options.patch_size)
         if fields.num_encoders != count:
             raise ValueError(f"{options.path} holds {fields.num_encoders} masks, num_encoders is {count}")
-        if tuple(side * options.patch_size for side in fields.grid) != tuple(size):
+        if tuple(side * fields.patch_size for side in fields.grid) != tuple(size):
             raise ValueError(
-                f"{options.path} holds masks of {fields.grid} cells of {options.patch_size} x {options.patch_size} pixels, "
+                f"{options.path} holds masks of {fields.grid} cells of {fields.patch_size} x {fields.patch_size} pixels, "
                 f"the images have {size[0]} x {size[1]} pixels"
             )
         return fields

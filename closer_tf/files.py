@@ -1,5 +1,6 @@
 """Writing files so that a reader finds the old content or the new one, never half of it."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -25,8 +26,9 @@ def write_atomically(path, content):
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise RunError(f"{path}: could not be written: {error.strerror}") from error
+    finally:
+        _remove(aside)
     _flush_folder(path.parent)
 
 
@@ -45,9 +47,15 @@ def write_with(path, write):
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise RunError(f"{path}: could not be written: {error.strerror}") from error
+    finally:
+        _remove(aside)
     _flush_folder(path.parent)
+
+
+def _remove(path):
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _flush_folder(folder):

@@ -73,9 +73,10 @@ class InteractionGraph:
         return np.setdiff1d(np.arange(self.num_encoders), self.edges[:, 0])
 
     def per_target(self):
-        """The same edges, each weighted by 1 / in-degree of its target (the published star's weighting)."""
-        in_degree = np.bincount(self.edges[:, 1], minlength=self.num_encoders)
-        return InteractionGraph(self.num_encoders, self.edges, 1 / in_degree[self.edges[:, 1]], self.family)
+        """The same graph, each weight divided by the sum of those towards its target (the published star's weighting)."""
+        towards = np.bincount(self.edges[:, 1], weights=self.weights, minlength=self.num_encoders)[self.edges[:, 1]]
+        weights = np.divide(self.weights, towards, out=np.zeros_like(self.weights), where=towards > 0)
+        return InteractionGraph(self.num_encoders, self.edges, weights, self.family)
 
     def plot(self):
         """Draw the graph: circle layout beside the adjacency matrix. Returns a matplotlib Figure."""

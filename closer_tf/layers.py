@@ -27,7 +27,7 @@ class Cells(keras.layers.Layer):
         side = self.patch_size
         if side > 1:
             rows, columns = height // side, width // side
-            stimulus = ops.reshape(stimulus, (-1, rows, side, columns, side, channels))
+            stimulus = ops.reshape(stimulus, (ops.shape(stimulus)[0], rows, side, columns, side, channels))
             stimulus = ops.transpose(stimulus, (0, 1, 3, 2, 4, 5))
         return ops.reshape(stimulus, (-1, (height // side) * (width // side), side * side * channels))
 

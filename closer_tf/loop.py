@@ -130,7 +130,7 @@ class CheckpointKeeper(keras.callbacks.Callback):
         if due or self.signal_number is not None:
             self._save(epoch + 1, 0)
         self.run.write_history(self.history)
-        if self.signal_number is not None and epoch + 1 < options.epochs:
+        if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 
     def _save(self, epoch, step):

@@ -88,6 +88,12 @@ class ReceptiveFields:
         x = (columns[:, None] * self.patch_size + offsets)[:, None, :]
         return stimuli[:, y, x].reshape(len(stimuli), -1)
 
+    def plot(self, image):
+        """Draw what each encoder sees of an image (height, width, channels), and the coverage. Returns a matplotlib Figure."""
+        from closer_tf.plots import plot_receptive_fields
+
+        return plot_receptive_fields(self, image)
+
     def to_bytes(self):
         """The receptive fields as the content of an .npz file (plain arrays, no pickles)."""
         buffer = io.BytesIO()
@@ -199,25 +205,36 @@ def contiguous_patch_masks(image_size, num_encoders, fraction, patch_size=4, cen
     count = _count(fraction, math.prod(grid), f"{patch_size} x {patch_size} patches")
     if min(grid) < 3:
         raise ValueError(f"contiguous masks need at least 3 x 3 patches, found {grid[0]} x {grid[1]}")
-    rng = np.random.default_rng([seed, 2**31])
-    inner = [(row, column) for row in range(grid[0] - 2) for column in range(grid[1] - 2)]
-    if centres == "published":
-        chosen = [inner[k] for k in rng.integers(len(inner), size=num_encoders)]
-    elif centres == "paper":
-        rounds = -(-num_encoders // len(inner))
-        order = np.concatenate([rng.permutation(len(inner)) for _ in range(rounds)])[:num_encoders]
-        chosen = [(inner[k][0] + 1, inner[k][1] + 1) for k in order]
-    else:
-        raise ValueError(f"centres: expected 'paper' or 'published', found {centres!r}")
     rows, columns = np.mgrid[-1 : grid[0] + 1, -1 : grid[1] + 1]
     indices = []
-    for i, (row, column) in enumerate(chosen):
+    for i, (row, column) in enumerate(contiguous_centres(grid, num_encoders, centres, seed)):
         noise = np.random.default_rng([seed, i]).uniform(0, 2, rows.shape)
         distance = np.hypot(rows - row, columns - column) + noise
         windows = np.lib.stride_tricks.sliding_window_view(distance, (3, 3))
         smooth = (windows * _SMOOTHING).sum(axis=(2, 3))
         indices.append(np.sort(np.argsort(smooth, axis=None, kind="stable")[:count]))
     return ReceptiveFields(tuple(indices), grid, patch_size)
+
+
+def contiguous_centres(grid, num_encoders, centres="paper", seed=0):
+    """The centre patches of `contiguous_patch_masks`.
+
+    Args:
+        grid: (rows, columns) of patches, at least 3 each.
+        num_encoders, centres, seed: as there.
+
+    Returns:
+        List of (row, column), counted from 0.
+    """
+    rng = np.random.default_rng([seed, 2**31])
+    inner = [(row, column) for row in range(grid[0] - 2) for column in range(grid[1] - 2)]
+    if centres == "published":
+        return [inner[k] for k in rng.integers(len(inner), size=num_encoders)]
+    if centres != "paper":
+        raise ValueError(f"centres: expected 'paper' or 'published', found {centres!r}")
+    rounds = -(-num_encoders // len(inner))
+    order = np.concatenate([rng.permutation(len(inner)) for _ in range(rounds)])[:num_encoders]
+    return [(inner[k][0] + 1, inner[k][1] + 1) for k in order]
 
 
 def custom_masks(seen, patch_size=1):
@@ -262,26 +279,30 @@ def area_masks(unit_areas, areas):
     return ReceptiveFields(indices, (1, len(unit_areas)), 1, tuple(areas))
 
 
-def read_mask_array(path):
-    """The boolean array (N, rows, columns) of a .npy file, or of an .npz file's only array or array `masks`.
+def read_masks(path, patch_size=1):
+    """Receptive fields from a file: a run's own `masks.npz`, or a boolean array (N, rows, columns).
 
     Args:
-        path: the file.
+        path: an .npy file, or an .npz file whose array is called `masks` or is the only one.
+        patch_size: side of an array's cell in pixels.
 
     Raises:
         DataError: the file cannot be read or holds no such array.
+        ValueError: the array is not one of masks.
     """
     path = Path(path)
     if path.suffix == ".npy":
         try:
             with open(path, "rb") as file:
-                return np.lib.format.read_array(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+                return custom_masks(np.lib.format.read_array(file, allow_pickle=False), patch_size)
+        except (OSError, EOFError) as error:
             raise DataError(f"{path}: not a readable mask array: {error}") from error
     stored = read_npz(path)
+    if "cells" in stored:
+        return ReceptiveFields.load(path)
     if "masks" not in stored and len(stored) != 1:
         raise DataError(f"{path}: expected an array 'masks', found {', '.join(stored) or 'nothing'}")
-    return stored["masks"] if "masks" in stored else next(iter(stored.values()))
+    return custom_masks(stored["masks"] if "masks" in stored else next(iter(stored.values())), patch_size)
 
 
 def _count(fraction, total, what):

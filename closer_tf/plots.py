@@ -132,9 +132,7 @@ def plot_pseudo_likelihood(maps, label_names, title=""):
         label_names: str per class. CIFAR-10's are drawn in the paper's order, vehicles first.
         title: what encoder this is.
     """
-    order = list(range(len(label_names)))
-    if set(label_names) == set(CIFAR10_CLASS_ORDER):
-        order = [label_names.index(name) for name in CIFAR10_CLASS_ORDER]
+    order = _class_order(label_names)
     names = [label_names[k] for k in order]
     figure = Figure(figsize=(1 + 3.6 * len(maps), 4), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -231,6 +229,36 @@ def plot_violins(accuracy, chance=None, title=""):
             axis.legend(frameon=False, fontsize=8)
     figure.axes[0].set_ylabel("test accuracy")
     return figure
+
+
+def plot_pseudo_likelihoods(maps, label_names):
+    """The heat maps of every encoder, a row per condition; labels and colours as in `plot_pseudo_likelihood`.
+
+    Args:
+        maps: dict condition -> list of arrays (classes, classes), one per encoder.
+        label_names: str per class.
+    """
+    order = _class_order(label_names)
+    encoders = max(len(matrices) for matrices in maps.values())
+    figure = Figure(figsize=(1 + 1.4 * encoders, 1.7 * len(maps)), layout="constrained")
+    largest = max(np.max(matrix) for matrices in maps.values() for matrix in matrices)
+    axes = figure.subplots(len(maps), encoders, squeeze=False)
+    for row, (condition, matrices) in zip(axes, maps.items()):
+        for i, (axis, matrix) in enumerate(zip(row, matrices)):
+            image = axis.imshow(np.asarray(matrix)[np.ix_(order, order)], cmap="viridis", vmin=0, vmax=largest)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_title(f"encoder {i}", fontsize=8)
+        row[0].set_ylabel(CONDITION_NAMES[condition], fontsize=9)
+    figure.colorbar(image, ax=axes.ravel().tolist(), fraction=0.02, label="mean p(k | b)", format="%.4f")
+    return figure
+
+
+def _class_order(label_names):
+    """Positions of the classes as they are drawn: CIFAR-10's in the paper's order."""
+    if set(label_names) == set(CIFAR10_CLASS_ORDER):
+        return [label_names.index(name) for name in CIFAR10_CLASS_ORDER]
+    return list(range(len(label_names)))
 
 
 def plot_graph(graph):

@@ -76,7 +76,10 @@ class ProgressLines(keras.callbacks.Callback):
         left = duration(self.spent / self.done * (self.epochs - number))
         console().print(f"epoch {number}/{self.epochs}  {losses}  {seconds:.1f} s  left: {left}")
 
-    def on_train_end(self, logs=None):
-        """Leave the terminal as it was."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        """Leave the terminal as it was, however the training ended."""
         if hasattr(self, "bar"):
             self.bar.stop()

@@ -21,12 +21,14 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from closer_tf.config import parse_config
+from closer_tf.config import load_config, parse_config
 from closer_tf.errors import RunError
 from closer_tf.files import write_atomically
 from closer_tf.masks import ReceptiveFields
 
 LIBRARIES = ("closer_tf", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "scipy", "tensorflow-datasets")
+
+FIRST_FILES = {"figures", "masks.npz", "versions.json", ".lock", ".holder.json"}  # what is there before config.json
 
 
 class RunFolder:
@@ -55,31 +57,40 @@ class RunFolder:
         Raises:
             RunError: the folder holds a run of another config, or other files.
         """
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists():
             return False
         if not self.path.is_dir():
             raise RunError(f"{self.path}: expected a run folder, found a file")
         if not self.config_file.exists():
-            raise RunError(f"{self.path}: not empty and not a run folder; choose another with --run-dir")
+            if {child.name for child in self.path.iterdir()} - FIRST_FILES:
+                raise RunError(f"{self.path}: not empty and not a run folder; choose another with --run-dir")
+            return False
         stored = self.load_config()
         if stored.digest() != config.digest():
-            differing = _differences(stored.to_dict(), config.to_dict())
+            differing = [text for text in _differences(stored.to_dict(), config.to_dict()) if not text.startswith("readout.")]
             raise RunError(
                 f"{self.path}: holds a run of another config ({'; '.join(differing[:3])}"
                 f"{' ...' if len(differing) > 3 else ''}). Choose another folder with --run-dir, or remove this one."
             )
         return True
 
-    def create(self, config, receptive_fields):
-        """Make the folder, if need be, and write config, versions and masks into it."""
+    @contextlib.contextmanager
+    def opened(self, config, receptive_fields):
+        """Make the folder, if need be, hold it for one writer, and write config, versions and masks where they are missing.
+
+        Raises:
+            RunError: the folder cannot be made, another process holds it, or it holds a run of another config.
+        """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.figures.mkdir(exist_ok=True)
+            self.figures.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.path}: the run folder cannot be made: {error.strerror}") from error
-        write_atomically(self.masks_file, receptive_fields.to_bytes())
-        write_atomically(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
-        write_atomically(self.config_file, config.to_json())  # last: it makes the folder a run folder
+        with self.locked():
+            if not self.check(config):
+                write_atomically(self.masks_file, receptive_fields.to_bytes())
+                write_atomically(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+            write_atomically(self.config_file, config.to_json())  # makes the folder a run folder; readout keys may be new
+            yield
 
     @contextlib.contextmanager
     def locked(self):
@@ -107,15 +118,28 @@ class RunFolder:
             holder.unlink(missing_ok=True)
             lock.release()
 
-    def load_config(self):
-        """The run's resolved `RunConfig`."""
+    def load_config(self, overrides=()):
+        """The run's resolved `RunConfig`.
+
+        Args:
+            overrides: strings 'key.path=value' for keys that the trained weights do not follow from.
+
+        Raises:
+            RunError: there is no run here, its config is damaged, or an override would make it another run.
+        """
         try:
             content = json.loads(self.config_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{self.path}: no run here (no config.json)") from None
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config_file}: damaged: {error}") from None
-        return parse_config(content, str(self.config_file))
+        config = parse_config(content, str(self.config_file))
+        if not overrides:
+            return config
+        changed = load_config(self.config_file, overrides)
+        if changed.digest() != config.digest():
+            raise RunError(f"{self.path}: {', '.join(overrides)}: would make this another run; train it in its own folder")
+        return changed
 
     def load_masks(self):
         """The run's `ReceptiveFields`."""
@@ -147,7 +171,7 @@ class RunFolder:
 
     def write_results(self, results):
         """Write results.json."""
-        write_atomically(self.results_file, json.dumps(results, indent=2) + "\n")
+        write_atomically(self.results_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def versions():

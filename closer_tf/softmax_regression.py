@@ -24,7 +24,7 @@ class Fit:
         weights: float array (d, labels), or (d, 1) for two labels: the log odds of the second.
         intercept: float array (labels,) or (1,).
         iterations: L-BFGS iterations.
-        converged: whether it stopped by its tolerance rather than at the limit of iterations.
+        converged: whether it stopped by its tolerance, not at the limit of iterations or in a failed line search.
     """
 
     weights: np.ndarray
@@ -76,23 +76,24 @@ def fit_penalties(features, labels, C, max_iter=100, tolerance=1e-4, on_fit=None
     with ThreadPoolExecutor(len(C)) as solvers, ThreadPoolExecutor(os.cpu_count()) as cores, threadpool_limits(1):
         outcomes = [solvers.submit(solve, k) for k in range(len(C))]
         running, asked = len(C), {}
-        while running:
-            k, point = requests.get()
-            if point is None:
-                running -= 1
-                if on_fit is not None:
-                    on_fit()
-            else:
-                asked[k] = point
-            if asked and len(asked) == running:  # every fit that still runs waits for its next value
-                try:
-                    values = problem.evaluate(asked, cores)
-                except BaseException as error:
-                    values = dict.fromkeys(asked, error)
-                for waiting, value in values.items():
-                    answers[waiting].put(value)
-                asked = {}
-    return [problem.as_fit(outcome.result(), max_iter) for outcome in outcomes]
+        try:
+            while running:
+                k, point = requests.get()
+                if point is None:
+                    running -= 1
+                    if on_fit is not None:
+                        on_fit()
+                else:
+                    asked[k] = point
+                if asked and len(asked) == running:  # every fit that still runs waits for its next value
+                    for waiting, value in problem.evaluate(asked, cores).items():
+                        answers[waiting].put(value)
+                    asked = {}
+        except BaseException as error:
+            for answer in answers:  # whoever waits, or asks once more, has to end
+                answer.put(error)
+            raise
+    return [problem.as_fit(outcome.result()) for outcome in outcomes]
 
 
 class _Problem:
@@ -105,9 +106,9 @@ class _Problem:
         self.outputs = 1 if count == 2 else count
         self.size = (features.shape[1] + 1) * self.outputs
 
-    def as_fit(self, outcome, max_iter):
+    def as_fit(self, outcome):
         point = outcome.x.reshape(-1, self.outputs)
-        return Fit(point[:-1], point[-1], int(outcome.nit), int(outcome.nit) < max_iter)
+        return Fit(point[:-1], point[-1], int(outcome.nit), outcome.status == 0)
 
     def evaluate(self, points, cores):
         """dict k -> (value, flat gradient) for a dict k -> flat point."""

@@ -14,10 +14,10 @@ def train_step(model, data):
     Returns:
         dict of the running means that `fit` logs: the loss and its parts.
     """
-    stimuli, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    stimuli, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     with tf.GradientTape() as tape:
         outputs = model(stimuli, training=True)
-        loss = model.compute_loss(stimuli, labels, outputs, training=True)
+        loss = model.compute_loss(stimuli, labels, outputs, sample_weight, training=True)
         scaled_loss = model.optimizer.scale_loss(loss)
     weights = model.trainable_weights
     model.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))

@@ -43,10 +43,11 @@ def main(arguments=None):
     )
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options)) or _main.exit_code
+    return run_command(lambda: _main(options))
 
 
 def _main(options):
+    """Do what the command line asks; returns the exit code."""
     from closer_tf.loop import Interrupted
 
     config = load_config(options.config, options.overrides)
@@ -55,18 +56,16 @@ def _main(options):
         if options.dry_run:
             dry_run(config, run_dir)
         else:
-            train(config, run_dir)
+            train_run(config, run_dir)
     except ConfigError as error:
         raise ConfigError(f"{options.config}: {error}") from None
     except Interrupted as stop:
         print(f"{stop}: state saved in {run_dir}; the same command goes on from here.")
-        _main.exit_code = 128 + stop.signal_number
+        return 128 + stop.signal_number
+    return 0
 
 
-_main.exit_code = 0
-
-
-def train(config, run_dir):
+def train_run(config, run_dir):
     """Train an ensemble, or go on with a run that was begun, then read it out.
 
     Args:
@@ -92,25 +91,19 @@ def train(config, run_dir):
     exists = run.check(config)
     data = experiment.load_splits(config)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
-    model = experiment.make_ensemble(config, fields, data)
-    training_model = experiment.make_training_model(config, model, len(data.label_names))
-    if not exists:
-        run.create(config, fields)
-    with run.locked():
-        _describe(config, data, fields, model, run)
-        if not exists:
-            if not data.unit_areas:
-                figure = plots.plot_receptive_fields(fields, data.train.inputs[0])
-                plots.save(figure, run.figures / "receptive_fields.png")
-            if hasattr(training_model.loss, "graph"):
-                plots.save(plots.plot_graph(training_model.loss.graph), run.figures / "interaction_graph.png")
-        checkpoint = latest_checkpoint(run.checkpoints, config.digest())
-        if checkpoint is not None:
-            print(f"going on from epoch {checkpoint.epoch}, step {checkpoint.step}")
-        lines = ProgressLines(config.training.epochs, steps_per_epoch(data.train, config.training.batch_size))
+    ensemble = experiment.make_ensemble(config, fields, data)
+    model = experiment.make_training_model(config, ensemble, len(data.label_names))
+    with run.opened(config, fields):
+        _describe(config, data, fields, ensemble, run)
+        _draw_set_up(run, data, fields, model)
         if config.condition in TRAINED_CONDITIONS:
-            run_training(training_model, data, config, run, checkpoint, callbacks=[lines])
-        write_with(run.ensemble_file, model.save)
+            checkpoint = latest_checkpoint(run.checkpoints, config.digest())
+            if checkpoint is not None:
+                print(f"going on from epoch {checkpoint.epoch}, step {checkpoint.step}")
+            steps = steps_per_epoch(data.train, config.training.batch_size)
+            with ProgressLines(config.training.epochs, steps) as lines:
+                run_training(model, data, config, run, checkpoint, callbacks=[lines])
+        write_with(run.ensemble_file, ensemble.save)
         history = run.read_history()
         if history:
             plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
@@ -119,6 +112,15 @@ def train(config, run_dir):
         results = readout(run, config, data)
         print(f"results: {run.results_file}, pictures: {run.figures}")
         return results
+
+
+def _draw_set_up(run, data, fields, model):
+    from closer_tf import plots
+
+    if not data.unit_areas and not (run.figures / "receptive_fields.png").exists():
+        plots.save(fields.plot(data.train.inputs[0]), run.figures / "receptive_fields.png")
+    if hasattr(model.loss, "graph") and not (run.figures / "interaction_graph.png").exists():
+        plots.save(model.loss.graph.plot(), run.figures / "interaction_graph.png")
 
 
 def dry_run(config, run_dir, timed_steps=5):
@@ -137,22 +139,26 @@ def dry_run(config, run_dir, timed_steps=5):
     run.check(config)
     data = experiment.load_splits(config)
     fields = experiment.make_receptive_fields(config, data)
-    model = experiment.make_ensemble(config, fields, data)
-    model_to_fit = experiment.make_training_model(config, model, len(data.label_names))
-    _describe(config, data, fields, model, run)
+    ensemble = experiment.make_ensemble(config, fields, data)
+    model = experiment.make_training_model(config, ensemble, len(data.label_names))
+    _describe(config, data, fields, ensemble, run)
+    if config.condition not in TRAINED_CONDITIONS:
+        print("dry run: nothing was read out or written.")
+        return
     stream = batches(data.train, config.training.batch_size, config.seeds.data_order)
-    model_to_fit.fit(stream, steps_per_epoch=2, verbose=0, shuffle=False)
+    model.fit(stream, steps_per_epoch=2, verbose=0, shuffle=False)
     began = time.perf_counter()
-    model_to_fit.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)
+    model.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)
     step = (time.perf_counter() - began) / timed_steps
     steps = steps_per_epoch(data.train, config.training.batch_size)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    disk = 3 * 4 * model.count_params() * (config.training.keep_checkpoints + 1) / 2**30
+    disk = 3 * 4 * ensemble.count_params() * (config.training.keep_checkpoints + 1) / 2**30
+    samples = len(data.train) + len(data.validation) + len(data.test)
+    probe = 12 * samples * ensemble.output_shape[1] * ensemble.output_shape[2] / 2**30  # float32, and z-scored in float64
     print(
-        f"time: {step * 1000:.0f} ms per step on this machine ({timed_steps} throw-away steps), {duration(step * steps)} per "
-        f"epoch, {duration(step * steps * config.training.epochs)} in all, readout not counted\n"
-        f"memory: {peak:.1f} GB so far; the readout takes up to "
-        f"{8 * (len(data.train) + len(data.validation)) * model.output_shape[1] * model.output_shape[2] / 2**30:.1f} GB more\n"
+        f"time: {step * 1000:.0f} ms per step on this machine ({timed_steps} throw-away steps), "
+        f"{duration(step * steps)} per epoch, {duration(step * steps * config.training.epochs)} in all, readout not counted\n"
+        f"memory: {peak:.1f} GB so far; the readout takes about {probe:.1f} GB more\n"
         f"disk: up to {disk:.2f} GB of checkpoints\n"
         f"dry run: nothing was trained or written."
     )
@@ -178,7 +184,12 @@ def _describe(config, data, fields, model, run):
         f"shape {data.input_shape}, {labels}\n"
         f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells}\n"
         f"ensemble: {len(model.encoders)} encoders, {parameters} parameters each, {model.count_params():,} in all\n"
-        f"training: {config.training.epochs} epochs of {steps} steps, batch {config.training.batch_size}, seed {config.seed}"
+        + (
+            f"training: {config.condition}, {config.training.epochs} epochs of {steps} steps, "
+            f"batch {config.training.batch_size}, seed {config.seed}"
+            if config.condition in TRAINED_CONDITIONS
+            else f"condition: {config.condition}, nothing is trained; seed {config.seed}"
+        )
     )
 
 

@@ -47,6 +47,9 @@ def test_the_digest_sees_everything_but_the_description(tmp_path):
     base = load(tmp_path, {})
     assert load(tmp_path, {"description": "x"}).digest() == base.digest()
     assert load(tmp_path, {"training": {"epochs": 101}}).digest() != base.digest()
+    assert load(tmp_path, {"readout": {"max_iter": 9}}).digest() == base.digest()
+    here, there = ({"dataset": {"name": "arrays", "path": path}} for path in ("a.npz", "b.npz"))
+    assert load(tmp_path, here).digest() == load(tmp_path, there).digest() != base.digest()
 
 
 def test_default_temperatures(tmp_path):
@@ -103,6 +106,11 @@ MISTAKES = [
     ({"objective": {"graph": {"family": "ring"}}}, "objective.graph.family: expected one of all_to_all, star"),
     ({"objective": {"graph": {"family": "random"}}}, "objective.graph.num_edges: this key is required and absent"),
     ({"objective": {"graph": {"family": "random", "num_edges": 91}}}, "objective.graph: expected 1 to 90 edges among 10"),
+    (
+        {"objective": {"graph": {"family": "custom", "path": "x", "weights": [1]}}},
+        "objective.graph: 'weights' go with 'edges'",
+    ),
+    ({"dataset": {"name": "image_folder", "path": "x", "image_size": [0, 3]}}, "dataset.image_size.0: expected greater"),
     ({"objective": {"graph": {"family": "custom"}}}, "objective.graph: expected either 'edges' or 'path'"),
     (
         {"objective": {"graph": {"family": "custom", "edges": [[0, 10]]}}},
@@ -137,7 +145,13 @@ def test_several_mistakes_are_all_told(tmp_path):
 
 @pytest.mark.parametrize(
     "text, message",
-    [("{", "not valid JSON"), ("[]", "expected a JSON object"), ("", "not valid JSON"), ("\x00", "not valid JSON")],
+    [
+        ("{", "not valid JSON"),
+        ('{"seed": 1, "seed": 2}', "key 'seed' is given more than once"),
+        ("[]", "expected a JSON object"),
+        ("", "not valid JSON"),
+        ("\x00", "not valid JSON"),
+    ],
 )
 def test_files_that_are_no_config(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):

@@ -145,6 +145,11 @@ def test_arrays_of_floats_without_channels_or_test_set(tmp_path):
     assert data.input_shape == (6, 5, 1) and len(data.test) == 4 and data.input_scale == 1.0
 
 
+def test_integers_of_another_width_are_scaled_by_their_range(tmp_path):
+    images = np.random.default_rng(0).integers(0, 17, (20, 6, 5, 3))
+    assert load_data("arrays", path=stored(tmp_path, x_train=images)).input_scale == 1 / 16
+
+
 def test_string_labels_and_label_names(tmp_path):
     words = np.array(["cat", "ant", "cat", "bee"] * 5)
     data = load_data("arrays", path=stored(tmp_path, y_train=words, y_test=words[:8]), validation_fraction=0.0)

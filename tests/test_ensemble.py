@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from closer_tf import CLoSeR, CLoSeRLoss, Nadam, RandomAffine, build_ensemble, mlp, vit_lite
+from closer_tf import CLoSeR, CLoSeRLoss, Nadam, RandomAffine, TemporalLoss, build_ensemble, mlp, vit_lite
 from closer_tf.ensemble import embed, with_heads
 from closer_tf.graphs import InteractionGraph, star
 from closer_tf.losses import SupervisedLoss, collapse_gauge
@@ -74,6 +74,8 @@ def test_encoders_may_differ_in_everything_but_their_embeddings_width(images):
 
 
 def test_receptive_fields_must_fit_the_input():
+    with pytest.raises(ValueError, match="patches of 2 x 2 pixels do not divide"):
+        build_ensemble((9, 8, 1), random_patch_masks((8, 8), 2, 0.5, 2), lambda i, shape: mlp(shape, [3], 4))
     with pytest.raises(ValueError, match="do not fit"):
         build_ensemble((9, 8, 1), gaussian_masks((8, 8), 2, 0.25), lambda i, shape: mlp(shape, [3], 4))
 
@@ -135,9 +137,23 @@ def test_labels_callbacks_and_validation_work_as_in_any_keras_model(images):
     assert len(history.history["val_loss"]) == 2
 
 
-def test_an_objective_is_needed():
+def test_an_objective_is_needed_and_metrics_and_weights_are_refused(images):
+    model = small_ensemble()
     with pytest.raises(TypeError, match="objective such as CLoSeRLoss"):
-        small_ensemble().compile(loss="mse")
+        model.compile(loss="mse")
+    with pytest.raises(ValueError, match="embeddings have no targets"):
+        model.compile(metrics=["mse"])
+    model.compile()
+    with pytest.raises(ValueError, match="cannot be weighted"):
+        model.fit(images, np.zeros(40), sample_weight=np.zeros(40), verbose=0)
+
+
+def test_compiling_again_leaves_nothing_behind(images):
+    model = small_ensemble()
+    model.compile()
+    model.compile(loss=TemporalLoss({"pull": 1.0}))
+    assert set(model.fit(images, verbose=0).history) == {"loss", "pull", "embedding_sd", "effective_rank"}
+    assert len(model.metrics) == len({metric.name for metric in model.metrics})
 
 
 @pytest.mark.parametrize("imports", ["import closer_tf, keras", "import keras, closer_tf"])

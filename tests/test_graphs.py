@@ -56,6 +56,11 @@ def test_per_target_weighting_of_the_star():
     np.testing.assert_allclose(matrix[0, 1:], 1 / 5)
 
 
+def test_per_target_weighting_keeps_the_graphs_own_weights():
+    graph = graphs.InteractionGraph(3, [(0, 1), (2, 1), (1, 0)], [5, 1, 1]).per_target()
+    np.testing.assert_allclose(graph.weights, np.array([5 / 6, 1 / 6, 1]) / 2)
+
+
 def test_matrix_round_trip():
     matrix = np.array([[0, 2, 0], [1, 0, 0], [0, 5, 0]])
     np.testing.assert_allclose(graphs.from_matrix(matrix).matrix(), matrix / 8)

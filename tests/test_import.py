@@ -22,8 +22,11 @@ def test_import_is_quick_quiet_and_light():
 
 
 def test_every_public_name_is_there():
+    import closer_tf.evaluate
+    import closer_tf.train  # a submodule must not take a public name's place
+
     for name in closer_tf.__all__:
-        assert getattr(closer_tf, name).__doc__
+        assert callable(getattr(closer_tf, name)) and getattr(closer_tf, name).__doc__
     assert set(closer_tf.__all__) <= set(dir(closer_tf))
 
 

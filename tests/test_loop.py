@@ -39,10 +39,9 @@ def train(config, folder, callbacks=(), checkpoint=None):
     model = experiment.make_ensemble(config, fields, data)
     model = experiment.make_training_model(config, model, len(data.label_names))
     run = RunFolder(folder)
-    if not run.check(config):
-        run.create(config, fields)
-    checkpoint = latest_checkpoint(run.checkpoints, config.digest())
-    run_training(model, data, config, run, checkpoint, callbacks)
+    with run.opened(config, fields):
+        checkpoint = latest_checkpoint(run.checkpoints, config.digest())
+        run_training(model, data, config, run, checkpoint, callbacks)
     return model, run
 
 
@@ -84,13 +83,10 @@ def test_two_runs_of_one_config_are_equal(config, uninterrupted, tmp_path):
 
 @pytest.mark.parametrize("epoch, step", [(0, 0), (0, 3), (1, 1), (1, 3), (2, 0), (3, 2), (3, 3)])
 def test_stopped_anywhere_and_continued(config, uninterrupted, tmp_path, epoch, step):
-    if (epoch, step) == (3, 3):
-        train(config, tmp_path / "run", [StopAt(epoch, step)])  # the last step: there is nothing left to stop
-    else:
-        with pytest.raises(Interrupted):
-            train(config, tmp_path / "run", [StopAt(epoch, step)])
-        moment = load_checkpoint(checkpoint_files(tmp_path / "run" / "checkpoints")[0])
-        assert (moment.epoch, moment.step) == ((epoch + 1, 0) if step == 3 else (epoch, step + 1))
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run", [StopAt(epoch, step)])
+    moment = load_checkpoint(checkpoint_files(tmp_path / "run" / "checkpoints")[0])
+    assert (moment.epoch, moment.step) == ((epoch + 1, 0) if step == 3 else (epoch, step + 1))
     assert_same(train(config, tmp_path / "run"), uninterrupted)
 
 
@@ -105,6 +101,27 @@ def test_continued_from_every_epochs_checkpoint(config, uninterrupted, tmp_path)
         for name in ("config.json", "masks.npz"):
             (run.path / name).write_bytes((uninterrupted[1].path / name).read_bytes())
         assert_same(train(config, run.path), uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"condition": "supervised"},
+        {
+            "objective": {"graph": {"family": "star", "weighting": "per_target"}, "stop_gradient": True},
+            "masks": {"scheme": "random_patches", "fraction": 0.5, "patch_size": 2},
+            "encoder": {"type": "vit_lite", "embedding_dim": 8, "heads": 2, "key_dim": 4, "mlp_dim": 8, "dropout": 0.2},
+        },
+    ],
+    ids=["supervised", "transformers on a star"],
+)
+def test_other_runs_continue_exactly_too(config, tmp_path, changes):
+    content = {**config.to_dict(), "training": {"epochs": 2, "batch_size": 400}, **changes}
+    other = parse_config(content).resolved()
+    expected = train(other, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(other, tmp_path / "run", [StopAt(0, 1)])
+    assert_same(train(other, tmp_path / "run"), expected)
 
 
 def test_stopped_twice_in_one_epoch_and_once_by_sigterm(config, uninterrupted, tmp_path):

@@ -102,14 +102,26 @@ def test_contiguous_patches_touch():
 
 
 def test_published_centres_lean_to_the_upper_left():
-    rows = []
+    places = []
     for seed in range(300):
         fields = masks.contiguous_patch_masks((32, 32), 10, 0.1, 4, "published", seed)
-        rows += [np.divmod(cells, 8)[0].mean() for cells in fields.indices]
-    assert np.mean(rows) == pytest.approx(2.56, abs=0.05)
+        places += [np.divmod(cells, 8) for cells in fields.indices]
+    np.testing.assert_allclose(np.mean(places, axis=(0, 2)), 2.56, atol=0.05)
 
 
-def test_paper_centres_are_distinct_and_balanced():
+def test_paper_centres_are_distinct_and_off_the_edge():
+    for seed in range(20):
+        centres = masks.contiguous_centres((8, 8), 36, "paper", seed)
+        assert sorted(centres) == [(row, column) for row in range(1, 7) for column in range(1, 7)]
+
+
+def test_published_centres_repeat_and_leave_out_the_last_two_rows_and_columns():
+    centres = [centre for seed in range(50) for centre in masks.contiguous_centres((8, 8), 10, "published", seed)]
+    assert {n for centre in centres for n in centre} == {0, 1, 2, 3, 4, 5}
+    assert any(len(set(masks.contiguous_centres((8, 8), 10, "published", seed))) < 10 for seed in range(20))
+
+
+def test_paper_centres_are_balanced():
     rows, columns = [], []
     for seed in range(200):
         fields = masks.contiguous_patch_masks((32, 32), 36, 1 / 64, 4, "paper", seed)
@@ -151,9 +163,10 @@ def test_custom_masks(tmp_path):
     seen = np.zeros((2, 3, 3), bool)
     seen[0, 0, 1] = seen[1, 2, 2] = True
     np.save(tmp_path / "m.npy", seen)
-    assert [c.tolist() for c in masks.custom_masks(masks.read_mask_array(tmp_path / "m.npy")).indices] == [[1], [8]]
     np.savez(tmp_path / "m.npz", masks=seen)
-    assert (masks.read_mask_array(tmp_path / "m.npz") == seen).all()
+    (tmp_path / "run.npz").write_bytes(masks.custom_masks(seen).to_bytes())
+    for name in ("m.npy", "m.npz", "run.npz"):
+        assert [cells.tolist() for cells in masks.read_masks(tmp_path / name).indices] == [[1], [8]]
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,15 @@ def test_progress_and_failures():
     assert len(ticks) == len(GRID)
     with pytest.raises(IndexError):
         fit_penalties(features, np.append(labels[:-1], -7), GRID)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError])
+def test_an_interruption_ends_all_fits(kind):
+    features, labels = data(3)
+
+    def interrupt():
+        raise kind
+
+    with pytest.raises(kind):
+        fit_penalties(features, labels, GRID, on_fit=interrupt)

@@ -74,9 +74,9 @@ def test_the_saved_ensemble_is_the_trained_one(command, tmp_path):
     run = RunFolder(tmp_path / "runs" / "tiny")
     config = run.load_config()
     data = load_splits(config)
-    model, epochs = evaluate.trained_ensemble(run, config, data)
+    model, epochs, step = evaluate.trained_ensemble(run, config, data)
     saved = keras.saving.load_model(run.ensemble_file)
-    assert epochs == 3
+    assert (epochs, step) == (3, 0)
     np.testing.assert_array_equal(embed(saved, data.test.inputs), embed(model, data.test.inputs))
 
 
@@ -237,6 +237,79 @@ def test_a_run_folder_of_another_config(command, tmp_path):
     assert before == {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.json")}
 
 
+def test_the_readout_and_the_datas_place_may_change(command, tmp_path, capsys):
+    command()
+    run = tmp_path / "runs" / "tiny"
+    first = json.loads((run / "results.json").read_text())
+    code, output, _ = command("--set", "readout.C=[0.1]")
+    second = json.loads((run / "results.json").read_text())
+    assert code == 0 and "going on from epoch 3" in output and second["protocol"]["C"] == [0.1]
+    assert evaluate.main([str(run), "--set", "readout.C=[0.01, 1.0]"]) == 0
+    assert json.loads((run / "results.json").read_text())["accuracy"] == first["accuracy"]
+    assert evaluate.main([str(run), "--set", "training.epochs=4"]) == 2
+    assert "would make this another run" in capsys.readouterr().err
+
+
+def test_an_unfinished_start_is_taken_up(command, tmp_path):
+    (tmp_path / "runs" / "tiny" / "figures").mkdir(parents=True)
+    (tmp_path / "runs" / "tiny" / "masks.npz").write_bytes(b"half")
+    assert command()[0] == 0
+
+
+def test_a_partly_trained_first_epoch_is_read_out_as_such(command, tmp_path):
+    """A checkpoint in the middle of an epoch is another state than the one before it."""
+    from closer_tf.checkpoints import checkpoint_files, load_checkpoint, save_checkpoint
+    from closer_tf.experiment import load_splits, make_ensemble, make_training_model
+
+    command()
+    run = RunFolder(tmp_path / "runs" / "tiny")
+    config = run.load_config()
+    data = load_splits(config)
+    model = make_training_model(config, make_ensemble(config, run.load_masks(), data), 10)
+    moment = load_checkpoint(checkpoint_files(run.checkpoints)[0])
+    for step in (1, 2):
+        later = type(moment)(epoch=3, step=step, history=moment.history, digest=moment.digest, arrays=[])
+        save_checkpoint(run.checkpoints, model, later, keep=1)
+        results = evaluate.evaluate_run(run.path)
+        assert (results["epochs"], results["step"]) == (3, step)
+    assert results["accuracy"]["closer"]["single"] == results["accuracy"]["untrained"]["single"]
+
+
+def test_a_test_set_without_the_last_class(tmp_path, capsys, monkeypatch, tiny_config):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 99, (49, 8, 8)), np.append(np.arange(40) % 4, np.arange(9) % 3)
+    np.savez("own.npz", x_train=images[:40], y_train=labels[:40], x_test=images[40:], y_test=labels[40:])
+    tiny_config |= {"dataset": {"name": "arrays", "path": "own.npz"}, "training": {"epochs": 1, "batch_size": 10}}
+    (tmp_path / "own.json").write_text(json.dumps(tiny_config))
+    assert train.main(["own.json"]) == 0, capsys.readouterr().err
+    results = json.loads((tmp_path / "runs" / "own" / "results.json").read_text())
+    assert "class_pseudo_likelihood" not in results["measures"]["closer"]
+
+
+def test_a_runs_masks_serve_another_run(command, tmp_path):
+    command("--set", "readout.after_training=false")
+    masks = {"scheme": "custom", "path": "runs/tiny/masks.npz"}
+    code, _, errors = command("--set", "readout.after_training=false", "--run-dir", "again", masks=masks, seed=5)
+    assert code == 0, errors
+    assert (tmp_path / "again" / "masks.npz").read_bytes() == (tmp_path / "runs" / "tiny" / "masks.npz").read_bytes()
+
+
+def test_a_run_keeps_the_graph_of_a_file(command, tmp_path):
+    (tmp_path / "graph.json").write_text("[[0, 1, 0], [0, 0, 3], [1, 0, 0]]")
+    graph = {"objective": {"stop_gradient": True, "graph": {"family": "custom", "path": "graph.json"}}}
+    assert command(**graph)[0] == 0
+    (tmp_path / "graph.json").unlink()
+    stored = RunFolder(tmp_path / "runs" / "tiny").load_config().objective.graph
+    assert stored.edges == [[0, 1], [1, 2], [2, 0]] and stored.weights == pytest.approx([0.2, 0.6, 0.2])
+    assert evaluate.main([str(tmp_path / "runs" / "tiny"), "--redo"]) == 0
+
+
+def test_nothing_is_trained_and_said_so(command):
+    code, output, _ = command("--dry-run", "--set", "condition=untrained")
+    assert code == 0 and "nothing is trained" in output and "ms per step" not in output
+
+
 def test_a_folder_that_is_no_run(command, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("...")
@@ -279,7 +352,18 @@ def test_ctrl_c_and_the_same_command_again(tmp_path, tiny_config):
                 break
         output = process.stdout.read()
     assert process.returncode == 130 and "state saved in runs/tiny" in output
-    assert list((tmp_path / "runs" / "tiny" / "checkpoints").glob("*.npz"))
+    begun = (tmp_path / "runs" / "tiny" / "history.csv").read_text().splitlines()
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "closer_tf.train", "tiny.json"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch"):
+                process.send_signal(15)
+                break
+        output = process.stdout.read()
+    assert process.returncode == 143 and "SIGTERM: state saved" in output
+    continued = (tmp_path / "runs" / "tiny" / "history.csv").read_text().splitlines()
+    assert continued[: len(begun)] == begun and len(continued) > len(begun)
 
 
 @pytest.mark.parametrize("module", ["train", "evaluate"])

@@ -18,7 +18,7 @@ def arrays(path, test_fraction=0.2):
         test_fraction: fraction of each class held out when the file has no `x_test`.
 
     Returns:
-        `Source`. Its `input_scale` is 1/255 for 8-bit images and 1 otherwise.
+        `Source`. Its `input_scale` is 1/255 for 8-bit images, 1 / the largest value of other integers, and 1 for floats.
 
     Raises:
         DataError: an array is missing, of the wrong shape or kind, not finite, or labels and images do not match.
@@ -37,8 +37,14 @@ def arrays(path, test_fraction=0.2):
     splits = {key: Split(raw[key], _positions(path, f"y_{key}", labels[key], values)) for key in raw}
     if "test" not in splits:
         splits["train"], splits["test"] = hold_out(splits["train"], test_fraction, names, str(path))
-    scale = 1 / 255 if raw["train"].dtype == np.uint8 else 1.0
+    scale = _scale(stored["x_train"])
     return Source(splits["train"], splits["test"], names, scale)
+
+
+def _scale(images):
+    if images.dtype == np.uint8:
+        return 1 / 255
+    return 1 / max(int(images.max()), 1) if images.dtype.kind in "ui" else 1.0
 
 
 def _array(path, stored, key):
