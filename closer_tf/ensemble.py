@@ -189,9 +189,13 @@ def embed(model, stimuli, batch_size=512):
     Returns:
         Float array (n, N, D).
     """
-    starts = range(0, len(stimuli), batch_size)
-    blocks = ((stimuli[start : start + batch_size],) for start in starts)  # a stream has no fixed shape to retrace for
-    return model.predict(blocks, steps=len(starts), verbose=0)
+    embeddings = np.empty((len(stimuli), *model.output_shape[1:]), dtype=model.compute_dtype)
+    for first in range(0, len(stimuli), 16 * batch_size):  # Keras holds a prediction twice: ask for a part at a time
+        part = stimuli[first : first + 16 * batch_size]
+        starts = range(0, len(part), batch_size)
+        blocks = ((part[start : start + batch_size],) for start in starts)  # a stream has no fixed shape to retrace for
+        embeddings[first : first + len(part)] = model.predict(blocks, steps=len(starts), verbose=0)
+    return embeddings
 
 
 @keras.saving.register_keras_serializable("closer_tf")

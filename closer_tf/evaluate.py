@@ -195,7 +195,8 @@ def _embeddings(condition, config, data, fields, trained):
     if condition in ("masked_input", "full_input"):
         return None
     model = make_ensemble(config, fields, data) if condition == "untrained" else trained
-    return _arranged(config, data, lambda split: embed(model, split.inputs))
+    stimuli = _arranged(config, data, lambda split: split.inputs)
+    return {key: embed(model, values) for key, values in stimuli.items()}
 
 
 def _features(condition, config, data, fields, embedded):

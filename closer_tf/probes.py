@@ -63,18 +63,18 @@ def probe_all(features_by_name, labels, C=PUBLISHED_C_GRID, max_iter=100, progre
     """
     fits, probabilities = {}, {}
     for name, features in features_by_name.items():
-        scaled = standardise(features)
-        models = fit_penalties(scaled["train"], labels["train"], C, max_iter, on_fit=progress)
-        said = [model.probabilities(scaled["test"]) for model in models]
+        mean, scale = _scaling(features["train"])
+        models = fit_penalties(_scaled(features["train"], mean, scale), labels["train"], C, max_iter, on_fit=progress)
+        said, said_in_validation = (_probabilities(models, features[key], mean, scale) for key in ("test", "validation"))
         fits[name] = [
             {
                 "C": c,
-                "validation": _accuracy(model.probabilities(scaled["validation"]), labels["validation"]),
+                "validation": _accuracy(of_validation, labels["validation"]),
                 "test": _accuracy(of_test, labels["test"]),
                 "iterations": model.iterations,
                 "converged": model.converged,
             }
-            for c, model, of_test in zip(C, models, said)
+            for c, model, of_test, of_validation in zip(C, models, said, said_in_validation)
         ]
         best = _best(fits[name])
         probabilities[name] = said[best].astype(np.float32)
@@ -116,19 +116,34 @@ def standardise(features):
     Returns:
         dict of float64 arrays with the same keys. Features that are constant over the training samples are 0.
     """
-    train = np.asarray(features["train"])
+    mean, scale = _scaling(features["train"])
+    return {key: _scaled(values, mean, scale) for key, values in features.items()}
+
+
+def _scaling(train):
+    """Mean of each feature, and what z-scores it: 1 / standard deviation, or 0 where it is constant."""
     mean = train.mean(axis=0, dtype=np.float64)
     variance = np.zeros(train.shape[1])
     for start in range(0, len(train), 4096):  # by blocks of rows, to save memory
         variance += np.square(train[start : start + 4096] - mean).sum(axis=0)
     sd = np.sqrt(variance / (len(train) - 1))
     constant = train.max(axis=0) == train.min(axis=0)  # the rounded sd of a constant need not be 0
-    scale = np.where(constant, 0, 1 / np.where(constant, 1, sd))
-    scaled = {}
-    for key, values in features.items():
-        scaled[key] = np.subtract(values, mean, dtype=np.float64)
-        scaled[key] *= scale
+    return mean, np.where(constant, 0, 1 / np.where(constant, 1, sd))
+
+
+def _scaled(values, mean, scale):
+    scaled = np.subtract(values, mean, dtype=np.float64)
+    scaled *= scale
     return scaled
+
+
+def _probabilities(models, values, mean, scale):
+    """One array (n, labels) per model; the features are z-scored block by block, to save memory."""
+    blocks = []
+    for start in range(0, len(values), 4096):
+        scaled = _scaled(values[start : start + 4096], mean, scale)
+        blocks.append([model.probabilities(scaled) for model in models])
+    return [np.concatenate(of_model) for of_model in zip(*blocks)]
 
 
 def _accuracy(probabilities, labels):
