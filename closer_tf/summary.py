@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.command import add_version, run_command
+from closer_tf.config import PATH_KEYS
 from closer_tf.errors import RunError
 from closer_tf.files import write_atomically
 from closer_tf.runs import RunFolder
@@ -75,10 +76,12 @@ def summarise(run_dirs):
                 _note(accuracy, run, (condition, readout), config.seed, found["test"])
         for condition, found in results["measures"].items():
             for name in ("alignment", "agreement"):
+                if found[name] is None:
+                    continue
                 _note(measures, run, (condition, name), config.seed, found[name])
         seconds = [row["seconds"] for row in run.read_history()]
         runs[run.path.name] = {
-            "config": config.to_dict(),
+            "config": _without_folders(config.to_dict()),
             "epochs": results["epochs"],
             "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
             "readout_seconds": results["seconds"],
@@ -88,6 +91,14 @@ def summarise(run_dirs):
     if len(chances) > 1:
         raise RunError(f"the runs have different data or labels: chance levels {sorted(chances)}")
     return {"chance": chances.pop(), "accuracy": _by_name(accuracy), "measures": _by_name(measures), "runs": runs}
+
+
+def _without_folders(config):
+    """The config with the bare names of its data files: where they lie says nothing to others."""
+    for key in PATH_KEYS:
+        if config["dataset"].get(key):
+            config["dataset"][key] = Path(config["dataset"][key]).name
+    return config
 
 
 def _note(values, run, key, seed, value):
