@@ -71,7 +71,7 @@ def test_reproduction_configs_hold_the_papers_settings():
             assert config.masks.centres == "published"
 
 
-STOP_GRADIENT = ("stop_gradient", "random_graph", "star", "bidirectional_ring", "directional_ring")
+STOP_GRADIENT = ("stop_gradient", "random_graph", "random_graph_10", "star", "bidirectional_ring", "directional_ring")
 
 
 def test_mouse_configs_hold_the_papers_settings():
