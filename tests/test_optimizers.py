@@ -11,8 +11,8 @@ def run(optimizer, gradients, start):
     positions = []
     for gradient in gradients:
         optimizer.apply([keras.ops.convert_to_tensor(gradient), keras.ops.convert_to_tensor(gradient[:2])], variables)
-        positions.append(np.array(variables[0]))
-    np.testing.assert_array_equal(np.array(variables[1]), positions[-1][:2])
+        positions.append(variables[0].numpy())
+    np.testing.assert_array_equal(variables[1].numpy(), positions[-1][:2])
     return positions
 
 
