@@ -83,7 +83,9 @@ def vit_lite(
     for k in range(blocks):
         seeds = init_seeds[2 + 4 * k : 6 + 4 * k]
         y = layers.LayerNormalization(epsilon=1e-3, name=f"norm_{k}a")(x)
-        y = SelfAttention(heads, key_dim, dropout, seeds[0], next(dropout_seeds), name=f"attention_{k}")(y)
+        last = k == blocks - 1  # of the last block only the class token is used, so only that is computed
+        y = SelfAttention(heads, key_dim, dropout, seeds[0], next(dropout_seeds), last, name=f"attention_{k}")(y)
+        x = FirstToken(name="first_token")(x) if last else x
         x = layers.Add(name=f"add_{k}a")([x, y])
         y = layers.LayerNormalization(epsilon=1e-3, name=f"norm_{k}b")(x)
         for depth, width in enumerate((mlp_dim, embedding_dim)):
@@ -91,7 +93,7 @@ def vit_lite(
             y = layers.Dense(width, activation=gelu, kernel_initializer=initializer, name=f"mlp_{k}{depth}")(y)
             y = layers.Dropout(dropout, seed=next(dropout_seeds), name=f"dropout_{k}{depth}")(y)
         x = layers.Add(name=f"add_{k}b")([x, y])
-    outputs = layers.LayerNormalization(epsilon=1e-3, name="embedding")(FirstToken(name="first_token")(x))
+    outputs = layers.LayerNormalization(epsilon=1e-3, name="embedding")(x)
     return keras.Model(inputs, outputs, name=name)
 
 

@@ -5,19 +5,22 @@ For an edge (i, j), the sample b of encoder j is told from the whole batch of en
     -log p(mu_i(x_b) | mu_j(x_b)) = log sum_m exp(-d2_ij(m, b) / tau) + d2_ij(b, b) / tau
 
 with d2_ij(m, b) the squared Euclidean distance between mu_i(x_m) and mu_j(x_b). |mu_j(x_b)|^2 is the same in every term of
-the sum, so it cancels and only the inner products and |mu_i(x_m)|^2 are computed.
+the sum, so it cancels and only the inner products and |mu_i(x_m)|^2 are computed. `pairwise.py` does that, block by block, with
+the gradient in closed form.
 """
 
 import keras
 from keras import ops
 
 from closer_tf.graphs import InteractionGraph, all_to_all
+from closer_tf.pairwise import pair_loss
 
 # Above this share of all ordered pairs one product over all encoders is faster than one product per edge.
 DENSE_FROM_DENSITY = 0.6
+MAX_MEMORY_MB = 1024
 
 
-def closer_terms(embeddings, temperature, graph=None, stop_gradient=False, dense=None):
+def closer_terms(embeddings, temperature, graph=None, stop_gradient=False, dense=None, max_memory_mb=MAX_MEMORY_MB):
     """The CLoSeR loss of a batch and the two parts it consists of.
 
     Args:
@@ -26,10 +29,12 @@ def closer_terms(embeddings, temperature, graph=None, stop_gradient=False, dense
         graph: `InteractionGraph` over the N encoders. Default: all-to-all.
         stop_gradient: True: an edge (i, j) sends a gradient to encoder i only.
         dense: compute all pairs (True) or only the graph's edges (False). Default: whichever is faster.
+        max_memory_mb: most memory, in MiB, for what is computed per pair of samples, whatever N and B; beside it are embeddings
+            and their gradient, B N D floats each.
 
     Returns:
         dict of scalars: `loss` (equation 5), and its parts `attraction` (mean d2_ij(b, b) / tau) and `contrast` (mean
-        log sum_m exp(-d2_ij(m, b) / tau)), which add up to it.
+        log sum_m exp(-d2_ij(m, b) / tau)), which add up to it. Only `loss` carries a gradient, and that only once.
 
     Raises:
         ValueError: the embeddings are not (B, N, D) with the graph's N.
@@ -42,12 +47,10 @@ def closer_terms(embeddings, temperature, graph=None, stop_gradient=False, dense
         raise ValueError(f"the graph has {graph.num_encoders} encoders, the embeddings have {shape[1]}")
     if dense is None:
         dense = graph.density >= DENSE_FROM_DENSITY
-    embeddings = _centred(embeddings)
-    pulled = ops.transpose(embeddings, (1, 0, 2))
-    targets = ops.stop_gradient(pulled) if stop_gradient else pulled
-    per_pair = _all_pairs if dense else _edge_pairs
-    loss, attraction = per_pair(pulled, targets, graph, temperature)
-    return {"loss": loss, "attraction": attraction, "contrast": loss - attraction}
+    by_encoder = ops.transpose(_centred(embeddings), (1, 0, 2))
+    loss = pair_loss(by_encoder, temperature, graph, stop_gradient, dense, max_memory_mb)
+    attraction = _attraction(ops.stop_gradient(by_encoder), temperature, graph)
+    return {"loss": loss, "attraction": attraction, "contrast": ops.stop_gradient(loss) - attraction}
 
 
 def _centred(embeddings):
@@ -60,36 +63,14 @@ def _centred(embeddings):
     return embeddings - ops.stop_gradient(ops.mean(embeddings, axis=(0, 1), keepdims=True))
 
 
-def _all_pairs(pulled, targets, graph, temperature):
-    num_encoders, batch, dim = graph.num_encoders, ops.shape(pulled)[1], pulled.shape[2]
-    weights = ops.convert_to_tensor(graph.matrix(), dtype=pulled.dtype)
-    norms = ops.sum(ops.square(pulled), axis=2)
-    products = ops.matmul(ops.reshape(targets, (-1, dim)), ops.transpose(ops.reshape(pulled, (-1, dim))))
-    logits = (2 * products - ops.reshape(norms, (1, -1))) / temperature
-    # (target encoder j, sample b, pulled encoder i, sample m): m is what the softmax runs over
-    partition = ops.logsumexp(ops.reshape(logits, (num_encoders, batch, num_encoders, batch)), axis=3)
-    same = ops.einsum("jbd,ibd->jbi", targets, pulled)
-    own = (2 * same - ops.expand_dims(ops.transpose(norms), 0)) / temperature
-    target_norms = ops.expand_dims(ops.sum(ops.square(targets), axis=2), 2) / temperature
-    loss = ops.mean(partition - own, axis=1)
-    attraction = ops.mean(target_norms - own, axis=1)
-    weights = ops.transpose(weights)
-    return ops.sum(weights * loss), ops.sum(weights * attraction)
-
-
-def _edge_pairs(pulled, targets, graph, temperature):
-    weights = ops.convert_to_tensor(graph.weights, dtype=pulled.dtype)
-    front = ops.take(pulled, graph.edges[:, 0].astype("int32"), axis=0)
-    behind = ops.take(targets, graph.edges[:, 1].astype("int32"), axis=0)
-    norms = ops.sum(ops.square(front), axis=2)
-    products = ops.matmul(behind, ops.transpose(front, (0, 2, 1)))
-    # (edge, sample b of the target, sample m of the pulled encoder)
-    logits = (2 * products - ops.expand_dims(norms, 1)) / temperature
-    partition = ops.logsumexp(logits, axis=2)
-    own = (2 * ops.sum(front * behind, axis=2) - norms) / temperature
-    loss = ops.mean(partition - own, axis=1)
-    attraction = ops.mean(ops.sum(ops.square(behind), axis=2) / temperature - own, axis=1)
-    return ops.sum(weights * loss), ops.sum(weights * attraction)
+def _attraction(by_encoder, temperature, graph):
+    """Weighted mean of d2_ij(b, b) / tau, from the inner products of every pair of encoders over all samples and dimensions."""
+    flat = ops.reshape(by_encoder, (graph.num_encoders, -1))
+    products = ops.matmul(flat, ops.transpose(flat))
+    norms = ops.sum(ops.square(flat), axis=1)
+    distances = ops.expand_dims(norms, 1) + norms - 2 * products
+    weights = ops.convert_to_tensor(graph.matrix(), dtype=flat.dtype)
+    return ops.sum(weights * distances) / (temperature * ops.cast(ops.shape(by_encoder)[1], flat.dtype))
 
 
 @keras.saving.register_keras_serializable("closer_tf")
@@ -102,6 +83,7 @@ class CLoSeRLoss(keras.losses.Loss):
         temperature: scale of the squared distances [tau]. Default: 10 D.
         graph: `InteractionGraph`. Default: all-to-all.
         stop_gradient: True: an edge (i, j) moves encoder i only.
+        max_memory_mb: most memory, in MiB, for what is computed per pair of samples; see `closer_terms`.
 
     Reference:
         Equations 1 to 5 of the paper.
@@ -109,7 +91,9 @@ class CLoSeRLoss(keras.losses.Loss):
 
     term_names = ("attraction", "contrast")
 
-    def __init__(self, temperature=None, graph=None, stop_gradient=False, name="closer_loss", **kwargs):
+    def __init__(
+        self, temperature=None, graph=None, stop_gradient=False, max_memory_mb=MAX_MEMORY_MB, name="closer_loss", **kwargs
+    ):
         kwargs.pop("reduction", None)  # the loss of a batch is one number already
         super().__init__(name=name, reduction=None, **kwargs)
         if temperature is not None and not temperature > 0:
@@ -117,12 +101,13 @@ class CLoSeRLoss(keras.losses.Loss):
         self.temperature = temperature
         self.graph = graph
         self.stop_gradient = stop_gradient
+        self.max_memory_mb = max_memory_mb
 
     def terms(self, embeddings, labels=None):
         """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
         del labels
         temperature = self.temperature or 10.0 * embeddings.shape[-1]
-        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient)
+        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, max_memory_mb=self.max_memory_mb)
 
     def call(self, y_true, y_pred):
         """The loss of embeddings `y_pred` (B, N, D); `y_true` is ignored."""
@@ -139,6 +124,7 @@ class CLoSeRLoss(keras.losses.Loss):
             "temperature": self.temperature,
             "graph": graph_to_config(self.graph),
             "stop_gradient": self.stop_gradient,
+            "max_memory_mb": self.max_memory_mb,
         }
 
     @classmethod

@@ -69,13 +69,14 @@ class SelfAttention(keras.layers.Layer):
             three-dimensional kernels: with width 256, 4 heads and key_dim 64, sqrt(6 / 17408) for queries, keys and values and
             sqrt(6 / 1280) for the output. Biases are 0.
         dropout_seed: int.
+        first_only: compute what the first token gathers and nothing else, for a last block of which only that token is used.
 
-    Input and output shape: (batch, tokens, width).
+    Input shape: (batch, tokens, width). Output shape: the same, or (batch, width) with `first_only`.
     """
 
-    def __init__(self, heads=4, key_dim=64, dropout=0.1, init_seed=0, dropout_seed=0, **kwargs):
+    def __init__(self, heads=4, key_dim=64, dropout=0.1, init_seed=0, dropout_seed=0, first_only=False, **kwargs):
         super().__init__(**kwargs)
-        self.heads, self.key_dim, self.dropout = heads, key_dim, dropout
+        self.heads, self.key_dim, self.dropout, self.first_only = heads, key_dim, dropout, first_only
         self.init_seed, self.dropout_seed = init_seed, dropout_seed
         self.drop = keras.layers.Dropout(dropout, seed=dropout_seed)
 
@@ -96,20 +97,30 @@ class SelfAttention(keras.layers.Layer):
         self.out_bias = self.add_weight(shape=(width,), initializer="zeros", name="out_bias")
 
     def call(self, tokens, training=False):
-        """What each token gathers from all tokens."""
+        """What each token, or the first, gathers from all tokens."""
         count, width = tokens.shape[1:]
-        qkv = ops.matmul(ops.reshape(tokens, (-1, width)), self.qkv_kernel) + self.qkv_bias
-        qkv = ops.transpose(ops.reshape(qkv, (-1, count, 3, self.heads, self.key_dim)), (2, 0, 3, 1, 4))
-        query, key, value = qkv[0] * (1 / math.sqrt(self.key_dim)), qkv[1], qkv[2]
-        weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), axis=-1)
-        weights = self.drop(weights, training=training)
+        if self.first_only:
+            (query,), (key, value) = self._project(tokens[:, :1], 0, 1), self._project(tokens, 1, 3)
+        else:
+            query, key, value = self._project(tokens, 0, 3)
+        scores = ops.matmul(query * (1 / math.sqrt(self.key_dim)), ops.transpose(key, (0, 1, 3, 2)))
+        weights = self.drop(ops.softmax(scores, axis=-1), training=training)
         gathered = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        gathered = ops.reshape(gathered, (-1, self.heads * self.key_dim))
-        return ops.reshape(ops.matmul(gathered, self.out_kernel) + self.out_bias, (-1, count, width))
+        outputs = ops.matmul(ops.reshape(gathered, (-1, self.heads * self.key_dim)), self.out_kernel) + self.out_bias
+        return outputs if self.first_only else ops.reshape(outputs, (-1, count, width))
+
+    def _project(self, tokens, first, last):
+        """Parts first..last of (queries, keys, values), each (batch, heads, tokens, key_dim), from one product."""
+        (count, width), inner = tokens.shape[1:], self.heads * self.key_dim
+        columns = slice(first * inner, last * inner)
+        projected = ops.matmul(ops.reshape(tokens, (-1, width)), self.qkv_kernel[:, columns]) + self.qkv_bias[columns]
+        parts = ops.reshape(projected, (-1, count, last - first, self.heads, self.key_dim))
+        parts = ops.transpose(parts, (2, 0, 3, 1, 4))
+        return [parts[k] for k in range(last - first)]
 
     def compute_output_shape(self, input_shape):
-        """The input's shape."""
-        return input_shape
+        """The input's shape, without the tokens with `first_only`."""
+        return (input_shape[0], input_shape[2]) if self.first_only else input_shape
 
     def get_config(self):
         """Arguments to rebuild the layer from, as plain data."""
@@ -120,6 +131,7 @@ class SelfAttention(keras.layers.Layer):
             "dropout": self.dropout,
             "init_seed": self.init_seed,
             "dropout_seed": self.dropout_seed,
+            "first_only": self.first_only,
         }
 
 

@@ -8,11 +8,11 @@ from closer_tf import graphs
 from closer_tf.losses import CLoSeRLoss, closer_terms
 
 
-def gradient_of(embeddings, temperature, graph, stop_gradient, dense=None):
+def gradient_of(embeddings, temperature, graph, stop_gradient, dense=None, **options):
     point = tf.constant(embeddings)
     with tf.GradientTape() as tape:
         tape.watch(point)
-        loss = closer_terms(point, temperature, graph, stop_gradient, dense)["loss"]
+        loss = closer_terms(point, temperature, graph, stop_gradient, dense, **options)["loss"]
     return float(loss), tape.gradient(loss, point).numpy()
 
 
@@ -57,6 +57,39 @@ def test_every_graph_equals_the_equation(family, stop_gradient, dense):
     expected_gradient = reference.closer_gradient(values, 2.0, graph.edges, graph.weights, stop_gradient)
     assert loss == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-5 * np.abs(expected_gradient).max())
+
+
+# Of 9 samples and 5 encoders, with 5 arrays of 4 bytes per logit: three rows of all pairs at once, two edges, two rows of one.
+BLOCKS = {"rows of all pairs": (True, 3 * 45), "edges": (False, 2 * 81), "rows of an edge": (False, 2 * 9)}
+
+
+@pytest.mark.parametrize("known_batch", [True, False])
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("stop_gradient", [False, True])
+@pytest.mark.parametrize("family", ["all_to_all", "star_per_target", "weighted", "random"])
+def test_blocks_change_nothing(family, stop_gradient, blocks, known_batch):
+    graph, values = GRAPHS[family](5), embeddings(9, 5)
+    dense, logits = BLOCKS[blocks]
+    memory = (logits + 0.5) * 20 / 2**20
+
+    def blockwise(point):
+        return gradient_of(point, 2.0, graph, stop_gradient, dense, max_memory_mb=memory)
+
+    if known_batch:
+        loss, gradient = blockwise(values)
+    else:
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 5, 5))])
+        def traced(point):
+            with tf.GradientTape() as tape:
+                tape.watch(point)
+                loss = closer_terms(point, 2.0, graph, stop_gradient, dense, memory)["loss"]
+            return loss, tape.gradient(loss, point)
+
+        loss, gradient = (result.numpy() for result in traced(values))
+    expected = reference.closer_gradient(values, 2.0, graph.edges, graph.weights, stop_gradient)
+    assert loss == pytest.approx(reference.closer_loss(values, 2.0, graph.edges, graph.weights), rel=1e-5)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_the_reference_gradient_is_the_slope_of_the_reference_loss():
