@@ -100,23 +100,25 @@ class SelfAttention(keras.layers.Layer):
         """What each token, or the first, gathers from all tokens."""
         count, width = tokens.shape[1:]
         if self.first_only:
-            (query,), (key, value) = self._project(tokens[:, :1], 0, 1), self._project(tokens, 1, 3)
+            inner = self.heads * self.key_dim
+            of_query, of_key_and_value = ops.split(self.qkv_kernel, [inner], axis=1)
+            query_bias, key_and_value_bias = ops.split(self.qkv_bias, [inner])
+            query = self._project(tokens[:, :1], of_query, query_bias)[0]
+            key, value = self._project(tokens, of_key_and_value, key_and_value_bias)
         else:
-            query, key, value = self._project(tokens, 0, 3)
+            query, key, value = self._project(tokens, self.qkv_kernel, self.qkv_bias)
         scores = ops.matmul(query * (1 / math.sqrt(self.key_dim)), ops.transpose(key, (0, 1, 3, 2)))
         weights = self.drop(ops.softmax(scores, axis=-1), training=training)
         gathered = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         outputs = ops.matmul(ops.reshape(gathered, (-1, self.heads * self.key_dim)), self.out_kernel) + self.out_bias
         return outputs if self.first_only else ops.reshape(outputs, (-1, count, width))
 
-    def _project(self, tokens, first, last):
-        """Parts first..last of (queries, keys, values), each (batch, heads, tokens, key_dim), from one product."""
-        (count, width), inner = tokens.shape[1:], self.heads * self.key_dim
-        columns = slice(first * inner, last * inner)
-        projected = ops.matmul(ops.reshape(tokens, (-1, width)), self.qkv_kernel[:, columns]) + self.qkv_bias[columns]
-        parts = ops.reshape(projected, (-1, count, last - first, self.heads, self.key_dim))
-        parts = ops.transpose(parts, (2, 0, 3, 1, 4))
-        return [parts[k] for k in range(last - first)]
+    def _project(self, tokens, kernel, bias):
+        """List of the projections (batch, heads, tokens, key_dim) that stand side by side in a kernel, from one product."""
+        count, width = tokens.shape[1:]
+        projected = ops.matmul(ops.reshape(tokens, (-1, width)), kernel) + bias
+        parts = ops.reshape(projected, (-1, count, kernel.shape[1] // (self.heads * self.key_dim), self.heads, self.key_dim))
+        return ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)))  # slices would have a costly gradient
 
     def compute_output_shape(self, input_shape):
         """The input's shape, without the tokens with `first_only`."""
