@@ -423,6 +423,18 @@ class Training(Section):
     """How many of the latest checkpoints stay on disk."""
 
 
+class Compute(Section):
+    """How it is computed: what changes speed and memory, and results by rounding only."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """'bfloat16': the encoders compute in bfloat16 (3 digits); weights, loss and optimizer stay in float32. Faster on
+    processors with products of that kind."""
+    xla: bool = False
+    """Compile TensorFlow's training step with XLA; not together with augmentation, which it cannot compile. JAX always does."""
+    loss_memory_mb: float = Field(1024.0, gt=0)
+    """Most memory, in MiB, for what the CLoSeR loss computes per pair of samples; more than that is computed in blocks."""
+
+
 class Seeds(Section):
     """Where the random numbers come from; each is derived from the config's `seed` when it is null."""
 
@@ -503,6 +515,8 @@ class RunConfig(Section):
     """How it is minimised."""
     training: Training = Training()
     """How long and in which batches."""
+    compute: Compute = Compute()
+    """How it is computed."""
     seeds: Seeds = Seeds()
     """Seeds of the single sources of randomness."""
     readout: Readout = Readout()
@@ -513,6 +527,8 @@ class RunConfig(Section):
         areas = getattr(self.masks, "areas", None)
         if areas is not None and len(areas) != self.num_encoders:
             _inconsistent("masks.areas", f"expected {self.num_encoders} areas (num_encoders), found {len(areas)}")
+        if self.compute.xla and (self.augmentation.horizontal_flip or self.augmentation.rotation or self.augmentation.zoom):
+            _inconsistent("compute.xla", "XLA cannot compile TensorFlow's augmentation; expected false, or no augmentation")
         if self.encoders is not None:
             if len(self.encoders) != self.num_encoders:
                 _inconsistent("encoders", f"expected {self.num_encoders} encoders (num_encoders), found {len(self.encoders)}")

@@ -98,7 +98,8 @@ def make_ensemble(config, receptive_fields, data):
     options = config.each_encoder()
 
     def make_encoder(i, shape):
-        return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i])
+        with _precision(config.compute.precision):
+            return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i])
 
     return build_ensemble(
         data.input_shape,
@@ -118,6 +119,8 @@ def make_training_model(config, ensemble, num_labels):
         ensemble: from `make_ensemble`; shares its weights with what is returned.
         num_labels: number of labels in the data.
     """
+    import keras
+
     from closer_tf.ensemble import with_heads
 
     model = ensemble
@@ -125,7 +128,8 @@ def make_training_model(config, ensemble, num_labels):
         # The heads' seed follows the encoders': one more "encoder" than there are.
         seed = _one_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
         model = with_heads(ensemble, num_labels, seed)
-    model.compile(_optimizer(config), make_objective(config))
+    jit = config.compute.xla if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(_optimizer(config), make_objective(config), jit_compile=jit)
     return model
 
 
@@ -146,7 +150,7 @@ def make_objective(config):
     if config.condition in TEMPORAL_CONDITIONS:
         with _about("objective.weights"):
             return TemporalLoss(options.weights.model_dump(), graph)
-    return CLoSeRLoss(options.temperature, graph, options.stop_gradient)
+    return CLoSeRLoss(options.temperature, graph, options.stop_gradient, config.compute.loss_memory_mb)
 
 
 def _optimizer(config):
@@ -182,6 +186,19 @@ def _augmentation(config, data):
 
 def _one_per_encoder(seed, count):
     return [int(np.random.SeedSequence([seed, i]).generate_state(1)[0] >> 1) for i in range(count)]
+
+
+@contextlib.contextmanager
+def _precision(name):
+    """Layers made here compute in `name` and keep their weights in float32."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if name == "float32" else f"mixed_{name}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 @contextlib.contextmanager

@@ -57,9 +57,9 @@ class Nadam(keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         # The schedule is the same for every variable: compute it once per step.
-        step = ops.cast(self.iterations + 1, "float32")
+        step = ops.cast(self.iterations + 1, keras.config.floatx())
         mu, next_mu = self._mu(step), self._mu(step + 1)
-        product = ops.cast(self._mu_product, "float32") * mu
+        product = ops.cast(self._mu_product, keras.config.floatx()) * mu
         self.assign(self._mu_product, product)
         root = ops.sqrt(1.0 - ops.power(self.beta_2, step))
         scale = learning_rate * root
