@@ -42,6 +42,15 @@ def batches(split, batch_size, seed, epoch=0, step=0):
         epoch, step = epoch + 1, 0
 
 
+def training_stream(split, batch_size, seed, epoch=0, step=0):
+    """The same batches in the form that the backend takes in fastest; arguments as in `batches`."""
+    if keras.backend.backend() != "tensorflow":
+        return batches(split, batch_size, seed, epoch, step)
+    from closer_tf.tensorflow_stream import dataset
+
+    return dataset(split, batch_size, seed, epoch, step)
+
+
 def steps_per_epoch(split, batch_size):
     """Batches in one epoch, the last partial one counted."""
     return -(-len(split) // batch_size)
@@ -77,7 +86,7 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
     }
 
     def fit(first, last, done=0):
-        stream = batches(data.train, options.batch_size, config.seeds.data_order, first, done)
+        stream = training_stream(data.train, options.batch_size, config.seeds.data_order, first, done)
         model.fit(stream, initial_epoch=first, epochs=last, steps_per_epoch=steps - done, **settings)
 
     with keeper.listening_to_signals():

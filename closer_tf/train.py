@@ -132,7 +132,7 @@ def dry_run(config, run_dir, timed_steps=5):
         timed_steps: steps to time.
     """
     from closer_tf import experiment
-    from closer_tf.loop import batches, steps_per_epoch
+    from closer_tf.loop import steps_per_epoch, training_stream
     from closer_tf.progress import duration
 
     run = RunFolder(run_dir)
@@ -145,7 +145,7 @@ def dry_run(config, run_dir, timed_steps=5):
     if config.condition not in TRAINED_CONDITIONS:
         print("dry run: nothing was read out or written.")
         return
-    stream = batches(data.train, config.training.batch_size, config.seeds.data_order)
+    stream = training_stream(data.train, config.training.batch_size, config.seeds.data_order)
     model.fit(stream, steps_per_epoch=2, verbose=0, shuffle=False)
     began = time.perf_counter()
     model.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)

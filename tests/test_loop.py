@@ -12,7 +12,7 @@ from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_chec
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.errors import RunError
-from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch
+from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch, training_stream
 from closer_tf.runs import RunFolder
 
 
@@ -178,3 +178,13 @@ def test_only_the_latest_checkpoints_stay(config, tmp_path):
     _, run = train(config.model_copy(update=update), tmp_path / "run")
     assert [file.name for file in checkpoint_files(run.checkpoints)] == ["epoch-00004-step-000000.npz"]
     assert len(run.read_history()) == 4 and time.time() - run.history_file.stat().st_mtime < 60
+
+
+@pytest.mark.parametrize("epoch, step", [(0, 0), (3, 2)])
+def test_the_stream_is_the_batches(epoch, step):
+    train = load_data("digits").train
+    expected = batches(train, 300, seed=7, epoch=epoch, step=step)
+    for found, (inputs, labels) in zip(training_stream(train, 300, 7, epoch, step).take(11), expected):
+        np.testing.assert_array_equal(found[0], inputs)
+        np.testing.assert_array_equal(found[1], labels)
+    assert len(train) % 300  # the last batch of an epoch is a smaller one

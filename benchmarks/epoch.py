@@ -1,0 +1,65 @@
+"""An epoch of `fit` as the training loop runs it, beside as many bare steps: what Python and the input pipeline cost."""
+
+import time
+
+import numpy as np
+
+from benchmarks.step import ready
+from benchmarks.timing import summary
+from closer_tf.data.splits import Split
+from closer_tf.loop import training_stream
+
+CASES = {
+    "mlp q=.1": ("mlp_gaussian", [], 40),
+    "neuronal": ("simulated_tcloser", ["dataset.size=paper", "num_encoders=10"], 200),
+}
+
+
+def measure(configs, repeats=7, cases=CASES):
+    """Seconds of epochs of `fit`, and of the same number of bare steps on batches that are there already; they take turns.
+
+    Returns:
+        List of dicts.
+    """
+    rows = []
+    for case, (name, overrides, steps) in cases.items():
+        model, (inputs, labels) = ready(configs / f"{name}.json", overrides, samples=128 * steps)
+        steps = len(inputs) // 128
+        split = Split(inputs[: 128 * steps], labels[: 128 * steps])
+        stream = training_stream(split, 128, seed=0)
+        batch = next(iter(stream))
+
+        def fit(model=model, stream=stream, steps=steps):
+            model.fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
+
+        def bare(model=model, batch=batch, steps=steps):
+            run = bare_step(model, batch)
+            for _ in range(steps):
+                run()
+
+        fit(steps=2), bare(steps=2)
+        seconds = {"fit": [], "bare steps": []}
+        for _ in range(repeats):
+            for what, function in (("fit", fit), ("bare steps", bare)):
+                began = time.perf_counter()
+                function()
+                seconds[what].append(time.perf_counter() - began)
+        ratio = float(np.median(seconds["fit"]) / np.median(seconds["bare steps"]))
+        rows += [summary(of, case=case, what=what, steps=steps) for what, of in seconds.items()]
+        rows[-2]["times_bare_steps"] = round(ratio, 3)
+        print(f"epoch: {case}: fit takes {ratio:.3f} times the bare steps", flush=True)
+    return rows
+
+
+def bare_step(model, batch):
+    """A function that runs one compiled training step on a batch in the backend's memory and waits for it."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return lambda: model.train_on_batch(*batch)
+    import tensorflow as tf
+
+    if "bare" not in model.__dict__:
+        model.__dict__["bare"] = tf.function(lambda *data: model.train_step(data), autograph=False)
+    data = tuple(tf.constant(part) for part in batch)
+    return lambda: float(model.__dict__["bare"](*data)["loss"])

@@ -1,0 +1,41 @@
+"""A picture of what was measured: the loss over the number of encoders, and training steps beside their arithmetic."""
+
+from matplotlib.figure import Figure
+
+
+def plot(results):
+    """matplotlib Figure of a result file's content."""
+    parts = [draw for key, draw in (("loss", _loss), ("step", _steps)) if key in results]
+    figure = Figure(figsize=(6 * max(1, len(parts)), 4.5), layout="constrained")
+    for axes, draw in zip(figure.subplots(1, max(1, len(parts)), squeeze=False)[0], parts):
+        draw(axes, results)
+    about = results["machine"]
+    library = next(f"{name} {about[name]}" for name in (about["keras_backend"], "keras") if name in about)
+    figure.suptitle(f"{about['device']}, {about['processor']}, {about['cores']} cores, {library}", fontsize=9)
+    return figure
+
+
+def _loss(axes, results):
+    lines = {}
+    for row in results["loss"]:
+        if "not_run" not in row:
+            lines.setdefault((row["family"], row["implementation"]), []).append((row["encoders"], row["median_ms"]))
+    colours = {}
+    for (family, implementation), points in lines.items():
+        colour = colours.setdefault(family, f"C{len(colours)}")
+        style = "-o" if implementation == "ours" else "--s"
+        axes.plot(*zip(*points), style, color=colour, markersize=4, label=f"{family.replace('_', ' ')}, {implementation}")
+    axes.set(
+        xscale="log", yscale="log", xlabel="encoders N", ylabel="ms", title="loss, forward and backward (B = 128, D = 256)"
+    )
+    axes.legend(fontsize=7)
+
+
+def _steps(axes, results):
+    rows = results["step"][::-1]
+    names = [f"{row['case']}, {row['variant']}" for row in rows]
+    axes.barh(names, [row["median_ms"] for row in rows], color=["C0" if row["variant"] == "default" else "C7" for row in rows])
+    axes.plot([row["floor_ms"] for row in rows], names, "k|", markersize=12, label="arithmetic floor")
+    axes.set(xscale="log", xlabel="ms", title="training step (N = 10, B = 128)")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.legend(fontsize=7)

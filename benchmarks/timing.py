@@ -1,0 +1,85 @@
+"""How things are timed: warm, interleaved, medians of repeats that are all kept; on what machine, and whether it was busy."""
+
+import os
+import platform
+import time
+
+import numpy as np
+
+from closer_tf.runs import versions
+
+
+def interleaved(functions, repeats=15, budget_s=60.0):
+    """Seconds of each repeat of several functions that take turns, so that a slow spell of the machine hits all of them.
+
+    Args:
+        functions: dict name -> function without arguments that returns when its work is done.
+        repeats: repeats of each, after two that are not counted.
+        budget_s: a function stops repeating, after at least 3, once it has taken this long.
+
+    Returns:
+        dict name -> list of seconds.
+    """
+    seconds = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+        function()
+    for _ in range(repeats):
+        for name, function in functions.items():
+            if len(seconds[name]) >= 3 and sum(seconds[name]) > budget_s:
+                continue
+            began = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def median_ms(seconds):
+    """Median of a list of seconds, in milliseconds."""
+    return 1e3 * float(np.median(seconds))
+
+
+def summary(seconds, **about):
+    """One measurement as the result file holds it: median, spread and every repeat, in milliseconds."""
+    return {
+        **about,
+        "median_ms": round(median_ms(seconds), 3),
+        "min_ms": round(1e3 * min(seconds), 3),
+        "max_ms": round(1e3 * max(seconds), 3),
+        "repeats_ms": [round(1e3 * second, 3) for second in seconds],
+    }
+
+
+def matrix_rate(size=2048, repeats=10):
+    """Float32 matrix products of this machine by the backend in use, in GFLOP/s (median), of size x size matrices."""
+    from keras import ops
+
+    from benchmarks.backend import compiled, wait
+
+    x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(size, size)).astype("float32"))
+    product = compiled(lambda a: ops.matmul(a, a))
+    seconds = interleaved({"product": lambda: wait(product(x))}, repeats)["product"]
+    return 2 * size**3 / float(np.median(seconds)) / 1e9
+
+
+def machine():
+    """dict: processor, cores, memory, versions, backend, and the load before anything was measured."""
+    import keras
+
+    found = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(), **versions()}
+    found["keras_backend"] = keras.backend.backend()
+    found["load_before"] = round(os.getloadavg()[0], 2)
+    return found
+
+
+def busy(before, after, cores):
+    """Whether load averages before and after say that other work ran beside ours, which uses every core."""
+    return before > 1 or after > cores + 1
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

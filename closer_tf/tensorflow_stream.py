@@ -1,0 +1,25 @@
+"""The training batches under TensorFlow: the data set lies in memory once, and no step waits for Python."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def dataset(split, batch_size, seed, epoch=0, step=0):
+    """What `closer_tf.loop.batches` yields, as a `tf.data.Dataset` that gathers the next batches while a step is computed.
+
+    Args:
+        split, batch_size, seed, epoch, step: as in `closer_tf.loop.batches`.
+
+    Returns:
+        Endless `tf.data.Dataset` of (stimuli, labels).
+    """
+    inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
+
+    def orders(now=epoch, done=step * batch_size):
+        while True:
+            yield np.random.default_rng([seed, now]).permutation(len(split))[done:]
+            now, done = now + 1, 0
+
+    chosen = tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((None,), tf.int64))
+    chosen = chosen.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size))
+    return chosen.map(lambda rows: (tf.gather(inputs, rows), tf.gather(labels, rows))).prefetch(2)
