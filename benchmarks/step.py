@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from benchmarks.reference import ReferenceLoss
+from benchmarks.stacked import stacked
 from benchmarks.timing import interleaved, median_ms, summary
 from closer_tf import experiment
 from closer_tf.config import load_config
@@ -26,9 +27,11 @@ VARIANTS = {  # name -> overrides
     "bfloat16": ["compute.precision=bfloat16"],
     "xla": [NO_AUGMENTATION, "compute.xla=true"],
     "reference loss": [],
+    "stacked": [],
+    "stacked, no augmentation": [NO_AUGMENTATION],
 }
 WHICH = {  # variants measured beside the default
-    "mlp q=.1": ("no augmentation", "bfloat16", "xla", "reference loss"),
+    "mlp q=.1": ("no augmentation", "bfloat16", "xla", "reference loss", "stacked", "stacked, no augmentation"),
     "vit q=.05": ("no augmentation", "bfloat16"),
 }
 
@@ -49,9 +52,17 @@ def measure(configs, rate_gflops, cases=CASES, repeats=15):
     for case, (name, overrides) in cases.items():
         steps, floors = {}, {}
         for variant in ("default", *WHICH.get(case, ())):
-            model, batch = ready(configs / f"{name}.json", [*overrides, *VARIANTS[variant]], variant == "reference loss")
-            steps[variant] = lambda model=model, batch=batch: model.train_on_batch(*batch)
+            model, batch = ready(configs / f"{name}.json", [*overrides, *VARIANTS[variant]])
             floors[variant] = arithmetic_gflop(model, len(batch[0])) / rate_gflops * 1e3
+            if variant == "reference loss":
+                loss = model.loss
+                model.compile(
+                    model.optimizer, ReferenceLoss(loss.temperature, loss.graph, loss.stop_gradient), jit_compile=False
+                )
+            elif variant.startswith("stacked"):
+                loss, model = model.loss, stacked(model)
+                model.compile(loss=loss, jit_compile=False)
+            steps[variant] = lambda model=model, batch=batch: model.train_on_batch(*batch)
         for variant, seconds in interleaved(steps, repeats, budget_s=25.0).items():
             floor = floors[variant]
             about = {"case": case, "variant": variant, "floor_ms": round(floor, 1)}
@@ -60,15 +71,12 @@ def measure(configs, rate_gflops, cases=CASES, repeats=15):
     return rows
 
 
-def ready(config_file, overrides=(), reference=False, samples=128):
+def ready(config_file, overrides=(), samples=128):
     """A compiled model of a config, and one batch for it of random pixels or simulated counts."""
     config = load_config(config_file, [*overrides, f"training.batch_size={min(samples, 128)}"])
     data = random_images(samples) if config.dataset.name.startswith("cifar") else experiment.load_splits(config)
     fields = experiment.make_receptive_fields(config, data)
     model = experiment.make_training_model(config, experiment.make_ensemble(config, fields, data), len(data.label_names))
-    if reference:
-        loss = model.loss
-        model.compile(model.optimizer, ReferenceLoss(loss.temperature, loss.graph, loss.stop_gradient), jit_compile=False)
     return model, (data.train.inputs[:samples], data.train.labels[:samples])
 
 

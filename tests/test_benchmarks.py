@@ -1,0 +1,65 @@
+"""The benchmarks measure what they say: the reference formula is the equation, the candidates compute the same ensemble."""
+
+import json
+
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from test_speed_paths import ensemble, one_step
+
+from benchmarks.reference import reference_loss
+from benchmarks.stacked import stacked, unstack
+from closer_tf import graphs
+
+
+@pytest.mark.parametrize("stop_gradient", [False, True])
+@pytest.mark.parametrize("make", [graphs.all_to_all, graphs.directional_ring])
+def test_the_reference_formula_is_the_equation(make, stop_gradient):
+    graph, values = make(4), np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
+    point = tf.constant(values)
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        loss = reference_loss(point, 2.0, graph, stop_gradient)
+    expected = reference.closer_gradient(values, 2.0, graph.edges, graph.weights, stop_gradient)
+    assert float(loss) == pytest.approx(reference.closer_loss(values, 2.0, graph.edges, graph.weights), rel=1e-5)
+    np.testing.assert_allclose(tape.gradient(loss, point), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_stacked_encoders_are_the_separate_ones():
+    images = np.random.default_rng(3).integers(0, 17, (32, 8, 8, 1)).astype("uint8")
+    model = ensemble("mlp")
+    together = stacked(model)
+    together.compile(loss=model.loss, jit_compile=False)
+    (loss, gradient), (other_loss, other) = one_step(model, images), one_step(together, images)
+    assert other_loss == pytest.approx(loss, rel=1e-5)
+    assert np.linalg.norm(other) == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+    together.fit(images, verbose=0)
+    unstack(together, model)
+    np.testing.assert_allclose(model.predict(images, verbose=0), together.predict(images, verbose=0), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_command_writes_numbers_and_a_picture(tmp_path):
+    from benchmarks.run import main
+
+    main(
+        [
+            "-o",
+            str(tmp_path / "new" / "here"),
+            "--parts",
+            "loss",
+            "step",
+            "--sizes",
+            "2",
+            "--cases",
+            "neuronal",
+            "--repeats",
+            "3",
+        ]
+    )
+    found = json.loads((tmp_path / "new" / "here.json").read_text())
+    ours = [row for row in found["loss"] if row["implementation"] == "ours" and row["family"] == "bidirectional_ring"]
+    assert ours[0]["edges"] == 2 and len(ours[0]["repeats_ms"]) == 3
+    assert found["step"][0]["median_ms"] > 0 and found["matrix_product_gflops"] > 0
+    assert (tmp_path / "new" / "here.png").stat().st_size > 10_000
