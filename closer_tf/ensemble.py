@@ -19,11 +19,17 @@ class CLoSeR(keras.Model):
 
     def __call__(self, stimuli, *args, **kwargs):
         """Embeddings (B, N, D) of stimuli (B, ...), or (B, bins, N, D) of windows of consecutive stimuli (B, bins, ...)."""
-        expected = len(self.inputs[0].shape)
-        if len(stimuli.shape) != expected + 1:
-            return super().__call__(stimuli, *args, **kwargs)
+        return self._over_bins(super().__call__, stimuli, *args, **kwargs)
+
+    def call(self, inputs, *args, **kwargs):
+        """As `__call__`; JAX's training step comes in here."""
+        return self._over_bins(super().call, inputs, *args, **kwargs)
+
+    def _over_bins(self, embed, stimuli, *args, **kwargs):
+        if len(stimuli.shape) != len(self.inputs[0].shape) + 1:
+            return embed(stimuli, *args, **kwargs)
         bins, rest = stimuli.shape[1], tuple(stimuli.shape[2:])
-        outputs = super().__call__(ops.reshape(stimuli, (-1, *rest)), *args, **kwargs)
+        outputs = embed(ops.reshape(stimuli, (-1, *rest)), *args, **kwargs)
         return keras.tree.map_structure(lambda x: ops.reshape(x, (-1, bins, *x.shape[1:])), outputs)
 
     def compile(self, optimizer=None, loss=None, **kwargs):
