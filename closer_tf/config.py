@@ -31,6 +31,8 @@ SEED_NAMES = (
     "readout",
 )
 PATH_KEYS = ("path", "test_path", "data_dir")
+CHECKPOINT_KEYS = ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
+MAX_CHARACTERS = 10_000_000  # of a config file
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
@@ -419,8 +421,10 @@ class Training(Section):
     """Fraction of the training set kept aside to log the loss on; it selects nothing."""
     checkpoint_every: int = Field(1, ge=1)
     """Epochs between checkpoints. The last epoch always has one."""
+    checkpoint_minutes: float | None = Field(None, gt=0)
+    """Also write a checkpoint when the last one is older than this, in the middle of an epoch too. Default null: don't."""
     keep_checkpoints: int = Field(2, ge=1)
-    """How many of the latest checkpoints stay on disk."""
+    """How many of the latest checkpoints stay on disk. The older ones serve where the latest is damaged."""
 
 
 class Seeds(Section):
@@ -479,6 +483,9 @@ class RunConfig(Section):
     """What this run is: the figure it reproduces, the published accuracy, the time it takes."""
     seed: int = Field(0, ge=0)
     """The seed that all of `seeds` derive from."""
+    deterministic: bool = False
+    """Use only operations that give the same bits every time, also on a GPU, where it costs time; it turns XLA off. Not needed
+    on a CPU. See docs/reproducibility.md."""
     condition: Literal["closer", "tcloser", "notcloser", "lpl", "supervised", "untrained", "masked_input", "full_input"] = (
         "closer"
     )
@@ -563,21 +570,27 @@ class RunConfig(Section):
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def digest(self):
-        """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, or where the data lies.
+        """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, when checkpoints are
+        written, or where the data lies.
 
         Keys at their default do not count either, so that a new key does not make old runs another config.
         """
         apart = {"schema_": True, "description": True, "readout": True, "dataset": set(PATH_KEYS)}
+        apart["training"] = set(CHECKPOINT_KEYS)
         content = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _with_absolute_paths(section):
-    paths = {
-        key: os.path.abspath(os.path.expanduser(value))
-        for key in PATH_KEYS
-        if (value := getattr(section, key, None)) is not None
-    }
+    paths = {}
+    for key in PATH_KEYS:
+        value = getattr(section, key, None)
+        if value is not None:
+            try:
+                os.fsencode(value)
+                paths[key] = os.path.abspath(os.path.expanduser(value))
+            except ValueError as error:  # a NUL, or half of a surrogate pair
+                raise ConfigError(f"{key}: no file can have this name: {error}") from None
     return section.model_copy(update=paths)
 
 
@@ -665,20 +678,23 @@ def load_config(path, overrides=()):
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         hint = suggestion(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
         raise ConfigError(f"{path}: no such config file.{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
         raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{path}: longer than {MAX_CHARACTERS:,} characters, which no run config is")
     try:
         content = json.loads(text, object_pairs_hook=_without_repeats)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
         raise ConfigError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a JSON object {{...}} at the top, found {_kind(content)}")
     for override in overrides:
-        _apply_override(content, override)
+        apply_override(content, override)
     try:
         return parse_config(content, str(path)).resolved()
     except DataError as error:
@@ -714,13 +730,22 @@ def parse_config(content, source="config"):
         raise ConfigError("\n".join(lines)) from None
 
 
-def _apply_override(content, override):
+def apply_override(content, override):
+    """Set one key of a config given as plain data, which is changed.
+
+    Args:
+        content: dict.
+        override: 'key.path=value'; the value is JSON, or else a plain string.
+
+    Raises:
+        ConfigError: the text is no such pair, or the path leads through something without keys.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: expected key.path=value, for example --set training.epochs=20")
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         value = text
     *parents, last = key.strip().split(".")
     target = content
