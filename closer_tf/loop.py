@@ -206,8 +206,8 @@ class CheckpointKeeper(keras.callbacks.Callback):
         if not self.collapsed and logs.get("embedding_sd", 1.0) < COLLAPSED:
             self.collapsed = True
             warnings.warn(
-                f"epoch {self.epoch + 1}: the embeddings of all stimuli are alike (embedding_sd {logs['embedding_sd']:.1g}): the "
-                f"ensemble has collapsed",
+                f"epoch {self.epoch + 1}: the ensemble has collapsed: the embeddings of all stimuli are alike "
+                f"(embedding_sd {logs['embedding_sd']:.1g})",
                 CloserWarning,
                 stacklevel=2,
             )

@@ -181,7 +181,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     def full(handle):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(npz.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="mouse.npz: cannot be written: no space left"):
         session(name="other").save(tmp_path / "mouse.npz")
     assert (tmp_path / "mouse.npz").read_bytes() == before
