@@ -33,6 +33,8 @@ SEED_NAMES = (
 PATH_KEYS = ("path", "test_path", "data_dir")
 CHECKPOINT_KEYS = ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
 MAX_CHARACTERS = 10_000_000  # of a config file
+MAX_WIDTH = 2**16  # of a layer; with the other upper bounds it keeps mistyped numbers from filling the memory
+MAX_SEED = 2**31 - 1  # what every random number generator in use takes
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
@@ -101,7 +103,7 @@ class ImageFolderSource(ImageSource):
     """Folder with one subfolder per class."""
     test_path: str | None = None
     """Folder of the same layout with the test images. Default null: `test_fraction` of each class under `path`."""
-    image_size: list[Annotated[int, Field(ge=1)]] = Field([32, 32], min_length=2, max_length=2)
+    image_size: list[Annotated[int, Field(ge=1, le=10_000)]] = Field([32, 32], min_length=2, max_length=2)
     """[height, width] in pixels that every image is resized to (bilinear)."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """Fraction of the images of each class held out as the test set when there is no `test_path`."""
@@ -148,7 +150,7 @@ class SimulatedSource(RecordingSource):
 
     name: Literal["simulated"]
     """Chooses this source."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the simulation."""
     size: Literal["small", "paper"] = "small"
     """'small': six areas, 120 and 480 frames. 'paper': ten areas, 619 units, 900 and 3600 frames."""
@@ -218,7 +220,7 @@ class GaussianMasks(Section):
     """Chooses this mask scheme."""
     fraction: float = Field(0.1, gt=0, le=1)
     """Fraction of the image's pixels that each encoder sees [q]."""
-    sigma: float = Field(2.0, gt=0)
+    sigma: float = Field(2.0, ge=0.01, le=1e6)
     """Standard deviation of the Gaussian, in pixels. The paper: 2; 3 and 5 in figure S1."""
 
 
@@ -281,9 +283,9 @@ class MLPEncoder(Section):
 
     type: Literal["mlp"]
     """Chooses this encoder."""
-    hidden: list[Annotated[int, Field(ge=1)]] = [1024, 512, 256]
+    hidden: list[Annotated[int, Field(ge=1, le=MAX_WIDTH)]] = Field([1024, 512, 256], max_length=100)
     """Widths of the hidden layers. The paper: 1024, 512, 256 for images; 32, 32 for neurons."""
-    embedding_dim: int = Field(256, ge=1)
+    embedding_dim: int = Field(256, ge=1, le=MAX_WIDTH)
     """Width of the output [D]."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Fraction of hidden activities dropped in training."""
@@ -298,15 +300,15 @@ class ViTEncoder(Section):
 
     type: Literal["vit_lite"]
     """Chooses this encoder."""
-    embedding_dim: int = Field(256, ge=1)
+    embedding_dim: int = Field(256, ge=1, le=MAX_WIDTH)
     """Width of tokens and output [D]."""
-    blocks: int = Field(2, ge=1)
+    blocks: int = Field(2, ge=1, le=100)
     """Number of transformer blocks."""
-    heads: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1, le=1024)
     """Attention heads."""
-    key_dim: int = Field(64, ge=1)
+    key_dim: int = Field(64, ge=1, le=MAX_WIDTH)
     """Width of queries, keys and values per head."""
-    mlp_dim: int = Field(512, ge=1)
+    mlp_dim: int = Field(512, ge=1, le=MAX_WIDTH)
     """Hidden width of each block's MLP."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Fraction dropped in training, of attention weights and of activities."""
@@ -430,21 +432,21 @@ class Training(Section):
 class Seeds(Section):
     """Where the random numbers come from; each is derived from the config's `seed` when it is null."""
 
-    masks: int | None = Field(None, ge=0)
+    masks: int | None = Field(None, ge=0, le=MAX_SEED)
     """Receptive fields."""
-    graph: int | None = Field(None, ge=0)
+    graph: int | None = Field(None, ge=0, le=MAX_SEED)
     """Random interaction graphs."""
-    initialization: int | None = Field(None, ge=0)
+    initialization: int | None = Field(None, ge=0, le=MAX_SEED)
     """Encoder weights before training."""
-    dropout: int | None = Field(None, ge=0)
+    dropout: int | None = Field(None, ge=0, le=MAX_SEED)
     """Dropout during training."""
-    augmentation: int | None = Field(None, ge=0)
+    augmentation: int | None = Field(None, ge=0, le=MAX_SEED)
     """Augmentation during training."""
-    data_order: int | None = Field(None, ge=0)
+    data_order: int | None = Field(None, ge=0, le=MAX_SEED)
     """Order of the training samples, anew for each epoch."""
-    validation_split: int | None = Field(None, ge=0)
+    validation_split: int | None = Field(None, ge=0, le=MAX_SEED)
     """Which samples form the training loop's validation set."""
-    readout: int | None = Field(None, ge=0)
+    readout: int | None = Field(None, ge=0, le=MAX_SEED)
     """Which samples form the readout's own validation set."""
 
 
@@ -481,7 +483,7 @@ class RunConfig(Section):
     """Where an editor finds the JSON Schema of this file; ignored otherwise."""
     description: str = ""
     """What this run is: the figure it reproduces, the published accuracy, the time it takes."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """The seed that all of `seeds` derive from."""
     deterministic: bool = False
     """Use only operations that give the same bits every time, also on a GPU, where it costs time; it turns XLA off. Not needed
@@ -492,7 +494,7 @@ class RunConfig(Section):
     """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
     ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
     nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
-    num_encoders: int = Field(10, ge=2)
+    num_encoders: int = Field(10, ge=2, le=1000)
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()
     """The data, chosen by `dataset.name`."""
