@@ -22,10 +22,10 @@ def check_memory(config, receptive_fields, data):
     channels = math.prod(data.input_shape[2:]) * receptive_fields.patch_size**2
     encoders = zip(config.each_encoder(), receptive_fields.indices)
     parameters = sum(count_parameters(options, len(cells), channels) for options, cells in encoders)
-    needed, there = 4 * COPIES * parameters, memory()
+    needed, there = 4 * COPIES * parameters / 2**30, memory() / 2**30
     if needed > there:
         raise ConfigError(
-            f"encoder: {parameters:,} parameters take {needed / 2**30:,.0f} GB to train, this machine has {there / 2**30:,.0f} GB"
+            f"encoder: {parameters:,} parameters take {needed:,.0f} GB to train, this machine has {there:,.0f} GB"
         )
 
 

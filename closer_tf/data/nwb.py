@@ -1,5 +1,8 @@
 """Reader of Allen Visual Coding - Neuropixels session files (NWB) that needs h5py alone."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -28,9 +31,29 @@ def read_nwb(path):
     """
     path = Path(path)
     check_regular(path)
+    _let_a_child_go_first(path)
+    return _read(path)
+
+
+def _let_a_child_go_first(path):
+    """Have another process read the file: on some damaged files libhdf5 crashes or never ends."""
+    seconds = 30 + path.stat().st_size / 2e6
+    code = f"import sys; from {__name__} import _read; from pathlib import Path; _read(Path(sys.argv[1]))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        child = subprocess.run([sys.executable, "-c", code, path], env=environment, capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise DataError(f"{path}: damaged: reading it did not end within {seconds:.0f} s") from None
+    if child.returncode < 0:
+        raise DataError(f"{path}: damaged: reading it crashes libhdf5 (signal {-child.returncode})")
+
+
+def _read(path):
     try:
         with h5py.File(path, "r") as file:
-            file.visititems_links(_refuse_link)
+            outside = file.visititems_links(_external)
+            if outside is not None:
+                raise DataError(f"{path}: {outside}: lies in another file; that is not read")
             units = _units(file)
             return Recording(
                 name=_text(_values(file["identifier"])),
@@ -108,9 +131,9 @@ def _values(column):
     return column[()]
 
 
-def _refuse_link(name, link):
-    if isinstance(link, h5py.ExternalLink):
-        raise DataError(f"{name}: lies in another file, {link.filename}; that is not read")
+def _external(name, link):
+    """The name of a link into another file."""
+    return name if isinstance(link, h5py.ExternalLink) else None
 
 
 def _strings(column):
