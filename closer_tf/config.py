@@ -725,11 +725,22 @@ def parse_config(content, source="config"):
     Raises:
         ConfigError: with one line per mistake.
     """
+    _check_text(content, source)
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
         lines = [f"{source}: {_explain(mistake, content)}" for mistake in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _check_text(content, source):
+    """Refuse what could not be written again: half of a surrogate pair, endless nesting."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{source}: holds a character that is none: {ascii(error.object[error.start])}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
 
 
 def apply_override(content, override):

@@ -24,9 +24,7 @@ def check_memory(config, receptive_fields, data):
     parameters = sum(count_parameters(options, len(cells), channels) for options, cells in encoders)
     needed, there = 4 * COPIES * parameters / 2**30, memory() / 2**30
     if needed > there:
-        raise ConfigError(
-            f"encoder: {parameters:,} parameters take {needed:,.0f} GB to train, this machine has {there:,.0f} GB"
-        )
+        raise ConfigError(f"encoder: {parameters:,} parameters take {needed:,.0f} GB to train, there are {there:,.0f} GB")
 
 
 def count_parameters(options, cells, values):
