@@ -5,6 +5,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -85,3 +87,108 @@ def test_killed_at_random_moments(trainers, folder, count):
             runs += 1
     print(f"{kills} kills over {runs} runs of {duration:.1f} s: all ended with the uninterrupted run's weights and history")
     assert "Traceback" not in (folder / "log.txt").read_text()
+
+
+def wait_for(log, text, seconds=120):
+    """Wait until a log file holds a text."""
+    until = time.monotonic() + seconds
+    while not (log.exists() and text in log.read_text()):
+        assert time.monotonic() < until, log.read_text() if log.exists() else "no log"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def endless(folder, tiny_config):
+    """A second config whose run does not end by itself."""
+    tiny_config["training"] = {"epochs": 100_000, "batch_size": 128}
+    (folder / "endless.json").write_text(json.dumps(tiny_config))
+    return folder
+
+
+def test_of_two_trainers_one_refuses_at_once(trainers, endless):
+    log = endless / "log.txt"
+    pid = trainers.start(endless, "endless.json", "--run-dir", "run")
+    wait_for(log, "epoch 1/")
+    shutil.copy(log, endless / "first.txt")
+    began = time.monotonic()
+    assert trainers.run(endless, "endless.json", "--run-dir", "run") == 2
+    seconds = time.monotonic() - began
+    said = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and f"run: in use by process {pid} on " in said[0]
+    assert seconds < 2, seconds
+    os.kill(pid, signal.SIGTERM)
+    assert trainers.wait(pid) == 143
+    print(f"the second trainer refused after {seconds:.2f} s")
+
+
+def test_sigterm_saves_and_the_run_goes_on_exactly(trainers, folder):
+    assert trainers.run(folder, "tiny.json", "--run-dir", "whole") == 0
+    pid = trainers.start(folder, "tiny.json", "--run-dir", "run")
+    run = RunFolder(folder / "run")
+    until = time.monotonic() + 120
+    while not checkpoint_files(run.checkpoints):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    began = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    assert trainers.wait(pid) == 143, (folder / "log.txt").read_text()
+    seconds = time.monotonic() - began
+    assert seconds < 10 and "SIGTERM: state saved in run" in (folder / "log.txt").read_text()
+    assert trainers.run(folder, "tiny.json", "--run-dir", "run") == 0
+    assert_same(outcome(run), outcome(RunFolder(folder / "whole")))
+    print(f"out {seconds:.2f} s after SIGTERM")
+
+
+def test_a_second_signal_ends_a_long_step_at_once():
+    """Python's own handlers would wait for the step."""
+    code = (
+        "import ctypes, signal\nfrom closer_tf.loop import CheckpointKeeper, _Signals\n"
+        "with _Signals(CheckpointKeeper.__new__(CheckpointKeeper)):\n"
+        " print('in a step', flush=True)\n"
+        " while True: ctypes.CDLL(None).usleep(60_000_000)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "in a step\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143 and time.monotonic() - began < 5
+
+
+def test_a_disk_that_is_full_during_a_checkpoint(trainers, folder):
+    """A limit on a file's size stands for the disk: checkpoints are the first files that are larger."""
+    assert trainers.run(folder, "tiny.json", "--run-dir", "whole") == 0
+    run = RunFolder(folder / "run")
+    pid = trainers.start(folder, "tiny.json", "--run-dir", "run")
+    until = time.monotonic() + 120
+    while not checkpoint_files(run.checkpoints):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    trainers.wait(pid)
+    size = checkpoint_files(run.checkpoints)[0].stat().st_size
+    before = {file: file.read_bytes() for file in checkpoint_files(run.checkpoints)}
+    assert trainers.run(folder, "tiny.json", "--run-dir", "run", file_limit=size - 100) == 2
+    log = (folder / "log.txt").read_text()
+    assert "could not be written: File too large. What was saved there before is intact." in log and "Traceback" not in log
+    assert before == {file: file.read_bytes() for file in checkpoint_files(run.checkpoints)}
+    assert trainers.run(folder, "tiny.json", "--run-dir", "run") == 0
+    assert_same(outcome(run), outcome(RunFolder(folder / "whole")))
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_two_processes_are_equal_to_the_bit(trainers, folder, deterministic):
+    override = f"deterministic={json.dumps(deterministic)}"
+    for name in ("one", "two"):
+        code = trainers.run(folder, "tiny.json", "--run-dir", name, "--set", override, "--set", "training.epochs=3")
+        assert code == 0, (folder / "log.txt").read_text()
+    assert_same(outcome(RunFolder(folder / "one")), outcome(RunFolder(folder / "two")))
+    assert RunFolder(folder / "one").load_config().deterministic is deterministic
+
+
+def test_output_that_nobody_reads_any_more(tmp_path, tiny_config):
+    (tmp_path / "tiny.json").write_text(json.dumps(tiny_config))
+    command = f"{sys.executable} -u -m closer_tf.train tiny.json --dry-run | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 141 and done.stdout.startswith("run: ") and "Traceback" not in done.stderr
