@@ -1,6 +1,6 @@
 """Any JSON as a run config either trains a step or gives one clean message: no traceback, no file outside the run folder.
 
-CLOSER_TF_FUZZ_EXAMPLES sets how many configs are tried (default 150).
+CLOSER_TF_FUZZ_EXAMPLES sets how many configs are tried (default 100).
 """
 
 import io
@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-EXAMPLES = int(os.environ.get("CLOSER_TF_FUZZ_EXAMPLES", 150))
+EXAMPLES = int(os.environ.get("CLOSER_TF_FUZZ_EXAMPLES", 100))
 SEED = int(os.environ.get("CLOSER_TF_FUZZ_SEED", 0))
 
 # Anything that JSON can hold. Whole numbers are small or absurd: what lies between is legal and only takes long.
