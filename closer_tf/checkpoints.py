@@ -1,21 +1,23 @@
 """Checkpoints: everything a training needs to go on exactly where it was.
 
 A checkpoint is one .npz file of plain arrays: every variable of the model (weights, the state of every random seed
-generator) and of the optimizer, in their fixed order, and a JSON text with the epoch, the history and the config's digest.
-It is written aside and moved into place, so that it is complete or not there.
+generator) and of the optimizer, in their fixed order; a JSON text with the epoch, the history, the config's digest and the
+versions; and a SHA-256 over all of that. It is written aside and moved into place, so that it is complete or not there.
 """
 
+import hashlib
 import io
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from closer_tf.data.npz import read_npz
-from closer_tf.errors import DataError, RunError
-from closer_tf.files import write_atomically
+from closer_tf.errors import CloserWarning, DataError, DivergedError, RunError
+from closer_tf.files import make_folder, remove, write_atomically
+from closer_tf.versions import versions
 
 PATTERN = "epoch-{:05d}-step-{:06d}.npz"
 
@@ -30,6 +32,7 @@ class Checkpoint:
         history: list of dicts, one row per epoch done.
         digest: the config's digest.
         arrays: the variables' values, in order.
+        versions: dict of library to version, those in use when it was written.
     """
 
     epoch: int
@@ -37,9 +40,15 @@ class Checkpoint:
     history: list
     digest: str
     arrays: list
+    versions: dict = field(default_factory=versions)
+
+    def __post_init__(self):
+        rows = [row["epoch"] for row in self.history]
+        if rows != list(range(1, self.epoch + 1)) or self.step < 0:
+            raise ValueError(f"a history of epochs {rows} after {self.epoch} epochs and {self.step} steps")
 
 
-def save_checkpoint(folder, model, moment, keep=2):
+def save_checkpoint(folder, model, moment, keep=2, metrics=None):
     """Write a checkpoint and delete all but the latest `keep`.
 
     Args:
@@ -47,16 +56,28 @@ def save_checkpoint(folder, model, moment, keep=2):
         model: a compiled `CLoSeR` model, whose variables are saved.
         moment: `Checkpoint` that says where the training is; its arrays are not used.
         keep: how many stay.
+        metrics: values of the running means, from `metric_values`. Default: what they are now.
+
+    Raises:
+        DivergedError: a weight is not finite; nothing is written.
+        RunError: the checkpoint cannot be written; those before it stay.
     """
     folder = Path(folder)
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
+    metrics = metric_values(model) if metrics is None else metrics
+    state = _state_variables(model)
+    values = [np.asarray(variable) for variable in state]
+    for variable, value in zip(state, values):
+        if not np.isfinite(value).all():
+            raise DivergedError(f"{variable.path} holds values that are not finite")
+    about = {key: getattr(moment, key) for key in ("epoch", "step", "history", "digest", "versions")}
+    stored = {"about": np.array(json.dumps(about))}
+    stored |= {f"variable_{k:05d}": value for k, value in enumerate([*values, *metrics])}
     buffer = io.BytesIO()
-    arrays = {f"variable_{k:05d}": np.asarray(variable) for k, variable in enumerate(_variables(model))}
-    about = {key: getattr(moment, key) for key in ("epoch", "step", "history", "digest")}
-    np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
+    np.savez(buffer, checksum=np.array(_checksum(stored)), **stored)
     write_atomically(folder / PATTERN.format(moment.epoch, moment.step), buffer.getbuffer())
     for old in checkpoint_files(folder)[keep:]:
-        old.unlink(missing_ok=True)
+        remove(old)
 
 
 def checkpoint_files(folder):
@@ -64,12 +85,17 @@ def checkpoint_files(folder):
     return sorted(Path(folder).glob("epoch-*.npz"), reverse=True)
 
 
-def latest_checkpoint(folder, digest):
+def latest_checkpoint(folder, digests):
     """The latest readable checkpoint of a run, or None when there is none yet.
+
+    Args:
+        folder: where checkpoints are.
+        digests: the digest of the run's config, or all digests it had (`RunFolder.digests`).
 
     Raises:
         RunError: there are checkpoints, but none can be read, or they are of another config.
     """
+    digests = [digests] if isinstance(digests, str) else digests
     damaged = []
     for path in checkpoint_files(folder):
         try:
@@ -77,10 +103,10 @@ def latest_checkpoint(folder, digest):
         except RunError as error:
             damaged.append(error)
             continue
-        if checkpoint.digest != digest:
+        if checkpoint.digest not in digests:
             raise RunError(f"{path}: written by a run of another config")
         for error in damaged:
-            warnings.warn(f"{error}; going on from {path.name}", stacklevel=2)
+            warnings.warn(f"{error}; going on from {path.name}", CloserWarning, stacklevel=2)
         return checkpoint
     if damaged:
         raise damaged[0]
@@ -88,17 +114,21 @@ def latest_checkpoint(folder, digest):
 
 
 def load_checkpoint(path):
-    """Read a checkpoint.
+    """Read a checkpoint and verify its checksum.
 
     Raises:
         RunError: the file is damaged or no checkpoint.
     """
     try:
         stored = read_npz(path)
+        if "about" in stored and "checksum" not in stored:
+            raise RunError(f"{path}: a checkpoint without a checksum, from before closer_tf wrote them; train in a new folder")
+        if str(stored.pop("checksum")) != _checksum(stored):
+            raise ValueError("its content does not match its checksum")
         about = json.loads(str(stored["about"]))
         arrays = [stored[name] for name in sorted(stored) if name.startswith("variable_")]
         return Checkpoint(**about, arrays=arrays)
-    except (DataError, KeyError, TypeError, ValueError) as error:
+    except (DataError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: not a readable checkpoint: {error}") from error
 
 
@@ -108,9 +138,9 @@ def restore_checkpoint(model, checkpoint):
     Raises:
         RunError: the checkpoint is of another model.
     """
-    variables = _variables(model)
-    shapes = [tuple(variable.shape) for variable in variables]
-    if [array.shape for array in checkpoint.arrays] != shapes:
+    variables = [*_state_variables(model), *_metric_variables(model)]
+    expected = [(tuple(variable.shape), np.asarray(variable).dtype) for variable in variables]
+    if [(array.shape, array.dtype) for array in checkpoint.arrays] != expected:
         raise RunError("the checkpoint does not fit the model: it was written by another architecture or version")
     for variable, array in zip(variables, checkpoint.arrays):
         variable.assign(array)
@@ -123,13 +153,28 @@ def restore_metrics(model, checkpoint):
         variable.assign(array)
 
 
-def _variables(model):
+def metric_values(model):
+    """The running means of the epoch, as a list of arrays."""
+    return [np.array(variable) for variable in _metric_variables(model)]
+
+
+def _checksum(stored):
+    """SHA-256 (hex) over the names, kinds, shapes and values of arrays."""
+    digest = hashlib.sha256()
+    for name in sorted(stored):
+        array = stored[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _state_variables(model):
+    """What the training goes on from: the model's and the optimizer's variables, without the running means."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    metrics = _metric_variables(model)
-    apart = {id(variable) for variable in metrics}
+    apart = {id(variable) for variable in _metric_variables(model)}
     own = [variable for variable in model.variables if id(variable) not in apart]
-    return [*own, *model.optimizer.variables, *metrics]
+    return [*own, *model.optimizer.variables]
 
 
 def _metric_variables(model):

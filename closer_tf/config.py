@@ -31,6 +31,10 @@ SEED_NAMES = (
     "readout",
 )
 PATH_KEYS = ("path", "test_path", "data_dir")
+CHECKPOINT_KEYS = ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
+MAX_CHARACTERS = 10_000_000  # of a config file
+MAX_WIDTH = 2**16  # of a layer; with the other upper bounds it keeps mistyped numbers from filling the memory
+MAX_SEED = 2**31 - 1  # what every random number generator in use takes
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
@@ -99,7 +103,7 @@ class ImageFolderSource(ImageSource):
     """Folder with one subfolder per class."""
     test_path: str | None = None
     """Folder of the same layout with the test images. Default null: `test_fraction` of each class under `path`."""
-    image_size: list[Annotated[int, Field(ge=1)]] = Field([32, 32], min_length=2, max_length=2)
+    image_size: list[Annotated[int, Field(ge=1, le=10_000)]] = Field([32, 32], min_length=2, max_length=2)
     """[height, width] in pixels that every image is resized to (bilinear)."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """Fraction of the images of each class held out as the test set when there is no `test_path`."""
@@ -146,7 +150,7 @@ class SimulatedSource(RecordingSource):
 
     name: Literal["simulated"]
     """Chooses this source."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the simulation."""
     size: Literal["small", "paper"] = "small"
     """'small': six areas, 120 and 480 frames. 'paper': ten areas, 619 units, 900 and 3600 frames."""
@@ -216,7 +220,7 @@ class GaussianMasks(Section):
     """Chooses this mask scheme."""
     fraction: float = Field(0.1, gt=0, le=1)
     """Fraction of the image's pixels that each encoder sees [q]."""
-    sigma: float = Field(2.0, gt=0)
+    sigma: float = Field(2.0, ge=0.01, le=1e6)
     """Standard deviation of the Gaussian, in pixels. The paper: 2; 3 and 5 in figure S1."""
 
 
@@ -279,9 +283,9 @@ class MLPEncoder(Section):
 
     type: Literal["mlp"]
     """Chooses this encoder."""
-    hidden: list[Annotated[int, Field(ge=1)]] = [1024, 512, 256]
+    hidden: list[Annotated[int, Field(ge=1, le=MAX_WIDTH)]] = Field([1024, 512, 256], max_length=100)
     """Widths of the hidden layers. The paper: 1024, 512, 256 for images; 32, 32 for neurons."""
-    embedding_dim: int = Field(256, ge=1)
+    embedding_dim: int = Field(256, ge=1, le=MAX_WIDTH)
     """Width of the output [D]."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Fraction of hidden activities dropped in training."""
@@ -296,15 +300,15 @@ class ViTEncoder(Section):
 
     type: Literal["vit_lite"]
     """Chooses this encoder."""
-    embedding_dim: int = Field(256, ge=1)
+    embedding_dim: int = Field(256, ge=1, le=MAX_WIDTH)
     """Width of tokens and output [D]."""
-    blocks: int = Field(2, ge=1)
+    blocks: int = Field(2, ge=1, le=100)
     """Number of transformer blocks."""
-    heads: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1, le=1024)
     """Attention heads."""
-    key_dim: int = Field(64, ge=1)
+    key_dim: int = Field(64, ge=1, le=MAX_WIDTH)
     """Width of queries, keys and values per head."""
-    mlp_dim: int = Field(512, ge=1)
+    mlp_dim: int = Field(512, ge=1, le=MAX_WIDTH)
     """Hidden width of each block's MLP."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Fraction dropped in training, of attention weights and of activities."""
@@ -419,8 +423,10 @@ class Training(Section):
     """Fraction of the training set kept aside to log the loss on; it selects nothing."""
     checkpoint_every: int = Field(1, ge=1)
     """Epochs between checkpoints. The last epoch always has one."""
+    checkpoint_minutes: float | None = Field(None, gt=0)
+    """Also write a checkpoint when the last one is older than this, in the middle of an epoch too. Default null: don't."""
     keep_checkpoints: int = Field(2, ge=1)
-    """How many of the latest checkpoints stay on disk."""
+    """How many of the latest checkpoints stay on disk. The older ones serve where the latest is damaged."""
 
 
 class Compute(Section):
@@ -438,21 +444,21 @@ class Compute(Section):
 class Seeds(Section):
     """Where the random numbers come from; each is derived from the config's `seed` when it is null."""
 
-    masks: int | None = Field(None, ge=0)
+    masks: int | None = Field(None, ge=0, le=MAX_SEED)
     """Receptive fields."""
-    graph: int | None = Field(None, ge=0)
+    graph: int | None = Field(None, ge=0, le=MAX_SEED)
     """Random interaction graphs."""
-    initialization: int | None = Field(None, ge=0)
+    initialization: int | None = Field(None, ge=0, le=MAX_SEED)
     """Encoder weights before training."""
-    dropout: int | None = Field(None, ge=0)
+    dropout: int | None = Field(None, ge=0, le=MAX_SEED)
     """Dropout during training."""
-    augmentation: int | None = Field(None, ge=0)
+    augmentation: int | None = Field(None, ge=0, le=MAX_SEED)
     """Augmentation during training."""
-    data_order: int | None = Field(None, ge=0)
+    data_order: int | None = Field(None, ge=0, le=MAX_SEED)
     """Order of the training samples, anew for each epoch."""
-    validation_split: int | None = Field(None, ge=0)
+    validation_split: int | None = Field(None, ge=0, le=MAX_SEED)
     """Which samples form the training loop's validation set."""
-    readout: int | None = Field(None, ge=0)
+    readout: int | None = Field(None, ge=0, le=MAX_SEED)
     """Which samples form the readout's own validation set."""
 
 
@@ -489,15 +495,18 @@ class RunConfig(Section):
     """Where an editor finds the JSON Schema of this file; ignored otherwise."""
     description: str = ""
     """What this run is: the figure it reproduces, the published accuracy, the time it takes."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """The seed that all of `seeds` derive from."""
+    deterministic: bool = False
+    """Use only operations that give the same bits every time, also on a GPU, where it costs time; it turns XLA off. Not needed
+    on a CPU. See docs/reproducibility.md."""
     condition: Literal["closer", "tcloser", "notcloser", "lpl", "supervised", "untrained", "masked_input", "full_input"] = (
         "closer"
     )
     """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
     ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
     nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
-    num_encoders: int = Field(10, ge=2)
+    num_encoders: int = Field(10, ge=2, le=1000)
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()
     """The data, chosen by `dataset.name`."""
@@ -579,21 +588,27 @@ class RunConfig(Section):
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def digest(self):
-        """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, or where the data lies.
+        """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, when checkpoints are
+        written, or where the data lies.
 
         Keys at their default do not count either, so that a new key does not make old runs another config.
         """
         apart = {"schema_": True, "description": True, "readout": True, "dataset": set(PATH_KEYS)}
+        apart["training"] = set(CHECKPOINT_KEYS)
         content = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _with_absolute_paths(section):
-    paths = {
-        key: os.path.abspath(os.path.expanduser(value))
-        for key in PATH_KEYS
-        if (value := getattr(section, key, None)) is not None
-    }
+    paths = {}
+    for key in PATH_KEYS:
+        value = getattr(section, key, None)
+        if value is not None:
+            try:
+                os.fsencode(value)
+                paths[key] = os.path.abspath(os.path.expanduser(value))
+            except ValueError as error:  # a NUL, or half of a surrogate pair
+                raise ConfigError(f"{key}: no file can have this name: {error}") from None
     return section.model_copy(update=paths)
 
 
@@ -681,20 +696,23 @@ def load_config(path, overrides=()):
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         hint = suggestion(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
         raise ConfigError(f"{path}: no such config file.{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
         raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{path}: longer than {MAX_CHARACTERS:,} characters, which no run config is")
     try:
         content = json.loads(text, object_pairs_hook=_without_repeats)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
         raise ConfigError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a JSON object {{...}} at the top, found {_kind(content)}")
     for override in overrides:
-        _apply_override(content, override)
+        apply_override(content, override)
     try:
         return parse_config(content, str(path)).resolved()
     except DataError as error:
@@ -723,6 +741,7 @@ def parse_config(content, source="config"):
     Raises:
         ConfigError: with one line per mistake.
     """
+    _check_text(content, source)
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
@@ -730,13 +749,32 @@ def parse_config(content, source="config"):
         raise ConfigError("\n".join(lines)) from None
 
 
-def _apply_override(content, override):
+def _check_text(content, source):
+    """Refuse what could not be written again: half of a surrogate pair, endless nesting."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{source}: holds a character that is none: {ascii(error.object[error.start])}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
+
+
+def apply_override(content, override):
+    """Set one key of a config given as plain data, which is changed.
+
+    Args:
+        content: dict.
+        override: 'key.path=value'; the value is JSON, or else a plain string.
+
+    Raises:
+        ConfigError: the text is no such pair, or the path leads through something without keys.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: expected key.path=value, for example --set training.epochs=20")
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         value = text
     *parents, last = key.strip().split(".")
     target = content

@@ -1,12 +1,14 @@
-"""The errors a user can act on.
+"""The errors a user can act on, and the warnings worth one line.
 
-Every command turns a `CloserError` into one message on standard error and exit code 2. Anything else that escapes is a
-bug of ours and keeps its traceback.
+Every command turns a `CloserError` into one message on standard error and the error's exit code. Anything else that escapes
+is a bug of ours and keeps its traceback.
 """
 
 
 class CloserError(Exception):
     """Base of all errors that a user can mend: a wrong config, unreadable data, a busy run folder."""
+
+    exit_code = 2
 
 
 class ConfigError(CloserError):
@@ -19,3 +21,13 @@ class DataError(CloserError):
 
 class RunError(CloserError):
     """A run folder that cannot be used: another config, another writer, a damaged or missing file."""
+
+
+class DivergedError(CloserError):
+    """A training whose loss or weights are no longer finite. The last good checkpoint is kept."""
+
+    exit_code = 3
+
+
+class CloserWarning(UserWarning):
+    """Something that a user should know while the work goes on. Commands show it as one line on standard error."""

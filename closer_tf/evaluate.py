@@ -7,7 +7,8 @@ import numpy as np
 
 from closer_tf.command import add_version, run_command
 from closer_tf.config import TRAINED_CONDITIONS
-from closer_tf.runs import RunFolder, versions
+from closer_tf.runs import RunFolder
+from closer_tf.versions import versions
 
 
 def main(arguments=None):
@@ -52,8 +53,11 @@ def evaluate_run(run_dir, redo=False, overrides=()):
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     with run.locked():
+        from closer_tf.determinism import make_deterministic
         from closer_tf.experiment import load_splits
 
+        if config.deterministic:
+            make_deterministic()
         return readout(run, config, load_splits(config), redo)
 
 
@@ -64,6 +68,7 @@ def readout(run, config, data, redo=False):
     results = {} if redo else run.read_results()
     about = {
         "config_digest": config.digest(),
+        "changes": run.changes(),
         "epochs": epochs,
         "step": step,
         "protocol": _protocol(config),
@@ -105,7 +110,7 @@ def trained_ensemble(run, config, data):
     from closer_tf.experiment import make_ensemble, make_training_model
 
     ensemble = make_ensemble(config, run.load_masks(), data)
-    checkpoint = latest_checkpoint(run.checkpoints, config.digest())
+    checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
     if checkpoint is None:
         return ensemble, 0, 0
     restore_checkpoint(make_training_model(config, ensemble, len(data.label_names)), checkpoint)

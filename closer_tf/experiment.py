@@ -12,6 +12,7 @@ from closer_tf import masks
 from closer_tf.config import TEMPORAL_CONDITIONS, build_graph
 from closer_tf.data.sessions import area_sizes
 from closer_tf.errors import ConfigError
+from closer_tf.memory import check_memory
 
 
 def load_splits(config):
@@ -88,9 +89,11 @@ def make_ensemble(config, receptive_fields, data):
         data: `Splits`; its shape, its scale where the config gives none, and its statistics where they are asked for.
 
     Raises:
-        ConfigError: images are to be augmented where there are none.
+        ConfigError: images are to be augmented where there are none, or the encoders do not fit into the memory.
     """
     from closer_tf.ensemble import build_ensemble
+
+    check_memory(config, receptive_fields, data)
 
     init_seeds = _one_per_encoder(config.seeds.initialization, config.num_encoders)
     dropout_seeds = _one_per_encoder(config.seeds.dropout, config.num_encoders)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.data.npz import read_npz
 from closer_tf.errors import DataError
 
@@ -148,12 +149,14 @@ def read_matrix(path):
         DataError: the file cannot be read or holds no such matrix.
     """
     path = Path(path)
+    check_regular(path)
     try:
         if path.suffix == ".json":
+            check_declared(path, 40 * path.stat().st_size)  # what JSON of short numbers grows to
             return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
         stored = read_npz(path)
         return np.asarray(stored["graph"] if "graph" in stored else next(iter(stored.values())), dtype=np.float64)
-    except (OSError, ValueError, TypeError, StopIteration, RecursionError) as error:
+    except (OSError, ValueError, TypeError, StopIteration, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: not a readable matrix of numbers: {error}") from error
 
 

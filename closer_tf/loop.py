@@ -1,13 +1,27 @@
 """The training loop: Keras's `fit` over batches whose order follows from (seed, epoch), with checkpoints in between."""
 
+import math
+import os
 import signal
 import threading
 import time
+import warnings
 
 import keras
 import numpy as np
 
-from closer_tf.checkpoints import Checkpoint, restore_checkpoint, restore_metrics, save_checkpoint
+from closer_tf.checkpoints import (
+    Checkpoint,
+    checkpoint_files,
+    metric_values,
+    restore_checkpoint,
+    restore_metrics,
+    save_checkpoint,
+)
+from closer_tf.errors import CloserWarning, DivergedError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+COLLAPSED = 1e-4  # an `embedding_sd` below this is taken for zero
 
 
 class Interrupted(Exception):
@@ -69,13 +83,16 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint of that moment is saved.
+        DivergedError: the loss or a weight is not finite; the last good checkpoint stays.
+        RunError: a file of the run cannot be written; the last checkpoint stays.
     """
     options = config.training
     steps = steps_per_epoch(data.train, options.batch_size)
     start = checkpoint or Checkpoint(epoch=0, step=0, history=[], digest=config.digest(), arrays=[])
     if checkpoint is not None:
         restore_checkpoint(model, checkpoint)
-        run.write_history(checkpoint.history)
+        model.optimizer.learning_rate = config.optimizer.learning_rate  # may have changed since
+    run.write_history(start.history)  # what a crash left beyond the checkpoint is trained again
     keeper = CheckpointKeeper(run, config, steps, start)
     settings = {
         "validation_data": (data.validation.inputs, data.validation.labels) if len(data.validation) else None,
@@ -92,14 +109,18 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
     with keeper.listening_to_signals():
         epoch = start.epoch
         if start.step:  # finish the broken epoch first
-            fit(epoch, epoch + 1, done=start.step)
+            if start.step < steps:
+                fit(epoch, epoch + 1, done=start.step)
+            else:
+                keeper.finish_epoch(model, settings)
             epoch += 1
         if epoch < options.epochs:
             fit(epoch, options.epochs)
 
 
 class CheckpointKeeper(keras.callbacks.Callback):
-    """Writes history and checkpoints, and saves the moment when the process is asked to stop.
+    """Writes history and checkpoints, stops when the loss is not finite, warns of a collapse, and saves the moment when the
+    process is asked to stop.
 
     Args:
         run: `RunFolder`.
@@ -114,60 +135,135 @@ class CheckpointKeeper(keras.callbacks.Callback):
         self.history = list(start.history)
         self.first_step = start.step
         self.signal_number = None
+        self.saved = time.monotonic()
+        self.collapsed = False
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch begins; in a continued epoch, go on with its running means."""
         self.epoch, self.began = epoch, time.perf_counter()
-        self.step = self.first_step
-        if self.first_step:
+        self.before, self.first_step = self.first_step, 0
+        if self.before:
             restore_metrics(self.model, self.start)
-            self.first_step = 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stop here if the process was asked to."""
-        self.step += 1
-        if self.signal_number is not None and self.step < self.steps:
+        """Stop here if the loss is not finite or the process was asked to; save when a checkpoint is due."""
+        self.step = self.before + batch + 1
+        self._check_loss(logs or {})
+        if self.step == self.steps:
+            self.training_metrics = metric_values(self.model)  # validation starts them anew
+            return
+        if self.signal_number is not None:
             self._save(self.epoch, self.step)
+            raise Interrupted(self.signal_number)
+        if self._due_by_time():
+            self._save(self.epoch, self.step)
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Stop here if the process was asked to: the epoch's steps are done, its validation is done again later."""
+        if self.signal_number is not None:
+            self._save(self.epoch, self.steps, self.training_metrics)
             raise Interrupted(self.signal_number)
 
     def on_epoch_end(self, epoch, logs=None):
         """Add the epoch to the history; write a checkpoint when one is due."""
-        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.began, 3)}
-        self.history.append({**row, **{key: float(value) for key, value in (logs or {}).items()}})
+        logs = {key: float(value) for key, value in (logs or {}).items()}
+        self._warn_of_collapse(logs)
+        self.history.append({"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.began, 3), **logs})
         options = self.config.training
         due = (epoch + 1) % options.checkpoint_every == 0 or epoch + 1 == options.epochs
-        if due or self.signal_number is not None:
+        if due or self._due_by_time() or self.signal_number is not None:
             self._save(epoch + 1, 0)
         self.run.write_history(self.history)
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 
-    def _save(self, epoch, step):
-        checkpoint = Checkpoint(epoch, step, self.history, self.config.digest(), arrays=[])
-        save_checkpoint(self.run.checkpoints, self.model, checkpoint, keep=self.config.training.keep_checkpoints)
+    def finish_epoch(self, model, settings):
+        """Do what is left of an epoch whose steps are all done: its validation and its end."""
+        self.set_model(model)
+        self.on_epoch_begin(self.start.epoch)
+        self.step, self.training_metrics = self.steps, metric_values(model)
+        logs = {key: float(value) for key, value in model.get_metrics_result().items()}
+        if settings["validation_data"] is not None:
+            inputs, labels = settings["validation_data"]
+            size = settings["validation_batch_size"]
+            found = model.evaluate(inputs, labels, batch_size=size, callbacks=[self], return_dict=True, verbose=0)
+            logs |= {f"val_{key}": value for key, value in found.items()}
+        self.on_epoch_end(self.start.epoch, logs)
 
     def listening_to_signals(self):
-        """Context in which SIGINT and SIGTERM ask for a stop at the next step; a second one acts at once."""
+        """Context in which SIGINT and SIGTERM ask for a stop at the next step; a second one ends the process at once."""
         return _Signals(self)
+
+    def _check_loss(self, logs):
+        # A mean over the epoch's steps so far is not finite from the step on at which the loss is not.
+        if not math.isfinite(logs.get("loss", 0.0)):
+            bad = [key for key, value in logs.items() if not math.isfinite(value)]
+            self._diverged(f"not finite any more: {', '.join(bad)}", bad)
+
+    def _diverged(self, what, terms):
+        self.run.note_stop(self.epoch, self.step, terms)
+        files = checkpoint_files(self.run.checkpoints)
+        last = f"the last good checkpoint, {files[0].name}," if files else "the beginning, as there is no checkpoint yet,"
+        rate = self.config.optimizer.learning_rate
+        raise DivergedError(
+            f"{self.run.path}: epoch {self.epoch + 1}, step {self.step} of {self.steps}: {what}. "
+            f"To go on from {last} with smaller steps, run the same command with a learning rate below {rate:g}, such as "
+            f"--set optimizer.learning_rate={rate / 3:.1g}; changes.json keeps what was trained with which."
+        )
+
+    def _warn_of_collapse(self, logs):
+        if not self.collapsed and logs.get("embedding_sd", 1.0) < COLLAPSED:
+            self.collapsed = True
+            warnings.warn(
+                f"epoch {self.epoch + 1}: the ensemble has collapsed: the embeddings of all stimuli are alike "
+                f"(embedding_sd {logs['embedding_sd']:.1g})",
+                CloserWarning,
+                stacklevel=2,
+            )
+
+    def _due_by_time(self):
+        minutes = self.config.training.checkpoint_minutes
+        return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
+
+    def _save(self, epoch, step, metrics=None):
+        moment = Checkpoint(epoch, step, self.history, self.config.digest(), arrays=[])
+        keep = self.config.training.keep_checkpoints
+        try:
+            save_checkpoint(self.run.checkpoints, self.model, moment, keep, metrics)
+        except DivergedError as error:
+            self._diverged(str(error), [])
+        self.saved = time.monotonic()
 
 
 class _Signals:
+    """Python's own handlers wait for the step to end. The wake-up pipe hears a second signal even inside a long one."""
+
     def __init__(self, keeper):
         self.keeper, self.previous = keeper, {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.previous[number] = signal.signal(number, self._heard)
+            self.previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
+            reader, self.writer = os.pipe()
+            os.set_blocking(self.writer, False)
+            self.previous_pipe = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+            threading.Thread(target=_end_at_the_second, args=(reader,), daemon=True).start()
 
     def _heard(self, number, frame):
         self.keeper.signal_number = number
-        self._restore()
-
-    def _restore(self):
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        self.previous = {}
 
     def __exit__(self, *exception):
-        self._restore()
+        if self.previous:
+            signal.set_wakeup_fd(self.previous_pipe)
+            os.close(self.writer)  # ends the thread
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+
+def _end_at_the_second(reader):
+    heard = 0
+    while number := os.read(reader, 1):
+        heard += number[0] in SIGNALS
+        if heard == 2:
+            os._exit(128 + number[0])
+    os.close(reader)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.data.npz import read_npz
+from closer_tf.data.npz import read_npy, read_npz
 from closer_tf.errors import DataError
 
 _SMOOTHING = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
@@ -125,7 +125,7 @@ class ReceptiveFields:
                 patch_size=int(stored["patch_size"]),
                 labels=tuple(str(label) for label in stored["labels"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
             raise DataError(f"{path}: not a file of receptive fields: {error}") from error
 
 
@@ -292,11 +292,7 @@ def read_masks(path, patch_size=1):
     """
     path = Path(path)
     if path.suffix == ".npy":
-        try:
-            with open(path, "rb") as file:
-                return custom_masks(np.lib.format.read_array(file, allow_pickle=False), patch_size)
-        except (OSError, EOFError) as error:
-            raise DataError(f"{path}: not a readable mask array: {error}") from error
+        return custom_masks(read_npy(path), patch_size)
     stored = read_npz(path)
     if "cells" in stored:
         return ReceptiveFields.load(path)

@@ -4,9 +4,11 @@ Every function returns a matplotlib Figure; `save` writes one.
 """
 
 import io
+import warnings
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from closer_tf.files import write_atomically
 from closer_tf.measures import CIFAR10_CLASS_ORDER
@@ -35,8 +37,12 @@ CONDITION_NAMES = {
 
 def save(figure, path):
     """Write a figure as the file type of its suffix, completely or not at all."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # names come from data files: a dollar is a dollar
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=str(path).rsplit(".", 1)[-1], dpi=120, bbox_inches="tight")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter of a name that the font lacks is shown as a box
+        figure.savefig(buffer, format=str(path).rsplit(".", 1)[-1], dpi=120, bbox_inches="tight")
     write_atomically(path, buffer.getvalue())
 
 

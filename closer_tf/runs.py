@@ -3,6 +3,7 @@
 config.json       the resolved config
 versions.json     versions of Python and the libraries, and the machine
 masks.npz         the receptive fields
+changes.json      stops for a loss that was not finite, and learning rates changed after one; absent without any
 history.csv       one row per epoch
 checkpoints/      where the training can go on
 ensemble.keras    the trained ensemble
@@ -15,18 +16,18 @@ import csv
 import io
 import json
 import os
-import platform
 import socket
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from closer_tf.config import load_config, parse_config
+from closer_tf.checkpoints import PATTERN, checkpoint_files, latest_checkpoint
+from closer_tf.config import CHECKPOINT_KEYS, apply_override, parse_config
 from closer_tf.errors import RunError
-from closer_tf.files import write_atomically
+from closer_tf.files import ASIDE, make_folder, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
+from closer_tf.versions import versions
 
-LIBRARIES = ("closer_tf", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "scipy", "tensorflow-datasets")
+LEARNING_RATE = "optimizer.learning_rate"  # the one key that may change after a stop for a loss that was not finite
 
 FIRST_FILES = {"figures", "masks.npz", "versions.json", ".lock", ".holder.json"}  # what is there before config.json
 
@@ -42,6 +43,7 @@ class RunFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.masks_file = self.path / "masks.npz"
+        self.changes_file = self.path / "changes.json"
         self.history_file = self.path / "history.csv"
         self.checkpoints = self.path / "checkpoints"
         self.ensemble_file = self.path / "ensemble.keras"
@@ -61,13 +63,17 @@ class RunFolder:
             return False
         if not self.path.is_dir():
             raise RunError(f"{self.path}: expected a run folder, found a file")
-        if not self.config_file.exists():
-            if {child.name for child in self.path.iterdir()} - FIRST_FILES:
-                raise RunError(f"{self.path}: not empty and not a run folder; choose another with --run-dir")
-            return False
+        try:
+            if not self.config_file.exists():
+                found = {child.name for child in self.path.iterdir() if not child.name.startswith(ASIDE)}
+                if found - FIRST_FILES:
+                    raise RunError(f"{self.path}: not empty and not a run folder; choose another with --run-dir")
+                return False
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be read: {error.strerror}") from error
         stored = self.load_config()
-        if stored.digest() != config.digest():
-            differing = [text for text in _differences(stored.to_dict(), config.to_dict()) if not text.startswith("readout.")]
+        if stored.digest() != config.digest() and not self._may_go_on_with(stored, config):
+            differing = [text for text in _differences(stored.to_dict(), config.to_dict()) if not _is_free(text)]
             raise RunError(
                 f"{self.path}: holds a run of another config ({'; '.join(differing[:3])}"
                 f"{' ...' if len(differing) > 3 else ''}). Choose another folder with --run-dir, or remove this one."
@@ -81,12 +87,13 @@ class RunFolder:
         Raises:
             RunError: the folder cannot be made, another process holds it, or it holds a run of another config.
         """
-        try:
-            self.figures.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{self.path}: the run folder cannot be made: {error.strerror}") from error
+        make_folder(self.figures, parents=True)
         with self.locked():
-            if not self.check(config):
+            for folder in (self.path, self.checkpoints, self.figures):
+                remove_leftovers(folder)
+            if self.check(config):
+                self._note_learning_rate(config)
+            else:
                 write_atomically(self.masks_file, receptive_fields.to_bytes())
                 write_atomically(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
             write_atomically(self.config_file, config.to_json())  # makes the folder a run folder; readout keys may be new
@@ -97,29 +104,44 @@ class RunFolder:
         """Hold the folder for one writer; the lock ends with the process, however that ends.
 
         Raises:
-            RunError: another process holds it; the message says which.
+            RunError: another process holds it; the message says which. Or the folder cannot be written to.
         """
-        from filelock import FileLock, Timeout
-
         holder = self.path / ".holder.json"
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0.5)
-        except Timeout:
-            with contextlib.suppress(OSError, ValueError):
-                who = json.loads(holder.read_text())
-                raise RunError(f"{self.path}: in use by process {who['pid']} on {who['host']} since {who['since']}") from None
-            raise RunError(f"{self.path}: in use by another process") from None
+        lock = self._take_lock(timeout=0.5)
         try:
             who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
             write_atomically(holder, json.dumps(who))
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            remove(holder)
             lock.release()
 
+    def refuse_if_held(self):
+        """Say at once, before anything slow, that another process holds the folder.
+
+        Raises:
+            RunError: one does; the message says which.
+        """
+        if (self.path / ".lock").exists():
+            self._take_lock(timeout=0).release()
+
+    def _take_lock(self, timeout):
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                who = json.loads((self.path / ".holder.json").read_text())
+                raise RunError(f"{self.path}: in use by process {who['pid']} on {who['host']} since {who['since']}") from None
+            raise RunError(f"{self.path}: in use by another process") from None
+        except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+            raise RunError(f"{self.path}: cannot be locked for writing: {error}") from None
+        return lock
+
     def load_config(self, overrides=()):
-        """The run's resolved `RunConfig`.
+        """The run's resolved `RunConfig`, with the learning rate that it goes on with.
 
         Args:
             overrides: strings 'key.path=value' for keys that the trained weights do not follow from.
@@ -129,26 +151,96 @@ class RunFolder:
         """
         try:
             content = json.loads(self.config_file.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError("expected an object")
         except FileNotFoundError:
             raise RunError(f"{self.path}: no run here (no config.json)") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.config_file}: damaged: {error}") from None
+        for change in self.changes():
+            if change["event"] == "learning rate":
+                apply_override(content, f"{LEARNING_RATE}={change['to']!r}")
         config = parse_config(content, str(self.config_file))
         if not overrides:
             return config
-        changed = load_config(self.config_file, overrides)
+        for override in overrides:
+            apply_override(content, override)
+        changed = parse_config(content, str(self.config_file)).resolved()
         if changed.digest() != config.digest():
             raise RunError(f"{self.path}: {', '.join(overrides)}: would make this another run; train it in its own folder")
         return changed
+
+    def changes(self):
+        """The events of changes.json, oldest first: list of dicts with `event`, `epoch` and `step` (done when it happened).
+
+        'not finite': the training stopped; `terms` names what was not finite. 'learning rate': changed `from` one `to`
+        another from that moment on.
+        """
+        if not self.changes_file.exists():
+            return []
+        try:
+            events = json.loads(self.changes_file.read_text())
+            for event in events:
+                (event["event"], int(event["epoch"]), int(event["step"]))
+                if event["event"] == "learning rate":
+                    (float(event["from"]), float(event["to"]))
+            return events
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunError(f"{self.changes_file}: damaged: {error}") from None
+
+    def digests(self, config):
+        """The digests of all configs that the run had: the config's own, and with the learning rates before."""
+        rates = [change["from"] for change in self.changes() if change["event"] == "learning rate"]
+        return {config.digest(), *(_with_learning_rate(config, rate).digest() for rate in rates)}
+
+    def note_stop(self, epoch, step, terms):
+        """Note in changes.json that the training stopped because something was not finite.
+
+        Args:
+            epoch: epochs done.
+            step: steps done of the next.
+            terms: names of what was not finite.
+        """
+        event = {"event": "not finite", "epoch": epoch, "step": step, "terms": list(terms)}
+        events = self.changes()
+        if events[-1:] != [event]:
+            self._write_changes([*events, event])
+
+    def _write_changes(self, events):
+        write_atomically(self.changes_file, json.dumps(events, indent=1) + "\n")
+
+    def _may_go_on_with(self, stored, config):
+        """Whether only the learning rate differs, and the run stopped for a loss that was not finite and is still there."""
+        events = self.changes()
+        if not events or events[-1]["event"] != "not finite":
+            return False
+        latest = [path.name for path in checkpoint_files(self.checkpoints)[:1]]
+        stopped = PATTERN.format(events[-1]["epoch"], events[-1]["step"])
+        rate = config.optimizer.learning_rate
+        return all(name < stopped for name in latest) and _with_learning_rate(stored, rate).digest() == config.digest()
+
+    def _note_learning_rate(self, config):
+        stored = self.load_config()
+        if stored.digest() == config.digest():
+            return
+        checkpoint = latest_checkpoint(self.checkpoints, self.digests(stored))
+        epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
+        before, rate = stored.optimizer.learning_rate, config.optimizer.learning_rate
+        event = {"event": "learning rate", "epoch": epoch, "step": step, "from": before, "to": rate}
+        self._write_changes([*self.changes(), event])
+        print(f"learning rate: {rate:g} in place of {before:g} from epoch {epoch}, step {step} on; noted in changes.json")
 
     def load_masks(self):
         """The run's `ReceptiveFields`."""
         return ReceptiveFields.load(self.masks_file)
 
     def write_history(self, rows):
-        """Write history.csv from one dict per epoch."""
+        """Write history.csv from one dict per epoch; without rows there is no such file."""
+        if not rows:
+            remove(self.history_file)
+            return
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["epoch"], lineterminator="\n")
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.history_file, text.getvalue())
@@ -157,16 +249,22 @@ class RunFolder:
         """The rows of history.csv, numbers as floats; empty when there is none yet."""
         if not self.history_file.exists():
             return []
-        with open(self.history_file, newline="") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with open(self.history_file, newline="") as file:
+                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise RunError(f"{self.history_file}: damaged: {error}; continuing the training writes it anew") from None
 
     def read_results(self):
         """The content of results.json, or an empty dict."""
         if not self.results_file.exists():
             return {}
         try:
-            return json.loads(self.results_file.read_text())
-        except ValueError as error:
+            results = json.loads(self.results_file.read_text())
+            if not isinstance(results, dict):
+                raise ValueError("expected an object")
+            return results
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.results_file}: damaged: {error}; remove it and read out again") from None
 
     def write_results(self, results):
@@ -174,14 +272,13 @@ class RunFolder:
         write_atomically(self.results_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
-def versions():
-    """Versions of Python and the libraries in use, and the machine, as a dict of strings."""
-    found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    found["cores"] = str(os.cpu_count())
-    for name in LIBRARIES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+def _with_learning_rate(config, rate):
+    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"learning_rate": rate})})
+
+
+def _is_free(difference):
+    """Whether a difference between configs is one that the digest leaves out."""
+    return difference.startswith(("readout.", *(f"training.{key}:" for key in CHECKPOINT_KEYS)))
 
 
 def _differences(stored, given, prefix=""):

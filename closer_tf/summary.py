@@ -82,6 +82,7 @@ def summarise(run_dirs):
         seconds = [row["seconds"] for row in run.read_history()]
         runs[run.path.name] = {
             "config": _without_folders(config.to_dict()),
+            "changes": results.get("changes", []),
             "epochs": results["epochs"],
             "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
             "readout_seconds": results["seconds"],

@@ -4,20 +4,25 @@ import argparse
 import re
 import resource
 import time
+import warnings
 from pathlib import Path
 
 from closer_tf.command import add_version, run_command
 from closer_tf.config import TRAINED_CONDITIONS, load_config
-from closer_tf.errors import ConfigError
+from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.runs import RunFolder
+from closer_tf.versions import versions
 
 EPILOG = """examples:
   python -m closer_tf.train run_configs/quickstart.json
   python -m closer_tf.train run_configs/mlp_gaussian.json --set training.epochs=20 --set seed=1 --run-dir runs/short
   python -m closer_tf.train run_configs/mlp_gaussian.json --dry-run
 
-The same command on the same folder goes on where it stopped. Ctrl-C stops after the current step and saves.
-exit codes: 0 done, 2 a mistake that the message explains, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved)."""
+The same command on the same folder goes on where it stopped. Ctrl-C stops after the current step and saves; a second one stops
+at once. After a loss that was not finite (exit code 3), the same command with a smaller --set optimizer.learning_rate=... goes
+on from the last good checkpoint.
+exit codes: 0 done, 2 a mistake that the message explains, 3 the loss or a weight is not finite, 130 stopped by Ctrl-C, 143 by
+SIGTERM (both saved)."""
 
 
 def main(arguments=None):
@@ -43,15 +48,22 @@ def main(arguments=None):
     )
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options))
+    return run_command(lambda: _main(options), needs_keras=False)
 
 
 def _main(options):
     """Do what the command line asks; returns the exit code."""
-    from closer_tf.loop import Interrupted
+    from closer_tf.quiet import import_keras
 
     config = load_config(options.config, options.overrides)
     run_dir = options.run_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem)
+    run = RunFolder(run_dir)
+    run.check(config)  # most mistakes show before anything slow
+    if not options.dry_run:
+        run.refuse_if_held()
+    import_keras()
+    from closer_tf.loop import Interrupted
+
     try:
         if options.dry_run:
             dry_run(config, run_dir)
@@ -77,11 +89,13 @@ def train_run(config, run_dir):
 
     Raises:
         ConfigError, DataError: before anything is written.
-        RunError: the folder holds a run of another config, or is in use.
+        RunError: the folder holds a run of another config, is in use, or cannot be written to.
+        DivergedError: the loss or a weight is not finite.
         closer_tf.loop.Interrupted: the process was asked to stop; everything is saved.
     """
     from closer_tf import experiment, plots
     from closer_tf.checkpoints import latest_checkpoint
+    from closer_tf.determinism import make_deterministic
     from closer_tf.evaluate import readout
     from closer_tf.files import write_with
     from closer_tf.loop import run_training, steps_per_epoch
@@ -89,6 +103,8 @@ def train_run(config, run_dir):
 
     run = RunFolder(run_dir)
     exists = run.check(config)
+    if config.deterministic:
+        make_deterministic()
     data = experiment.load_splits(config)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
     ensemble = experiment.make_ensemble(config, fields, data)
@@ -97,9 +113,10 @@ def train_run(config, run_dir):
         _describe(config, data, fields, ensemble, run)
         _draw_set_up(run, data, fields, model)
         if config.condition in TRAINED_CONDITIONS:
-            checkpoint = latest_checkpoint(run.checkpoints, config.digest())
+            checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
             if checkpoint is not None:
                 print(f"going on from epoch {checkpoint.epoch}, step {checkpoint.step}")
+                _compare_versions(checkpoint.versions)
             steps = steps_per_epoch(data.train, config.training.batch_size)
             with ProgressLines(config.training.epochs, steps) as lines:
                 run_training(model, data, config, run, checkpoint, callbacks=[lines])
@@ -112,6 +129,17 @@ def train_run(config, run_dir):
         results = readout(run, config, data)
         print(f"results: {run.results_file}, pictures: {run.figures}")
         return results
+
+
+def _compare_versions(then):
+    """Say when a run goes on under other versions than it was begun with."""
+    now = versions()
+    differing = [
+        f"{name} {then.get(name)} -> {now.get(name)}" for name in sorted({*then, *now}) if then.get(name) != now.get(name)
+    ]
+    if differing:
+        message = f"other versions than the checkpoint's, so not the same to the bit: {', '.join(differing)}"
+        warnings.warn(message, CloserWarning, stacklevel=2)
 
 
 def _draw_set_up(run, data, fields, model):
@@ -132,11 +160,14 @@ def dry_run(config, run_dir, timed_steps=5):
         timed_steps: steps to time.
     """
     from closer_tf import experiment
+    from closer_tf.determinism import make_deterministic
     from closer_tf.loop import steps_per_epoch, training_stream
     from closer_tf.progress import duration
 
     run = RunFolder(run_dir)
     run.check(config)
+    if config.deterministic:
+        make_deterministic()
     data = experiment.load_splits(config)
     fields = experiment.make_receptive_fields(config, data)
     ensemble = experiment.make_ensemble(config, fields, data)

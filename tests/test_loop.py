@@ -11,7 +11,7 @@ from closer_tf import experiment
 from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
-from closer_tf.errors import RunError
+from closer_tf.errors import DivergedError, RunError
 from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch, training_stream
 from closer_tf.runs import RunFolder
 
@@ -40,7 +40,7 @@ def train(config, folder, callbacks=(), checkpoint=None):
     model = experiment.make_training_model(config, model, len(data.label_names))
     run = RunFolder(folder)
     with run.opened(config, fields):
-        checkpoint = latest_checkpoint(run.checkpoints, config.digest())
+        checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
         run_training(model, data, config, run, checkpoint, callbacks)
     return model, run
 
@@ -86,7 +86,7 @@ def test_stopped_anywhere_and_continued(config, uninterrupted, tmp_path, epoch, 
     with pytest.raises(Interrupted):
         train(config, tmp_path / "run", [StopAt(epoch, step)])
     moment = load_checkpoint(checkpoint_files(tmp_path / "run" / "checkpoints")[0])
-    assert (moment.epoch, moment.step) == ((epoch + 1, 0) if step == 3 else (epoch, step + 1))
+    assert (moment.epoch, moment.step) == (epoch, step + 1)
     assert_same(train(config, tmp_path / "run"), uninterrupted)
 
 
@@ -188,3 +188,193 @@ def test_the_stream_is_the_batches(epoch, step):
         np.testing.assert_array_equal(found[0], inputs)
         np.testing.assert_array_equal(found[1], labels)
     assert len(train) % 300  # the last batch of an epoch is a smaller one
+
+
+# ---------------------------------------------------------------------------------------------------- loss of its senses
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """The 7th batch of a training (epoch 2, step 3) holds a value that is not finite; only the first time."""
+    from closer_tf import loop
+
+    usual, left = loop.batches, [7]
+
+    def with_nan(*args, **options):
+        for inputs, labels in usual(*args, **options):
+            left[0] -= 1
+            yield inputs.astype(np.float32) * (np.nan if left[0] == 0 else 1.0), labels
+
+    monkeypatch.setattr(loop, "training_stream", with_nan)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(config, tmp_path, planted):
+    with pytest.raises(DivergedError) as error:
+        train(config, tmp_path / "run")
+    message = str(error.value)
+    assert "epoch 2, step 3 of 4: not finite any more: " in message and "loss" in message and "attraction" in message
+    assert "epoch-00001-step-000000.npz" in message and "--set optimizer.learning_rate=0.0003" in message
+    run = RunFolder(tmp_path / "run")
+    assert [file.name for file in checkpoint_files(run.checkpoints)] == ["epoch-00001-step-000000.npz"]
+    assert [row["epoch"] for row in run.read_history()] == [1]
+    [stop] = run.changes()
+    assert (stop["event"], stop["epoch"], stop["step"]) == ("not finite", 1, 3) and "loss" in stop["terms"]
+
+
+def lowered(config, rate):
+    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"learning_rate": rate})})
+
+
+def test_after_such_a_stop_the_learning_rate_may_change(config, tmp_path, planted, capsys):
+    with pytest.raises(DivergedError):
+        train(config, tmp_path / "run")
+    first = load_checkpoint(checkpoint_files(tmp_path / "run" / "checkpoints")[0])
+    other = lowered(config, 1e-4)
+    with pytest.raises(RunError, match="another config"):  # nothing but the learning rate
+        train(other.model_copy(update={"seed": 5}), tmp_path / "run")
+    model, run = train(other, tmp_path / "run")
+    assert "learning rate: 0.0001 in place of 0.001 from epoch 1, step 0 on" in capsys.readouterr().out
+    assert float(model.optimizer.learning_rate) == pytest.approx(1e-4)
+    assert [row["epoch"] for row in run.read_history()] == [1, 2, 3, 4]
+    assert run.read_history()[0]["loss"] == first.history[0]["loss"]
+    assert run.changes()[1] == {"event": "learning rate", "epoch": 1, "step": 0, "from": 1e-3, "to": 1e-4}
+    assert run.load_config() == other
+    assert latest_checkpoint(run.checkpoints, run.digests(other)).epoch == 4
+    for again in (config, lowered(config, 1e-5)):  # it is done: nothing would be trained with that
+        with pytest.raises(RunError, match="optimizer.learning_rate: there 0.0001"):
+            train(again, tmp_path / "run")
+    run.config_file.write_text(config.to_json())  # as if killed between writing the one and the other
+    assert run.load_config() == other and run.check(other)
+
+
+def test_the_learning_rate_may_not_change_otherwise(config, tmp_path):
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run", [StopAt(1, 1)])
+    with pytest.raises(RunError, match="optimizer.learning_rate: there 0.001, here 0.0001"):
+        train(lowered(config, 1e-4), tmp_path / "run")
+
+
+def test_a_run_that_got_over_its_stop_keeps_its_learning_rate(config, tmp_path, planted):
+    with pytest.raises(DivergedError):
+        train(config, tmp_path / "run")
+    train(config, tmp_path / "run")  # the planted value does not come again
+    with pytest.raises(RunError, match="another config"):
+        train(lowered(config, 1e-4), tmp_path / "run")
+
+
+def test_weights_that_are_not_finite_are_never_saved(config, tmp_path):
+    """A gradient that is not finite at an epoch's last step shows in no loss of that epoch."""
+    import keras
+
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            variable = self.model.trainable_variables[0]
+            variable.assign(variable * float("nan"))
+
+    with pytest.raises(
+        DivergedError, match="epoch 1, step 1 of 1: hidden_0/kernel holds values that are not .*no checkpoint yet"
+    ):
+        one_step = config.training.model_copy(update={"batch_size": 1212})
+        train(config.model_copy(update={"training": one_step}), tmp_path / "run", [Spoil()])
+    assert checkpoint_files(tmp_path / "run" / "checkpoints") == []
+
+
+def test_a_collapse_is_said_once(config, tmp_path):
+    import keras
+
+    class Flatten(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            for variable in self.model.trainable_variables:
+                variable.assign(variable * 0)
+
+    with pytest.warns(UserWarning, match="epoch 1: the ensemble has collapsed") as found:
+        train(config, tmp_path / "run", [Flatten()])
+    assert len(found) == 1
+
+
+# -------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_checkpoints_by_the_clock(config, uninterrupted, tmp_path):
+    often = {"training": config.training.model_copy(update={"checkpoint_every": 4, "checkpoint_minutes": 1e-6})}
+    found = train(config.model_copy(update=often), tmp_path / "run")
+    moments = [(c.epoch, c.step) for c in map(load_checkpoint, checkpoint_files(found[1].checkpoints))]
+    assert moments == [(4, 0), (3, 3), (3, 2), (3, 1), (3, 0), (2, 3), (2, 2), (2, 1), (2, 0)]
+    assert_same(found, uninterrupted)
+    assert RunFolder(tmp_path / "run").check(config)  # when checkpoints are written makes no other run
+
+
+def test_stopped_during_validation(config, uninterrupted, tmp_path):
+    import keras
+
+    class Stop(keras.callbacks.Callback):
+        def on_test_batch_begin(self, batch, logs=None):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run", [Stop()])
+    moment = load_checkpoint(checkpoint_files(tmp_path / "run" / "checkpoints")[0])
+    assert (moment.epoch, moment.step, moment.history) == (0, 4, [])
+    assert_same(train(config, tmp_path / "run"), uninterrupted)
+
+
+def test_one_changed_value_is_noticed(uninterrupted, tmp_path):
+    """The .zip format's own check would pass: the file is written anew with another value."""
+    with np.load(checkpoint_files(uninterrupted[1].checkpoints)[0]) as stored:
+        arrays = dict(stored)
+    arrays["variable_00000"] = arrays["variable_00000"] + 1
+    np.savez(tmp_path / "epoch-00004-step-000000.npz", **arrays)
+    with pytest.raises(RunError, match="does not match its checksum"):
+        load_checkpoint(tmp_path / "epoch-00004-step-000000.npz")
+    del arrays["checksum"]
+    np.savez(tmp_path / "epoch-00004-step-000000.npz", **arrays)
+    with pytest.raises(RunError, match="without a checksum"):
+        load_checkpoint(tmp_path / "epoch-00004-step-000000.npz")
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(config, uninterrupted, tmp_path, monkeypatch):
+    """The disk is full from some write on, wherever in the run that is."""
+    import errno
+
+    usual = os.fsync
+    for writes in (0, 3, 6, 9):
+        left = [writes]
+
+        def fsync(descriptor, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            usual(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(RunError, match="No space left on device"):
+            train(config, tmp_path / "run")
+        monkeypatch.setattr(os, "fsync", usual)
+        assert not list((tmp_path / "run").rglob(".writing-*"))
+    assert latest_checkpoint(tmp_path / "run" / "checkpoints", config.digest()) is not None
+    assert_same(train(config, tmp_path / "run"), uninterrupted)
+
+
+def test_a_folder_that_is_removed_under_a_run(config, tmp_path):
+    import shutil
+
+    import keras
+
+    class Remove(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(RunError, match="checkpoints: the folder cannot be made"):
+        train(config, tmp_path / "run", [Remove()])
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_killed_process_left_is_cleared(config, uninterrupted, tmp_path):
+    for name in ("", "checkpoints", "figures"):
+        (tmp_path / "run" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name / ".writing-masks.npz").write_bytes(b"half")
+    (tmp_path / "run" / "checkpoints" / ".writing-masks.npz").unlink()
+    (tmp_path / "run" / "checkpoints").rmdir()
+    train(config, tmp_path / "run")
+    assert not list((tmp_path / "run").rglob(".writing-*"))

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from closer_tf.data import npz
+from closer_tf.data import limits
 from closer_tf.data.allen_arrays import read_gabors, read_natural_movie
 from closer_tf.data.samples import make_samples, standardise
 from closer_tf.data.sessions import Session, area_sizes, largest_areas, select_areas
@@ -169,7 +169,7 @@ def test_declared_sizes_are_checked_before_anything_is_allocated(tmp_path, monke
     with pytest.raises(DataError, match="counts_movie: declares 2,000,000,000,000 bytes, the file holds 128"):
         Session.load(tmp_path / "own.npz")
     np.savez(tmp_path / "own.npz", **own_arrays())
-    monkeypatch.setattr(npz, "MAX_BYTES", 100)
+    monkeypatch.setattr(limits, "MAX_BYTES", 100)
     with pytest.raises(DataError, match="bytes of arrays; at most 100 are read"):
         Session.load(tmp_path / "own.npz")
 
@@ -181,7 +181,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     def full(handle):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(npz.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="mouse.npz: cannot be written: no space left"):
         session(name="other").save(tmp_path / "mouse.npz")
     assert (tmp_path / "mouse.npz").read_bytes() == before

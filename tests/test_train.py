@@ -199,7 +199,7 @@ def test_bad_input(command, tmp_path):
         (dict(masks={"scheme": "gaussian", "fraction": 0.01}), "tiny.json: masks: fraction 0.01 of 64 pixels leaves no"),
         (dict(masks={"scheme": "random_patches", "patch_size": 3}), "tiny.json: masks: patch_size 3 does not divide the image"),
         (dict(masks={"scheme": "custom", "path": "two.npy"}), "two.npy holds 2 masks, num_encoders is 3"),
-        (dict(masks={"scheme": "custom", "path": "none.npy"}), "none.npy: not a readable mask array"),
+        (dict(masks={"scheme": "custom", "path": "none.npy"}), "none.npy: no such file"),
         (graph(family="custom", path="graph.json"), "objective.graph: "),
         (graph(family="custom", path="none.npz"), "none.npz: no such file"),
     ]

@@ -63,7 +63,7 @@ def read_natural_movie(path):
     Raises:
         DataError: the file is absent, damaged, or lacks an array.
     """
-    stored = _read(path, {"counts": 3, "areas": 1, "unit_ids": 1})
+    stored = _read(path, {"counts": (3, "uif"), "areas": (1, "U"), "unit_ids": (1, "iu")})
     try:
         return Session(
             name=Path(path).stem.rpartition("_")[2],
@@ -89,7 +89,9 @@ def read_gabors(path, all_units=False):
     Raises:
         DataError: the file is absent, damaged, or lacks an array, or no unit passed.
     """
-    stored = _read(path, {"counts": 2, "areas": 1, "unit_ids": 1, "qc_pass": 1, "x": 1, "y": 1, "repeat": 1})
+    of_units = {"areas": (1, "U"), "unit_ids": (1, "iu"), "qc_pass": (1, "b")}
+    of_presentations = {"x": (1, "iuf"), "y": (1, "iuf"), "repeat": (1, "iu")}
+    stored = _read(path, {"counts": (2, "uif"), **of_units, **of_presentations})
     units, presentations = stored["counts"].shape
     for key, length in {"areas": units, "unit_ids": units, "qc_pass": units}.items():
         _expect_length(path, key, stored[key], length, "units")
@@ -113,13 +115,19 @@ def read_gabors(path, all_units=False):
     return everything.take_units(passed)
 
 
-def _read(path, dimensions):
+def _read(path, expected):
+    """The arrays of a file, once each has the expected (dimensions, kinds of dtype) and numbers are finite."""
     stored = read_npz(path)
-    for key, ndim in dimensions.items():
+    for key, (ndim, kinds) in expected.items():
         if key not in stored:
             raise DataError(f"{path}: no array '{key}'; found {', '.join(stored) or 'none'}")
         if stored[key].ndim != ndim or 0 in stored[key].shape:
             raise DataError(f"{path}: {key}: expected {ndim} dimension(s), found shape {stored[key].shape}")
+        if stored[key].dtype.kind not in kinds:
+            what = {"U": "strings", "b": "booleans"}.get(kinds, "numbers")
+            raise DataError(f"{path}: {key}: expected {what}, found {stored[key].dtype}")
+        if stored[key].dtype.kind == "f" and not np.isfinite(stored[key]).all():
+            raise DataError(f"{path}: {key}: holds values that are not finite")
     return stored
 
 

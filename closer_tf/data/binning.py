@@ -191,7 +191,7 @@ def find_trials(frames, invalid=()):
     for rows in np.split(np.arange(len(frame)), borders):
         edges = np.append(start[rows], stop[rows[-1]])
         gaps = start[rows[1:]] - stop[rows[:-1]]
-        if not np.array_equal(frame[rows], np.arange(num_frames)):
+        if len(rows) != num_frames or not np.array_equal(frame[rows], np.arange(num_frames)):
             dropped.append(f"{len(rows)} of {num_frames} frames from {edges[0]:.2f} s on")
         elif (gaps > typical / 2).any():
             dropped.append(f"a gap of {gaps.max():.3f} s between its frames from {edges[0]:.2f} s on")

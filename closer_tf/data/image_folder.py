@@ -1,10 +1,14 @@
 """Your own images: a folder with one subfolder of PNG or JPEG files per class."""
 
+import math
+import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from closer_tf.data.limits import check_declared
 from closer_tf.data.splits import Source, Split, hold_out
 from closer_tf.errors import DataError
 
@@ -42,16 +46,18 @@ def image_folder(path, test_path=None, image_size=(32, 32), test_fraction=0.2):
 
 
 def _read(folder, image_size):
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike pathlib's, false for a name that can be none
         raise DataError(f"{folder}: no such folder")
     classes = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     if not classes:
         raise DataError(f"{folder}: no class subfolders; expected {folder}/<class name>/<image>.png or .jpg")
-    images, labels = [], []
+    images, labels, counted = [], [], 0
     for label, child in enumerate(classes):
-        files = sorted(file for file in child.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in child.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         if not files:
             raise DataError(f"{child}: no {', '.join(SUFFIXES)} files in this class folder")
+        counted += len(files)
+        check_declared(f"{folder}: images of {image_size[0]} x {image_size[1]} pixels", counted * 3 * math.prod(image_size))
         images += [_image(file, image_size) for file in files]
         labels += [label] * len(files)
     return tuple(child.name for child in classes), Split(np.stack(images), np.array(labels))
@@ -59,10 +65,15 @@ def _read(folder, image_size):
 
 def _image(file, image_size):
     try:
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own warning of many pixels; ours is an error
+            image = Image.open(file, formats=("PNG", "JPEG"))
+        with image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{file}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
             height, width = image_size
             return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: not a readable PNG or JPEG image: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        raise DataError(f"{file}: not a readable PNG or JPEG image: {str(error) or type(error).__name__}") from error

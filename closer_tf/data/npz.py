@@ -1,4 +1,4 @@
-"""Plain .npz files: read with checks, written whole or not at all."""
+"""Plain .npz and .npy files: read with checks, written whole or not at all."""
 
 import math
 import os
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.errors import DataError
+from closer_tf.files import remove
 
-MAX_BYTES = 8 * 2**30  # a file that declares more is refused before anything is allocated
+MAX_HEADER = 10_000  # characters; NumPy writes about 120
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -18,44 +20,69 @@ def read_npz(path):
     """All arrays of an .npz file.
 
     Args:
-        path: the file. Pickled arrays are refused, and so are files that hold more than `MAX_BYTES`.
+        path: the file. Pickled arrays are refused, and so are files that declare more than fits (`closer_tf.data.limits`).
 
     Returns:
-        dict of name to array, in the order of the file.
+        dict of name to array, in the order of the file. Names are keys alone; nothing is ever written under them.
 
     Raises:
         DataError: the file is absent, no .npz file, damaged, too large, or holds something other than plain arrays.
     """
     path = Path(path)
+    check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            declared = sum(member.file_size for member in members)
-            if declared > MAX_BYTES:
-                raise DataError(f"{path}: declares {declared:,} bytes of arrays; at most {MAX_BYTES:,} are read")
-            return {member.filename.removesuffix(".npy"): _read_array(path, archive, member) for member in members}
+            check_declared(path, sum(member.file_size for member in members))
+            stored = {}
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                stored[name] = _read_array(f"{path}: {name}", lambda member=member: archive.open(member), member.file_size)
+            return stored
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except Exception as error:  # zipfile, zlib and numpy raise many kinds on damaged files
         reason = str(error) or type(error).__name__
         raise DataError(f"{path}: not a readable .npz file of plain arrays; it may be cut short: {reason}") from error
 
 
-def _read_array(path, archive, member):
-    name = member.filename.removesuffix(".npy")
-    with archive.open(member) as stream:
+def read_npy(path):
+    """The array of an .npy file, with the checks of `read_npz`.
+
+    Raises:
+        DataError: the file is absent, no .npy file, damaged, too large, or holds something other than a plain array.
+    """
+    path = Path(path)
+    check_regular(path)
+    try:
+        size = path.stat().st_size
+        check_declared(path, size)
+        return _read_array(str(path), lambda: open(path, "rb"), size)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: not a readable .npy file: {str(error) or type(error).__name__}") from error
+
+
+def _read_array(what, opened, size):
+    with opened() as stream:
         version = np.lib.format.read_magic(stream)
         if version not in _HEADERS:
-            raise DataError(f"{path}: {name}: unknown .npy format {version}")
+            raise DataError(f"{what}: unknown .npy format {version}")
+        length = int.from_bytes(stream.read(2 if version == (1, 0) else 4), "little")
+    if length > MAX_HEADER:
+        raise DataError(f"{what}: a header of {length:,} characters; at most {MAX_HEADER:,} are read")
+    with opened() as stream:
+        np.lib.format.read_magic(stream)
         shape, _, dtype = _HEADERS[version](stream)
     if dtype.hasobject:
-        raise DataError(f"{path}: {name}: holds Python objects, expected a plain array of numbers or strings")
+        raise DataError(f"{what}: holds Python objects, expected a plain array of numbers or strings")
+    if dtype.itemsize == 0 or dtype.names or min(shape, default=0) < 0:
+        raise DataError(f"{what}: expected a plain array of numbers or strings, found shape {shape} of {dtype}")
     declared = math.prod(shape) * dtype.itemsize
-    if declared > member.file_size:
-        raise DataError(f"{path}: {name}: declares {declared:,} bytes, the file holds {member.file_size:,}")
-    with archive.open(member) as stream:
+    if declared > size:
+        raise DataError(f"{what}: declares {declared:,} bytes, the file holds {size:,}")
+    with opened() as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
@@ -81,4 +108,4 @@ def write_npz(path, arrays):
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        remove(aside)

@@ -1,11 +1,15 @@
 """Reader of Allen Visual Coding - Neuropixels session files (NWB) that needs h5py alone."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from closer_tf.data.binning import Frames, InvalidInterval, Recording, Units
+from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.errors import DataError
 
 _SUFFIX = "_presentations"
@@ -26,18 +30,40 @@ def read_nwb(path):
         DataError: the file is absent, damaged or cut short, or lacks a table.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    check_regular(path)
+    _let_a_child_go_first(path)
+    return _read(path)
+
+
+def _let_a_child_go_first(path):
+    """Have another process read the file: on some damaged files libhdf5 crashes or never ends."""
+    seconds = 30 + path.stat().st_size / 2e6
+    code = f"import sys; from {__name__} import _read; from pathlib import Path; _read(Path(sys.argv[1]))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        child = subprocess.run([sys.executable, "-c", code, path], env=environment, capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise DataError(f"{path}: damaged: reading it did not end within {seconds:.0f} s") from None
+    if child.returncode < 0:
+        raise DataError(f"{path}: damaged: reading it crashes libhdf5 (signal {-child.returncode})")
+
+
+def _read(path):
     try:
         with h5py.File(path, "r") as file:
+            outside = file.visititems_links(_external)
+            if outside is not None:
+                raise DataError(f"{path}: {outside}: lies in another file; that is not read")
             units = _units(file)
             return Recording(
-                name=_text(file["identifier"][()]),
+                name=_text(_values(file["identifier"])),
                 units=units,
                 spike_times=_spike_times(file["units"], units.ids),
                 stimuli=_stimuli(file),
                 invalid=_invalid(file),
             )
+    except DataError as error:
+        raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except KeyError as error:
         raise DataError(f"{path}: not a session file of the Allen Institute's format: {error.args[0]}") from None
     except Exception as error:  # h5py raises many kinds on damaged files
@@ -47,30 +73,30 @@ def read_nwb(path):
 
 def _units(file):
     channels, table = file["general/extracellular_ephys/electrodes"], file["units"]
-    channel_ids = channels["id"][:]
+    channel_ids = _values(channels["id"])
     order = np.argsort(channel_ids, kind="stable")
-    peaks = table["peak_channel_id"][:]
+    peaks = _values(table["peak_channel_id"])
     rows = order[np.searchsorted(channel_ids, peaks, sorter=order).clip(max=len(order) - 1)]
     if (channel_ids[rows] != peaks).any():
         raise ValueError("a unit's peak channel is not in the table of electrodes")
     location = _strings(channels["location"])[rows]
     in_brain = ~np.isin(location, ["", "None"])
     return Units(
-        ids=table["id"][:].astype(np.int64),
+        ids=_values(table["id"]).astype(np.int64),
         areas=np.where(in_brain, location, ""),
-        probe_ids=channels["probe_id"][:][rows],
+        probe_ids=_values(channels["probe_id"])[rows],
         probe_names=_strings(channels["group_name"])[rows],
         quality=_strings(table["quality"]),
-        amplitude_cutoff=table["amplitude_cutoff"][:],
-        presence_ratio=table["presence_ratio"][:],
-        isi_violations=table["isi_violations"][:],
-        valid_channel=channels["valid_data"][:].astype(bool)[rows],
+        amplitude_cutoff=_values(table["amplitude_cutoff"]),
+        presence_ratio=_values(table["presence_ratio"]),
+        isi_violations=_values(table["isi_violations"]),
+        valid_channel=_values(channels["valid_data"]).astype(bool)[rows],
         in_brain=in_brain,
     )
 
 
 def _spike_times(table, ids):
-    times, ends = table["spike_times"][:], table["spike_times_index"][:]
+    times, ends = _values(table["spike_times"]), _values(table["spike_times_index"])
     return dict(zip(ids.tolist(), np.split(times, ends[:-1]), strict=True))
 
 
@@ -80,8 +106,8 @@ def _stimuli(file):
     for key, table in file["intervals"].items():
         if key.endswith(_SUFFIX) and "frame" in table:
             frame = table["frame"]
-            numbers = _strings(frame) if frame.dtype.kind == "O" else frame[:]
-            found[key.removesuffix(_SUFFIX)] = Frames(numbers, table["start_time"][:], table["stop_time"][:])
+            numbers = _strings(frame) if frame.dtype.kind == "O" else _values(frame)
+            found[key.removesuffix(_SUFFIX)] = Frames(numbers, _values(table["start_time"]), _values(table["stop_time"]))
     return found
 
 
@@ -89,13 +115,29 @@ def _invalid(file):
     if "intervals/invalid_times" not in file:
         return ()
     table = file["intervals/invalid_times"]
-    tags = np.split(_strings(table["tags"]), table["tags_index"][:][:-1])
-    spans = zip(table["start_time"][:].tolist(), table["stop_time"][:].tolist(), tags, strict=True)
+    tags = np.split(_strings(table["tags"]), _values(table["tags_index"])[:-1])
+    spans = zip(_values(table["start_time"]).tolist(), _values(table["stop_time"]).tolist(), tags, strict=True)
     return tuple(InvalidInterval(start, stop, tuple(str(tag) for tag in names)) for start, stop, names in spans)
 
 
+def _values(column):
+    """All values of a column, once it is known that they fit and lie in this file."""
+    if not isinstance(column, h5py.Dataset):
+        raise ValueError(f"expected a column, found {column!r}")
+    if column.external or column.is_virtual:
+        raise DataError(f"{column.file.filename}: {column.name}: keeps its values in another file; that is not read")
+    width = 64 if column.dtype.kind == "O" else column.dtype.itemsize  # a short string takes about 64 bytes
+    check_declared(f"{column.file.filename}: {column.name}", column.size * width)
+    return column[()]
+
+
+def _external(name, link):
+    """The name of a link into another file."""
+    return name if isinstance(link, h5py.ExternalLink) else None
+
+
 def _strings(column):
-    return np.array([_text(value) for value in column[:]], dtype=str)
+    return np.array([_text(value) for value in _values(column)], dtype=str)
 
 
 def _text(value):
