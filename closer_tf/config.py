@@ -32,7 +32,7 @@ SEED_NAMES = (
 )
 PATH_KEYS = ("path", "test_path", "data_dir")
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-PROBE_ITERATIONS = {"published": 100, "converged": 5000}  # protocol of the readout -> most iterations per fit, unless said otherwise
+PROBE_ITERATIONS = {"published": 100, "converged": 5000}  # readout.protocol -> most iterations per fit
 
 
 def suggestion(word, known):
@@ -453,8 +453,8 @@ class Readout(Section):
     C: list[Annotated[float, Field(ge=0)]] = Field(list(PUBLISHED_C_GRID), min_length=1)
     """Inverse L2 penalties to choose from by validation accuracy; 0 stands for no penalty. Ties go to the first."""
     protocol: Literal["published", "converged"] = "published"
-    """How the probe is fitted. 'published': as scikit-learn does by default, which stops most fits after 100 iterations, short of
-    the optimum. 'converged': each fit to its optimum, scikit-learn's objective and tolerance."""
+    """How the probe is fitted. 'published': as scikit-learn does by default, which stops most fits after 100 iterations, short
+    of the optimum. 'converged': each fit to its optimum, by scikit-learn's objective and tolerance."""
     max_iter: int | None = Field(None, ge=1)
     """Most L-BFGS iterations per fit. Default null: the protocol's own, 100 for 'published' and 5000 for 'converged'."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)

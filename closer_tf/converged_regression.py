@@ -30,7 +30,7 @@ class _Reached(Exception):
 def fit_converged(features, labels, C, max_iter=5000, tolerance=1e-4, on_fit=None):
     """One model per value of C, each at its optimum.
 
-    Without a penalty there may be many optima; the one found lies in the span of the samples, as scikit-learn's from zeros does.
+    Without a penalty there may be many optima; the one found lies in the span of the samples, as scikit-learn's does.
 
     Args:
         features: float64 array (n, d), z-scored; others work, but take longer.
