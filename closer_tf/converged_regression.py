@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import minimize
 
-from closer_tf.softmax_regression import Problem, as_fit, in_lockstep
+from closer_tf.softmax_regression import Problem, as_fit, fit_penalties, in_lockstep
 
 MOST_FEATURES = 4096  # beyond, the eigenbasis costs more than it saves: the features' own axes stand in
 SMALLEST_CURVATURE = 1e-8  # of the mean curvature; float32 gradients say nothing about flatter directions
@@ -30,7 +30,9 @@ class _Reached(Exception):
 def fit_converged(features, labels, C, max_iter=5000, tolerance=1e-4, on_fit=None):
     """One model per value of C, each at its optimum.
 
-    Without a penalty there may be many optima; the one found lies in the span of the samples, as scikit-learn's does.
+    Without a penalty there may be many optima; the one found lies in the span of the samples, as scikit-learn's does. There is
+    none where the labels are linearly separable: the loss falls forever, and the path decides what is found. Such a fit takes
+    scikit-learn's path, without the change of coordinates.
 
     Args:
         features: float64 array (n, d), z-scored; others work, but take longer.
@@ -98,7 +100,11 @@ def fit_converged(features, labels, C, max_iter=5000, tolerance=1e-4, on_fit=Non
             return as_fit(reached.point, iterations + 1, True, reached.gradient)
         return as_fit(point, iterations, False, largest)
 
-    return in_lockstep(solve, len(C), evaluate, on_fit)
+    fits = in_lockstep(solve, len(C), evaluate, on_fit)
+    for k, fit in enumerate(fits):
+        if exact.penalties[k] == 0 and (fit.probabilities(features).argmax(axis=1) == labels).all():
+            fits[k] = fit_penalties(features, labels, (C[k],), max_iter, tolerance)[0]
+    return fits
 
 
 def _curvatures(features):
