@@ -36,6 +36,7 @@ MAX_CHARACTERS = 10_000_000  # of a config file
 MAX_WIDTH = 2**16  # of a layer; with the other upper bounds it keeps mistyped numbers from filling the memory
 MAX_SEED = 2**31 - 1  # what every random number generator in use takes
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PROBE_ITERATIONS = {"published": 100, "converged": 5000}  # readout.protocol -> most iterations per fit
 
 
 def suggestion(word, known):
@@ -469,8 +470,11 @@ class Readout(Section):
     """Read out as soon as the training is done."""
     C: list[Annotated[float, Field(ge=0)]] = Field(list(PUBLISHED_C_GRID), min_length=1)
     """Inverse L2 penalties to choose from by validation accuracy; 0 stands for no penalty. Ties go to the first."""
-    max_iter: int = Field(100, ge=1)
-    """Most L-BFGS iterations per fit. The paper: 100, where most fits stop before they have converged."""
+    protocol: Literal["published", "converged"] = "published"
+    """How the probe is fitted. 'published': as scikit-learn does by default, which stops most fits after 100 iterations, short
+    of the optimum. 'converged': each fit to its optimum, by scikit-learn's objective and tolerance."""
+    max_iter: int | None = Field(None, ge=1)
+    """Most L-BFGS iterations per fit. Default null: the protocol's own, 100 for 'published' and 5000 for 'converged'."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
     conditions: list[Literal["masked_input", "full_input", "untrained"]] = ["masked_input", "untrained"]

@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from closer_tf.command import add_version, run_command
-from closer_tf.config import TRAINED_CONDITIONS
+from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
 from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
 
@@ -138,18 +138,21 @@ def print_table(results):
     console().print(table)
     fits = [fit for probes in results["probes"].values() for probe in probes.values() for fit in probe["fits"]]
     stopped = sum(not fit["converged"] for fit in fits)
-    limit = results["protocol"]["max_iter"]
-    console().print(f"{stopped} of {len(fits)} probe fits stopped at {limit} iterations before they had converged.")
+    name, limit = (results["protocol"][key] for key in ("name", "max_iter"))
+    console().print(f"{name} probe: {stopped} of {len(fits)} fits stopped at {limit} iterations before they had converged.")
 
 
 def _protocol(config):
     options = config.readout
     by_number = getattr(config.dataset, "label", None) == "time"
     logistic = "multinomial logistic regression, L2, L-BFGS from a cold start, on z-scored features"
+    if options.protocol == "converged":
+        logistic += ", to its optimum"
     return {
+        "name": options.protocol,
         "probe": "ridge regression on z-scored features, judged by R^2" if by_number else logistic,
         "C": list(options.C),
-        "max_iter": options.max_iter,
+        "max_iter": options.max_iter or PROBE_ITERATIONS[options.protocol],
         "validation_fraction": options.validation_fraction,
         "knn_neighbours": options.knn_neighbours,
         "seed": config.seeds.readout,
@@ -243,6 +246,7 @@ def _probe_condition(sets, config, data, condition):
             options.max_iter,
             progress=lambda: progress.advance(progress.task_ids[0]),
             return_probabilities=True,
+            protocol=options.protocol,
         )
     accuracy = {"ensemble": {"test": probes["ensemble"].test, "validation": probes["ensemble"].validation}}
     names = [name for name in sets if name != "ensemble"]

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from closer_tf.config import PUBLISHED_C_GRID
+from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
+from closer_tf.converged_regression import fit_converged
 from closer_tf.softmax_regression import fit_penalties
 
+FITS = {"published": fit_penalties, "converged": fit_converged}
 COMBINATIONS = ("mean_probability", "max_probability", "mean_log_probability", "majority_vote")
 
 
@@ -30,7 +32,7 @@ class ProbeResult:
     fits: tuple
 
 
-def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=100):
+def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=None, protocol="published"):
     """Read labels out of features by multinomial logistic regression.
 
     Features are z-scored with the training samples' mean and standard deviation (ddof 1; constant features become 0). One
@@ -40,31 +42,46 @@ def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=100):
         features: dict `train`, `validation`, `test` of float arrays (n, d).
         labels: dict of int arrays (n,), same keys.
         C: inverse L2 penalties, as in scikit-learn's LogisticRegression; 0 stands for no penalty.
-        max_iter: most L-BFGS iterations per fit, from a cold start.
+        max_iter: most L-BFGS iterations per fit, from a cold start. Default: the protocol's, 100 or 5000.
+        protocol: 'published', scikit-learn's fit as it is, which mostly stops at 100 iterations; 'converged', the optimum.
 
     Returns:
         `ProbeResult`.
     """
-    return probe_all({"probe": features}, labels, C, max_iter)["probe"]
+    return probe_all({"probe": features}, labels, C, max_iter, protocol=protocol)["probe"]
 
 
-def probe_all(features_by_name, labels, C=PUBLISHED_C_GRID, max_iter=100, progress=None, return_probabilities=False):
+def probe_all(
+    features_by_name,
+    labels,
+    C=PUBLISHED_C_GRID,
+    max_iter=None,
+    progress=None,
+    return_probabilities=False,
+    protocol="published",
+):
     """One probe per set of features, all fits spread over the machine's cores.
 
     Args:
         features_by_name: dict name -> features as in `linear_probe`.
         labels: dict `train`, `validation`, `test` of int arrays.
-        C, max_iter: as in `linear_probe`.
+        C, max_iter, protocol: as in `linear_probe`.
         progress: function called with nothing after each fit. Default: none.
         return_probabilities: also return what each chosen probe says of the test samples.
 
     Returns:
         dict name -> `ProbeResult`; with `return_probabilities` a second dict name -> float array (n, labels).
+
+    Raises:
+        ValueError: there is no such protocol.
     """
+    if protocol not in FITS:
+        raise ValueError(f"protocol: expected one of {', '.join(FITS)}, found {protocol!r}")
+    limit = PROBE_ITERATIONS[protocol] if max_iter is None else max_iter
     fits, probabilities = {}, {}
     for name, features in features_by_name.items():
         mean, scale = _scaling(features["train"])
-        models = fit_penalties(_scaled(features["train"], mean, scale), labels["train"], C, max_iter, on_fit=progress)
+        models = FITS[protocol](_scaled(features["train"], mean, scale), labels["train"], C, limit, on_fit=progress)
         said, said_in_validation = (_probabilities(models, features[key], mean, scale) for key in ("test", "validation"))
         fits[name] = [
             {

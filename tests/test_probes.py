@@ -90,3 +90,14 @@ def test_knn_by_hand():
     features = {"train": np.array([[0.0], [1], [2], [10], [11]]), "test": np.array([[1.5], [8]])}
     labels = {"train": np.array([0, 0, 0, 1, 1]), "test": np.array([0, 0])}
     assert knn_probe(features, labels, 1) == 0.5
+
+
+def test_the_converged_protocol_is_another_fit_of_the_same_probe():
+    features, labels = blobs()
+    few, converged = (
+        linear_probe(features, labels, C=(10.0,), max_iter=n, protocol=p) for n, p in ((3, "published"), (None, "converged"))
+    )
+    assert not few.converged and converged.converged
+    assert converged.test == pytest.approx(linear_probe(features, labels, C=(10.0,), max_iter=5000).test, abs=0.02)
+    with pytest.raises(ValueError, match="expected one of published, converged, found 'exact'"):
+        linear_probe(features, labels, protocol="exact")

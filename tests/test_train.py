@@ -113,6 +113,18 @@ def test_conditions_share_masks_and_initialisation(command, tmp_path):
     assert closer["accuracy"]["untrained"] == supervised["accuracy"]["untrained"]
 
 
+def test_the_converged_readout_replaces_the_published_one(command, tmp_path, capsys):
+    command("--set", "condition=untrained", "--set", "readout.max_iter=null")
+    stored = tmp_path / "runs" / "tiny" / "results.json"
+    protocol = json.loads(stored.read_text())["protocol"]
+    assert (protocol["name"], protocol["max_iter"]) == ("published", 100)
+    assert evaluate.main([str(stored.parent), "--set", "readout.protocol=converged"]) == 0
+    assert "converged probe: 0 of" in " ".join(capsys.readouterr().out.split())
+    results = json.loads(stored.read_text())
+    assert (results["protocol"]["name"], results["protocol"]["max_iter"]) == ("converged", 5000)
+    assert all(fit["converged"] for probe in results["probes"]["untrained"].values() for fit in probe["fits"])
+
+
 def test_readouts_and_measures(command, tmp_path):
     command("--set", "readout.knn_neighbours=5")
     results = json.loads((tmp_path / "runs" / "tiny" / "results.json").read_text())

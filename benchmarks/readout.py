@@ -1,0 +1,215 @@
+"""The readout against scikit-learn: `python -m benchmarks.readout -o readout.json`.
+
+Fits every penalty to every encoder's features and to their concatenation in four ways: scikit-learn's loop over C at its 100
+iterations, our published protocol, our converged one, and scikit-learn's loop at the converged one's tolerance. The last takes
+an hour or more at full size; the file is written anew as each way ends.
+"""
+
+import argparse
+import json
+import os
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
+from closer_tf.files import write_atomically
+from closer_tf.probes import FITS, standardise
+from closer_tf.runs import versions
+from closer_tf.softmax_regression import Fit, Problem
+
+TOLERANCE = 1e-4  # scikit-learn's default: the largest entry of the mean loss's gradient
+WAYS = ("sklearn_published", "published", "converged", "sklearn_converged")
+
+
+def main(arguments=None):
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.readout", description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", metavar="RUN_DIR", help="read out this run's ensemble. Default: synthetic features")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="for the run's config"
+    )
+    parser.add_argument("--samples", type=int, default=45_000, help="most training samples")
+    parser.add_argument("--encoders", type=int, default=10, help="most encoders")
+    parser.add_argument("--C", type=float, nargs="+", default=list(PUBLISHED_C_GRID), help="inverse penalties")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest entry of the gradient (default: 1e-4)")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("-o", "--out", default="readout.json")
+    options = parser.parse_args(arguments)
+    if options.run:
+        embedded, labels = run_embeddings(options.run, options.overrides)
+    else:
+        embedded, labels = synthetic_embeddings(options.samples, options.encoders)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(labels["train"]))[: options.samples])
+    embedded["train"], labels["train"] = embedded["train"][chosen], labels["train"][chosen]
+    embedded = {key: values[:, : options.encoders] for key, values in embedded.items()}
+
+    def keep(found):
+        about = {"features": options.run or "synthetic", "shape": list(embedded["train"].shape)}
+        write_atomically(Path(options.out), json.dumps({**about, **found}, indent=1) + "\n")
+
+    print_measured(measure(features_by_name(embedded), labels, options.C, options.ways, keep, options.tolerance))
+    return 0
+
+
+def measure(features_by_name, labels, C=PUBLISHED_C_GRID, ways=WAYS, keep=None, tolerance=TOLERANCE):
+    """Time the readout in several ways, one after the other.
+
+    Args:
+        features_by_name: dict name -> dict `train`, `validation`, `test` of float arrays (n, d).
+        labels: dict of int arrays (n,), same keys as a set of features.
+        C: inverse penalties; 0 stands for no penalty.
+        ways: which of `WAYS`, in the order to run.
+        keep: function called with the result so far as each way ends.
+        tolerance: largest entry of the gradient at which a fit has converged.
+
+    Returns:
+        dict: `machine`, `tolerance`, `ways.<way>` with `seconds` in all and per set of features `seconds`, the chosen `C`, its
+        `test` accuracy and every fit's `C`, `validation`, `test`, `iterations`, `gradient` (largest entry); `ratios`.
+    """
+    found = {"machine": _machine(), "tolerance": tolerance, "C": list(C), "ways": {}, "ratios": {}}
+    for way in ways:
+        probes = {name: _probe(features, labels, C, tolerance, FITTERS[way]) for name, features in features_by_name.items()}
+        seconds = sum(probe["seconds"] for probe in probes.values())
+        found["ways"][way] = {"seconds": round(seconds, 3), "load_average": os.getloadavg()[0], "probes": probes}
+        found["ratios"] = _ratios(found["ways"])
+        if keep is not None:
+            keep(found)
+    return found
+
+
+def _probe(features, labels, C, tolerance, fit):
+    """One set of features, read out: z-scored, fitted, the penalty chosen by validation accuracy."""
+    began = time.perf_counter()
+    scaled = standardise(features)
+    models = fit(scaled["train"], labels["train"], C, tolerance)
+    accuracies = [
+        {key: float((model.probabilities(scaled[key]).argmax(axis=1) == labels[key]).mean()) for key in ("validation", "test")}
+        for model in models
+    ]
+    seconds = time.perf_counter() - began
+    gradients = _largest_gradients(scaled["train"], labels["train"], C, models)
+    fits = [
+        {"C": c, **accuracy, "iterations": model.iterations, "gradient": gradient}
+        for c, accuracy, model, gradient in zip(C, accuracies, models, gradients)
+    ]
+    best = max(fits, key=lambda fit: fit["validation"])  # the first of equals
+    return {"seconds": round(seconds, 3), "C": best["C"], "test": best["test"], "fits": fits}
+
+
+def _largest_gradients(features, labels, C, models):
+    """Of every model, the largest entry of the gradient: by how much it really missed the optimum."""
+    problem = Problem(features, labels, C)
+    points = {k: np.concatenate([m.weights, m.intercept[None]]).T.astype(np.float64) for k, m in enumerate(models)}
+    with ThreadPoolExecutor(1) as cores:
+        return [float(np.abs(gradient).max()) for _, gradient in problem.evaluate(points, cores).values()]
+
+
+def _sklearn_loop(features, labels, C, tolerance, max_iter):
+    """What one would write: scikit-learn, one penalty after the other."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    models = []
+    for c in C:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = LogisticRegression(C=c or np.inf, max_iter=max_iter, tol=tolerance).fit(features, labels)
+        iterations = int(model.n_iter_.max())
+        models.append(Fit(model.coef_.T, model.intercept_, iterations, iterations < max_iter, float("nan")))
+    return models
+
+
+FITTERS = {
+    "sklearn_published": lambda x, y, C, tolerance: _sklearn_loop(x, y, C, tolerance, PROBE_ITERATIONS["published"]),
+    "published": lambda x, y, C, tolerance: FITS["published"](x, y, C, PROBE_ITERATIONS["published"], tolerance),
+    "converged": lambda x, y, C, tolerance: FITS["converged"](x, y, C, PROBE_ITERATIONS["converged"], tolerance),
+    "sklearn_converged": lambda x, y, C, tolerance: _sklearn_loop(x, y, C, tolerance, 50_000),
+}
+
+
+def _ratios(ways):
+    """What the ways have to show against each other, for the pairs that have been measured."""
+    ratios = {}
+    for name in ("published", "converged"):
+        if {name, f"sklearn_{name}"} <= set(ways):
+            ours, theirs = ways[name], ways[f"sklearn_{name}"]
+            pairs = [(probe, theirs["probes"][key]) for key, probe in ours["probes"].items()]
+            ratios[name] = {
+                "times_faster": round(theirs["seconds"] / ours["seconds"], 2),
+                "same_C": sum(mine["C"] == other["C"] for mine, other in pairs),
+                "probes": len(pairs),
+                "largest_accuracy_difference": max(abs(mine["test"] - other["test"]) for mine, other in pairs),
+                "largest_accuracy_difference_at_one_C": max(
+                    abs(a["test"] - b["test"]) for mine, other in pairs for a, b in zip(mine["fits"], other["fits"])
+                ),
+            }
+    return ratios
+
+
+def _machine():
+    load = os.getloadavg()[0]
+    processor = ""
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return {"versions": versions(), "processor": processor, "load_average": load, "loaded": load > 0.5}
+
+
+def features_by_name(embedded):
+    """dict 'encoder_0', ..., 'ensemble' -> features, from a dict of embeddings (n, N, D)."""
+    count = embedded["train"].shape[1]
+    sets = {f"encoder_{i}": {key: values[:, i] for key, values in embedded.items()} for i in range(count)}
+    return {**sets, "ensemble": {key: values.reshape(len(values), -1) for key, values in embedded.items()}}
+
+
+def run_embeddings(run_dir, overrides=()):
+    """(embeddings, labels) of a run's ensemble, as its readout gets them."""
+    from closer_tf import evaluate
+    from closer_tf.experiment import load_splits
+    from closer_tf.quiet import import_keras
+    from closer_tf.runs import RunFolder
+
+    import_keras()
+    run = RunFolder(run_dir)
+    config = run.load_config(overrides)
+    data = load_splits(config).current()
+    ensemble, _, _ = evaluate.trained_ensemble(run, config, data)
+    embedded = evaluate._embeddings(config.condition, config, data, run.load_masks(), ensemble)
+    return embedded, evaluate._arranged(config, data, lambda split: split.labels)
+
+
+def synthetic_embeddings(samples, encoders=10, dim=256, classes=10, seed=0):
+    """(embeddings, labels): rectified random projections of latents with a steep spectrum; correlated as embeddings are."""
+    rng = np.random.default_rng(seed)
+    latents = 400
+    centres = 0.12 * rng.normal(size=(classes, latents))
+    spectrum = np.arange(1, latents + 1) ** -0.8
+    projections = rng.normal(size=(encoders, latents, dim)) / np.sqrt(latents)
+    counts = {"train": samples, "validation": max(100, samples // 9), "test": max(100, samples // 5)}
+    labels = {key: rng.integers(classes, size=count) for key, count in counts.items()}
+    embedded = {}
+    for key, of_key in labels.items():
+        inputs = (centres[of_key] + rng.normal(size=(len(of_key), latents))) * spectrum
+        parts = [np.maximum(inputs @ projection + 0.1, 0).astype(np.float32) for projection in projections]
+        embedded[key] = np.stack(parts, axis=1)
+    return embedded, labels
+
+
+def print_measured(found):
+    """Print seconds and ratios."""
+    if found["machine"]["loaded"]:
+        print(f"the machine was busy (load {found['machine']['load_average']:.1f}): read the ratios with care")
+    for way, measured in found["ways"].items():
+        accuracies = [probe["test"] for probe in measured["probes"].values()]
+        print(f"{way:>18}: {measured['seconds']:9.1f} s, test accuracy single {np.mean(accuracies[:-1]):.4f}", end=", ")
+        print(f"ensemble {accuracies[-1]:.4f}")
+    for name, ratios in found["ratios"].items():
+        print(f"{name}: {json.dumps(ratios)}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
