@@ -24,6 +24,8 @@ _PUBLIC = {
     "RunConfig": "config",
     "build_ensemble": "ensemble",
     "evaluate_run": "evaluate",
+    "export_ensemble": "export",
+    "export_run": "export",
     "linear_probe": "probes",
     "load_config": "config",
     "load_data": "data",

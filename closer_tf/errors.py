@@ -19,3 +19,7 @@ class DataError(CloserError):
 
 class RunError(CloserError):
     """A run folder that cannot be used: another config, another writer, a damaged or missing file."""
+
+
+class ExportError(CloserError):
+    """An export that cannot be made, or that does not do what the ensemble does."""

@@ -126,6 +126,7 @@ def make_training_model(config, ensemble, num_labels):
         seed = _one_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
         model = with_heads(ensemble, num_labels, seed)
     model.compile(_optimizer(config), make_objective(config))
+    model.optimizer.build(model.trainable_variables)  # what is saved before the first step can be loaded again
     return model
 
 
