@@ -165,7 +165,6 @@ def write_saved_model(ensemble, folder):
 
     signature = [keras.InputSpec(shape=(None, *ensemble.input_shape[1:]), dtype="float32")]
     archive = keras.export.ExportArchive()
-    archive.track(ensemble)
     archive.add_endpoint("ensemble", _inference(ensemble), signature)
     archive.add_endpoint("embed", _inference(_with_output(ensemble, _joined(ensemble))), signature)
     for i, embedding in enumerate(ensemble.get_layer("embeddings").input):
