@@ -43,12 +43,7 @@ setup(
         "onnx": ["onnx>=1.16,<1.19", "tf2onnx>=1.16.1", "onnxruntime>=1.18"],
         "dev": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "jsonschema>=4.20", "ruff>=0.6"],
     },
-    entry_points={
-        "console_scripts": [
-            "closer_tf-train=closer_tf.train:main",
-            "closer_tf-evaluate=closer_tf.evaluate:main",
-        ]
-    },
+    entry_points={"console_scripts": ["closer_tf=closer_tf.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",
