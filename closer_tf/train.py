@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib.util
 import re
 import resource
 import time
@@ -124,6 +125,8 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
 
 
 def _board(run, data, fields, model, ensemble):
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("--tensorboard: TensorBoard is not installed: pip install tensorboard")
     from closer_tf.tensorboard import RunBoard
 
     pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}

@@ -8,6 +8,8 @@ from closer_tf import loop
 from closer_tf.config import parse_config
 from closer_tf.train import train_run
 
+pytest.importorskip("tensorboard")
+
 
 @pytest.fixture
 def config(tiny_config):
