@@ -40,14 +40,18 @@ setup(
     extras_require={
         "allen": ["allensdk>=2.16.2", "hdmf<5.1", "pyarrow<26"],
         "nwb": ["pynwb>=2.8"],
-        "dev": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "jsonschema>=4.20", "ruff>=0.6"],
+        "onnx": ["onnx>=1.16,<1.19", "tf2onnx>=1.16.1", "onnxruntime>=1.18"],
+        "dev": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "jsonschema>=4.20",
+            "ruff>=0.6",
+            "nbclient>=0.10",
+            "ipykernel>=6.29",
+        ],
     },
-    entry_points={
-        "console_scripts": [
-            "closer_tf-train=closer_tf.train:main",
-            "closer_tf-evaluate=closer_tf.evaluate:main",
-        ]
-    },
+    entry_points={"console_scripts": ["closer_tf=closer_tf.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",

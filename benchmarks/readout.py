@@ -18,8 +18,8 @@ import numpy as np
 from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
 from closer_tf.files import write_atomically
 from closer_tf.probes import FITS, standardise
-from closer_tf.runs import versions
 from closer_tf.softmax_regression import Fit, Problem
+from closer_tf.versions import versions
 
 TOLERANCE = 1e-4  # scikit-learn's default: the largest entry of the mean loss's gradient
 WAYS = ("sklearn_published", "published", "converged", "sklearn_converged")

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from closer_tf.runs import versions
+from closer_tf.versions import versions
 
 
 def interleaved(functions, repeats=15, budget_s=60.0):

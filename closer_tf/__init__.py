@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read once, when TensorFlow
 _PUBLIC = {
     "CLoSeR": "ensemble",
     "CLoSeRLoss": "losses",
+    "CLoSeRTransformer": "estimator",
     "InteractionGraph": "graphs",
     "Nadam": "optimizers",
     "RandomAffine": "augmentation",
@@ -24,6 +25,8 @@ _PUBLIC = {
     "RunConfig": "config",
     "build_ensemble": "ensemble",
     "evaluate_run": "evaluate",
+    "export_ensemble": "export",
+    "export_run": "export",
     "linear_probe": "probes",
     "load_config": "config",
     "load_data": "data",
@@ -34,6 +37,8 @@ _PUBLIC = {
 }
 
 __all__ = sorted(_PUBLIC)
+
+_WITHOUT_KERAS = ("config", "data", "estimator", "evaluate", "export", "graphs", "masks", "probes", "train")
 
 
 @wrapt.when_imported("keras")
@@ -47,7 +52,10 @@ def _register(keras):
 def __getattr__(name):
     if name not in _PUBLIC:
         raise AttributeError(f"module 'closer_tf' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"closer_tf.{_PUBLIC[name]}"), name)
+    module = _PUBLIC[name]
+    if module not in _WITHOUT_KERAS:
+        importlib.import_module("keras")  # first, so that `_register` does not meet a module that is half imported
+    return getattr(importlib.import_module(f"closer_tf.{module}"), name)
 
 
 def __dir__():

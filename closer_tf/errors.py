@@ -31,3 +31,7 @@ class DivergedError(CloserError):
 
 class CloserWarning(UserWarning):
     """Something that a user should know while the work goes on. Commands show it as one line on standard error."""
+
+
+class ExportError(CloserError):
+    """An export that cannot be made, or that does not do what the ensemble does."""

@@ -95,8 +95,8 @@ def make_ensemble(config, receptive_fields, data):
 
     check_memory(config, receptive_fields, data)
 
-    init_seeds = _one_per_encoder(config.seeds.initialization, config.num_encoders)
-    dropout_seeds = _one_per_encoder(config.seeds.dropout, config.num_encoders)
+    init_seeds = seed_per_encoder(config.seeds.initialization, config.num_encoders)
+    dropout_seeds = seed_per_encoder(config.seeds.dropout, config.num_encoders)
 
     options = config.each_encoder()
 
@@ -129,10 +129,11 @@ def make_training_model(config, ensemble, num_labels):
     model = ensemble
     if config.condition == "supervised":
         # The heads' seed follows the encoders': one more "encoder" than there are.
-        seed = _one_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
+        seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
         model = with_heads(ensemble, num_labels, seed)
     jit = config.compute.xla if keras.backend.backend() == "tensorflow" else "auto"
     model.compile(_optimizer(config), make_objective(config), jit_compile=jit)
+    model.optimizer.build(model.trainable_variables)  # what is saved before the first step can be loaded again
     return model
 
 
@@ -187,7 +188,8 @@ def _augmentation(config, data):
     return RandomAffine(**options.model_dump(), seed=config.seeds.augmentation, name="augmentation")
 
 
-def _one_per_encoder(seed, count):
+def seed_per_encoder(seed, count):
+    """List of `count` ints, one encoder's seed each, that follow from one seed."""
     return [int(np.random.SeedSequence([seed, i]).generate_state(1)[0] >> 1) for i in range(count)]
 
 

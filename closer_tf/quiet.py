@@ -15,7 +15,7 @@ def import_keras():
     Returns:
         The `keras` module.
     """
-    with _stderr_set_aside():
+    with stderr_set_aside():
         import keras
 
         keras.ops.zeros((1,))  # some notices come with the first operation
@@ -23,7 +23,8 @@ def import_keras():
 
 
 @contextlib.contextmanager
-def _stderr_set_aside():
+def stderr_set_aside():
+    """Context that keeps the process's standard error, also what libraries in C write to it, unless the work in it fails."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as aside:

@@ -1,6 +1,8 @@
 """Train an ensemble from a run config: `python -m closer_tf.train CONFIG.json`."""
 
 import argparse
+import contextlib
+import importlib.util
 import re
 import resource
 import time
@@ -46,6 +48,9 @@ def main(arguments=None):
     parser.add_argument(
         "--dry-run", action="store_true", help="check and build everything, say what would run and how long, train nothing"
     )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write scalars, pictures and embeddings to RUN_DIR/tensorboard"
+    )
     add_version(parser)
     options = parser.parse_args(arguments)
     return run_command(lambda: _main(options), needs_keras=False)
@@ -68,7 +73,7 @@ def _main(options):
         if options.dry_run:
             dry_run(config, run_dir)
         else:
-            train_run(config, run_dir)
+            train_run(config, run_dir, tensorboard=options.tensorboard)
     except ConfigError as error:
         raise ConfigError(f"{options.config}: {error}") from None
     except Interrupted as stop:
@@ -77,12 +82,15 @@ def _main(options):
     return 0
 
 
-def train_run(config, run_dir):
+def train_run(config, run_dir, callbacks=(), tensorboard=False):
     """Train an ensemble, or go on with a run that was begun, then read it out.
 
     Args:
         config: resolved `RunConfig`.
         run_dir: the run folder; made if need be.
+        callbacks: Keras callbacks of your own. They may look on; what changes weights or stops the training makes the run
+            another one than its config says.
+        tensorboard: write what TensorBoard shows to the run folder's `tensorboard`.
 
     Returns:
         dict, the content of results.json; empty if the config asks for no readout.
@@ -118,8 +126,10 @@ def train_run(config, run_dir):
                 print(f"going on from epoch {checkpoint.epoch}, step {checkpoint.step}")
                 _compare_versions(checkpoint.versions)
             steps = steps_per_epoch(data.train, config.training.batch_size)
-            with ProgressLines(config.training.epochs, steps) as lines:
-                run_training(model, data, config, run, checkpoint, callbacks=[lines])
+            with contextlib.ExitStack() as watched:
+                lines = watched.enter_context(ProgressLines(config.training.epochs, steps))
+                board = [watched.enter_context(_board(run, data, fields, model, ensemble))] if tensorboard else []
+                run_training(model, data, config, run, checkpoint, callbacks=[lines, *board, *callbacks])
         write_with(run.ensemble_file, ensemble.save)
         history = run.read_history()
         if history:
@@ -140,6 +150,17 @@ def _compare_versions(then):
     if differing:
         message = f"other versions than the checkpoint's, so not the same to the bit: {', '.join(differing)}"
         warnings.warn(message, CloserWarning, stacklevel=2)
+
+
+def _board(run, data, fields, model, ensemble):
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("--tensorboard: TensorBoard is not installed: pip install tensorboard")
+    from closer_tf.tensorboard import RunBoard
+
+    pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}
+    if hasattr(model.loss, "graph"):
+        pictures["interaction_graph"] = model.loss.graph.plot()
+    return RunBoard(run.path / "tensorboard", ensemble, data.current().test, data.label_names, pictures)
 
 
 def _draw_set_up(run, data, fields, model):

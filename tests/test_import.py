@@ -30,6 +30,12 @@ def test_every_public_name_is_there():
     assert set(closer_tf.__all__) <= set(dir(closer_tf))
 
 
+@pytest.mark.parametrize("name", ["CLoSeRLoss", "Nadam", "TemporalLoss"])
+def test_any_name_can_come_first(name):
+    done = python(f"from closer_tf import {name}")
+    assert done.returncode == 0, done.stderr
+
+
 def test_unknown_names_fail_as_usual():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         getattr(closer_tf, "nothing")  # noqa: B009

@@ -1,0 +1,53 @@
+"""All commands under one name: `closer_tf train CONFIG.json`, the same as `python -m closer_tf.train CONFIG.json`."""
+
+import argparse
+import importlib
+import sys
+
+from closer_tf.command import USER_ERROR, add_version
+from closer_tf.config import suggestion
+
+COMMANDS = {
+    "train": ("closer_tf.train", "train an ensemble from a run config and read it out"),
+    "evaluate": ("closer_tf.evaluate", "read a finished run out again, or in another way"),
+    "summary": ("closer_tf.summary", "set the readouts of several runs side by side"),
+    "export": ("closer_tf.export", "take a run's ensemble elsewhere: SavedModel, Keras, ONNX"),
+    "allen": ("closer_tf.data.allen", "fetch the Allen Institute's recordings as session files"),
+    "doctor": ("closer_tf.doctor", "say what this environment can do"),
+}
+"""name -> (module with a `main(arguments)` that returns the exit code, what it does)"""
+
+EXAMPLES = """examples:
+  closer_tf doctor
+  closer_tf train run_configs/quickstart.json
+  closer_tf evaluate runs/quickstart --set readout.knn_neighbours=20
+  closer_tf export runs/quickstart --to exports/digits
+
+`closer_tf COMMAND --help` says more; `python -m closer_tf COMMAND` is the same.
+exit codes: 0 done; 1 a bug of ours, with its traceback; 2 a mistake that the message explains; 130 stopped by Ctrl-C and 143 by
+SIGTERM, with the state saved where the message says so."""
+
+
+def main(arguments=None):
+    """The command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(
+        prog="closer_tf",
+        usage="closer_tf COMMAND ...",
+        description="CLoSeR: ensembles of encoders with small receptive fields that learn from each other.\n\ncommands:\n"
+        + "\n".join(f"  {name:10} {what}" for name, (_, what) in COMMANDS.items()),
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_version(parser)
+    if not arguments:
+        parser.print_help()
+        return 0
+    if arguments[0].startswith("-"):
+        parser.parse_args(arguments)  # prints help, version or what is wrong, and exits
+    name, *rest = arguments
+    if name not in COMMANDS:
+        hint = suggestion(name, COMMANDS)
+        print(f"error: no command '{name}'; expected one of {', '.join(COMMANDS)}.{hint}", file=sys.stderr)
+        return USER_ERROR
+    return importlib.import_module(COMMANDS[name][0]).main(rest)

@@ -1,0 +1,119 @@
+"""What this environment can do: `python -m closer_tf.doctor`."""
+
+import argparse
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from closer_tf.command import USER_ERROR, add_version, run_command
+from closer_tf.quiet import import_keras
+
+EPILOG = """example: python -m closer_tf.doctor --data-dir /data/tensorflow_datasets
+
+exit codes: 0 ensembles can be trained here; 2 something that training needs is missing (marked 'missing')."""
+
+OPTIONAL = {
+    "sessions of the Allen Institute": (("allensdk",), "pip install 'closer_tf[allen]'; without it NWB files are read by h5py"),
+    "other NWB files": (("pynwb",), "pip install 'closer_tf[nwb]'"),
+    "ONNX export": (("onnx", "tf2onnx", "onnxruntime"), "pip install 'closer_tf[onnx]'"),
+    "TensorBoard": (("tensorboard",), "pip install tensorboard"),
+}
+"""what for -> (libraries, what to do without them)"""
+
+
+def main(arguments=None):
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m closer_tf.doctor",
+        description="Say what this environment can do: libraries, accelerators, data that is found, room on the disk.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data-dir", help="TensorFlow Datasets directory (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)")
+    add_version(parser)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _main(options), needs_keras=False)
+
+
+def _main(options):
+    findings = examine(options.data_dir)
+    for what, state, says in findings:
+        print(f"{state:8} {what:32} {says}")
+    return USER_ERROR if any(state == "missing" for _, state, _ in findings) else 0
+
+
+def examine(data_dir=None):
+    """Look at the environment.
+
+    Args:
+        data_dir: TensorFlow Datasets directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets.
+
+    Returns:
+        List of (what, state, says), all str; state is 'ok', 'absent' for what one can do without, or 'missing'.
+    """
+    return [
+        ("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
+        ("closer_tf", "ok", _versions("closer_tf", "numpy", "scikit-learn")),
+        *_training(),
+        *(_optional(what, *needs) for what, needs in OPTIONAL.items()),
+        *_data(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"),
+        _disk(),
+    ]
+
+
+def _training():
+    """Keras, its backend and what it computes on."""
+    try:
+        keras = import_keras()
+    except Exception as error:  # whatever a broken installation raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return [("Keras and TensorFlow", "missing", f"cannot be imported ({reason}); pip install -e . or -r requirements.txt")]
+    backend = keras.backend.backend()
+    found = [("Keras", "ok", f"{keras.__version__}, backend {backend} {_version(backend) or ''}".rstrip())]
+    if backend != "tensorflow":
+        return [*found, ("runs and exports", "absent", "are tested with the TensorFlow backend; set KERAS_BACKEND=tensorflow")]
+    import tensorflow as tf
+
+    accelerators = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in accelerators]
+    return [
+        *found,
+        ("GPU", "ok" if names else "absent", ", ".join(names) or "TensorFlow sees none; everything runs on the CPU"),
+    ]
+
+
+def _optional(what, libraries, remedy):
+    absent = [name for name in libraries if _version(name) is None]
+    if absent:
+        return (what, "absent", f"needs {', '.join(absent)}: {remedy}")
+    return (what, "ok", _versions(*libraries))
+
+
+def _data(data_dir):
+    folder = Path(data_dir).expanduser()
+    for name in ("cifar10", "cifar100"):
+        prepared = any(folder.glob(f"{name}/*/dataset_info.json"))
+        says = f"in {folder}" if prepared else f"not in {folder}; downloaded there when first needed (170 MB)"
+        yield (name, "ok" if prepared else "absent", says)
+
+
+def _disk():
+    free = shutil.disk_usage(".").free / 2**30
+    return ("disk", "ok", f"{free:.1f} GB free in this folder; `closer_tf train CONFIG --dry-run` says what a run takes")
+
+
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _versions(*names):
+    return ", ".join(f"{name} {_version(name)}" for name in names)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
