@@ -236,6 +236,7 @@ def _describe(config, data, fields, model, run):
         f"shape {data.input_shape}, {labels}\n"
         f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells}\n"
         f"ensemble: {len(model.encoders)} encoders, {parameters} parameters each, {model.count_params():,} in all\n"
+        f"compute: {_computing(config)}\n"
         + (
             f"training: {config.condition}, {config.training.epochs} epochs of {steps} steps, "
             f"batch {config.training.batch_size}, seed {config.seed}"
@@ -243,6 +244,18 @@ def _describe(config, data, fields, model, run):
             else f"condition: {config.condition}, nothing is trained; seed {config.seed}"
         )
     )
+
+
+def _computing(config):
+    """What computes, and the choices that speed it up or save memory."""
+    import keras
+
+    backend, options = keras.backend.backend(), config.compute
+    found = versions()
+    pairs = "CLoSeR loss in blocks of at most " + f"{options.loss_memory_mb:g} MiB"
+    xla = "always" if backend == "jax" else "on" if options.xla else "off"
+    parts = [f"{backend} {found.get(backend, '')}".strip(), options.precision, f"XLA {xla}", "separate encoders"]
+    return ", ".join([*parts, *([pairs] if config.condition == "closer" else [])])
 
 
 if __name__ == "__main__":
