@@ -39,7 +39,8 @@ def fit_converged(features, labels, C, max_iter=5000, tolerance=1e-4, on_fit=Non
         labels: int array (n,), 0 .. labels - 1, each present.
         C: sequence of inverse L2 penalties; 0 stands for no penalty.
         max_iter: most L-BFGS iterations per fit.
-        tolerance: a fit has converged when no entry of the gradient is larger, as computed in float64.
+        tolerance: a fit has converged when no entry of the gradient is larger, as computed in float64, neither in the features'
+            coordinates nor in those of the search. The second is the stricter: flat directions hardly show in the first.
         on_fit: function called with nothing as each fit ends.
 
     Returns:
@@ -74,12 +75,12 @@ def fit_converged(features, labels, C, max_iter=5000, tolerance=1e-4, on_fit=Non
         def look(kind, flat):
             """(value, gradient) at a position; ends the search where float64 says that the tolerance is met."""
             turned = flat.reshape(exact.shape) * scales[k]
-            value, gradient, largest, point = ask((kind, turned))
-            if largest <= tolerance and kind == "rough":
-                value, gradient, largest, point = ask(("exact", turned))
-            if largest <= tolerance:
-                raise _Reached(point, largest)
-            return value, (gradient * scales[k]).ravel()
+            for precision in dict.fromkeys((kind, "exact")):
+                value, gradient, largest, point = ask((precision, turned))
+                slope = gradient * scales[k]
+                if max(largest, np.abs(slope).max()) > tolerance:
+                    return value, slope.ravel()
+            raise _Reached(point, largest)
 
         try:
             for kind in problems:

@@ -122,7 +122,9 @@ def in_lockstep(solve, count, evaluate, on_fit=None):
                 else:
                     asked[k] = request
                 if asked and len(asked) == running:  # every solver that still runs waits for its next answer
-                    for waiting, answer in evaluate(asked, cores).items():
+                    for waiting, answer in evaluate(
+                        dict(sorted(asked.items())), cores
+                    ).items():  # sorted: the order shows in the last digits
                         answers[waiting].put(answer)
                     asked = {}
         except BaseException as error:
