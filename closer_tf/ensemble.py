@@ -21,9 +21,9 @@ class CLoSeR(keras.Model):
         """Embeddings (B, N, D) of stimuli (B, ...), or (B, bins, N, D) of windows of consecutive stimuli (B, bins, ...)."""
         return self._over_bins(super().__call__, stimuli, *args, **kwargs)
 
-    def call(self, inputs, *args, **kwargs):
+    def call(self, inputs, training=None, mask=None, **kwargs):
         """As `__call__`; JAX's training step comes in here."""
-        return self._over_bins(super().call, inputs, *args, **kwargs)
+        return self._over_bins(super().call, inputs, training=training, mask=mask, **kwargs)
 
     def _over_bins(self, embed, stimuli, *args, **kwargs):
         if len(stimuli.shape) != len(self.inputs[0].shape) + 1:
