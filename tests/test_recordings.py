@@ -116,7 +116,10 @@ def test_simulated_says_so(tmp_path, capsys, monkeypatch):
         ({"dataset": {"name": "session", "path": "none.npz"}}, "none.npz: no such file"),
         ({"dataset": {"name": "session", "path": "cut.npz"}}, "cut.npz: not a readable .npz file"),
         ({"dataset": {"name": "session", "path": "small.npz", "stimuli": ["movie_0", "movie_9"]}}, "movie_9"),
-        ({"objective": {"weights": {}}}, "mouse.json: objective.weights: weights: at least one term"),
+        (
+            {"objective": {"weights": {"tpull": 0, "var": 0, "cov": 0}}},
+            "mouse.json: objective.weights: weights: at least one term",
+        ),
         ({"dataset": {"name": "digits"}}, "mouse.json: condition: 'tcloser' needs consecutive bins; dataset 'digits' has none"),
     ],
 )
