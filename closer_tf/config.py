@@ -154,7 +154,7 @@ class SimulatedSource(RecordingSource):
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the simulation."""
     size: Literal["small", "paper"] = "small"
-    """'small': six areas, 120 and 480 frames. 'paper': ten areas, 619 units, 900 and 3600 frames."""
+    """'small': six areas, 120 and 480 frames. 'paper': ten areas, 668 units, 900 and 3600 frames."""
     label: Literal["stimulus", "segment", "time"] = "stimulus"
     """As for 'session'."""
     segments: int = Field(3, ge=2)
@@ -480,6 +480,9 @@ class Readout(Section):
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
     conditions: list[Literal["masked_input", "full_input", "untrained"]] = ["masked_input", "untrained"]
     """What to read out beside the run's own condition, for comparison."""
+    pseudo_likelihood_draws: int = Field(100, ge=1, le=1_000_000)
+    """How many random sets of samples the class mean pseudo-likelihood is averaged over. A draw costs the square of the number
+    of classes: 100 draws at 100 classes take some 2 minutes of one core for each encoder and condition."""
     knn_neighbours: int | None = Field(None, ge=1)
     """Also classify by the k nearest training samples. Default null: don't."""
 
@@ -541,6 +544,9 @@ class RunConfig(Section):
         areas = getattr(self.masks, "areas", None)
         if areas is not None and len(areas) != self.num_encoders:
             _inconsistent("masks.areas", f"expected {self.num_encoders} areas (num_encoders), found {len(areas)}")
+        if areas is not None and len(set(areas)) < len(areas):
+            twice = next(area for area in areas if areas.count(area) > 1)
+            _inconsistent("masks.areas", f"expected each area once, found '{twice}' {areas.count(twice)} times")
         terms = PAPER_WEIGHTS.get(self.condition, {})
         for name, weight in self.objective.weights or ():
             if weight and name not in terms:

@@ -98,13 +98,14 @@ def plot_training_curves(history):
     return figure
 
 
-def plot_accuracy(accuracy, chance=None, simulated=False):
+def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
     """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble.
 
     Args:
         accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
-        chance: accuracy of guessing, drawn as a dotted line.
+        chance: accuracy of guessing, drawn as a dotted line; None draws none.
         simulated: say that the data are simulated.
+        score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     if simulated:
@@ -126,7 +127,7 @@ def plot_accuracy(accuracy, chance=None, simulated=False):
             axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.3f}")
             axis.legend(frameon=False, fontsize=8, loc="upper left")
         axis.margins(y=0.12)
-    figure.axes[0].set_ylabel("test accuracy")
+    figure.axes[0].set_ylabel(f"test {score}")
     return figure
 
 
@@ -207,13 +208,14 @@ def plot_embedding_trajectories(embeddings, names=(), columns=5):
     return figure
 
 
-def plot_violins(accuracy, chance=None, title=""):
+def plot_violins(accuracy, chance=None, title="", score="accuracy"):
     """Distribution over seeds of each condition's test accuracy, single and ensemble (paper: figure 8).
 
     Args:
         accuracy: dict condition -> readout ('single', 'ensemble') -> list of fractions, one per seed.
-        chance: accuracy of guessing, drawn as a dotted line.
+        chance: accuracy of guessing, drawn as a dotted line; None draws none.
         title: which session, and how many seeds.
+        score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -233,7 +235,7 @@ def plot_violins(accuracy, chance=None, title=""):
         if chance is not None:
             axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.3f}")
             axis.legend(frameon=False, fontsize=8)
-    figure.axes[0].set_ylabel("test accuracy")
+    figure.axes[0].set_ylabel(f"test {score}")
     return figure
 
 
