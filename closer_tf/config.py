@@ -154,7 +154,7 @@ class SimulatedSource(RecordingSource):
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the simulation."""
     size: Literal["small", "paper"] = "small"
-    """'small': six areas, 120 and 480 frames. 'paper': ten areas, 619 units, 900 and 3600 frames."""
+    """'small': six areas, 120 and 480 frames. 'paper': ten areas, 668 units, 900 and 3600 frames."""
     label: Literal["stimulus", "segment", "time"] = "stimulus"
     """As for 'session'."""
     segments: int = Field(3, ge=2)
@@ -369,17 +369,18 @@ Graph = Annotated[NamedGraph | RandomGraph | CustomGraph, Field(discriminator="f
 
 
 class TermWeights(Section):
-    """Weights of the terms of a temporal objective (equations 6 to 12)."""
+    """Weights of the terms of a temporal objective (equations 6 to 12). Default null: the paper's for the condition, 0 where
+    the condition has no such term."""
 
-    tpull: float = Field(0.0, ge=0)
+    tpull: float | None = Field(None, ge=0)
     """Squared distance to what the other encoders said one bin before [L_tpull]."""
-    pull: float = Field(0.0, ge=0)
+    pull: float | None = Field(None, ge=0)
     """Squared distance to what the other encoders say now [L_pull]."""
-    cont: float = Field(0.0, ge=0)
+    cont: float | None = Field(None, ge=0)
     """Squared distance to what the encoder itself said one bin before [L_cont]."""
-    var: float = Field(0.0, ge=0)
+    var: float | None = Field(None, ge=0)
     """Keeps every dimension's variance up [L_var]."""
-    cov: float = Field(0.0, ge=0)
+    cov: float | None = Field(None, ge=0)
     """Keeps dimensions uncorrelated [L_cov]."""
 
 
@@ -393,7 +394,7 @@ class Objective(Section):
     stop_gradient: bool = False
     """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
     weights: TermWeights | None = None
-    """Weights of the temporal terms. Default null: the paper's for the condition tcloser, notcloser or lpl."""
+    """Weights of the temporal terms, for the conditions tcloser, notcloser and lpl. Default null: all the paper's."""
 
 
 class Nadam(Section):
@@ -479,6 +480,9 @@ class Readout(Section):
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
     conditions: list[Literal["masked_input", "full_input", "untrained"]] = ["masked_input", "untrained"]
     """What to read out beside the run's own condition, for comparison."""
+    pseudo_likelihood_draws: int = Field(100, ge=1, le=1_000_000)
+    """How many random sets of samples the class mean pseudo-likelihood is averaged over. A draw costs the square of the number
+    of classes: 100 draws at 100 classes take some 2 minutes of one core for each encoder and condition."""
     knn_neighbours: int | None = Field(None, ge=1)
     """Also classify by the k nearest training samples. Default null: don't."""
 
@@ -486,9 +490,9 @@ class Readout(Section):
 TEMPORAL_CONDITIONS = ("tcloser", "notcloser", "lpl")
 TRAINED_CONDITIONS = ("closer", "supervised", *TEMPORAL_CONDITIONS)
 PAPER_WEIGHTS = {
-    "tcloser": TermWeights(tpull=2.0, var=1.0, cov=10.0),
-    "notcloser": TermWeights(pull=2.0, var=1.0, cov=10.0),
-    "lpl": TermWeights(cont=1.0, var=1.0, cov=10.0),
+    "tcloser": {"tpull": 2.0, "var": 1.0, "cov": 10.0},
+    "notcloser": {"pull": 2.0, "var": 1.0, "cov": 10.0},
+    "lpl": {"cont": 1.0, "var": 1.0, "cov": 10.0},
 }
 
 
@@ -540,6 +544,14 @@ class RunConfig(Section):
         areas = getattr(self.masks, "areas", None)
         if areas is not None and len(areas) != self.num_encoders:
             _inconsistent("masks.areas", f"expected {self.num_encoders} areas (num_encoders), found {len(areas)}")
+        if areas is not None and len(set(areas)) < len(areas):
+            twice = next(area for area in areas if areas.count(area) > 1)
+            _inconsistent("masks.areas", f"expected each area once, found '{twice}' {areas.count(twice)} times")
+        terms = PAPER_WEIGHTS.get(self.condition, {})
+        for name, weight in self.objective.weights or ():
+            if weight and name not in terms:
+                expected = f"expected {', '.join(terms)}" if terms else "it has no weights, expected null"
+                _inconsistent(f"objective.weights.{name}", f"no term of '{self.condition}'; {expected}")
         if self.compute.xla and (self.augmentation.horizontal_flip or self.augmentation.rotation or self.augmentation.zoom):
             _inconsistent("compute.xla", "XLA cannot compile TensorFlow's augmentation; expected false, or no augmentation")
         if self.encoders is not None:
@@ -560,7 +572,7 @@ class RunConfig(Section):
         return self.encoders or [self.encoder] * self.num_encoders
 
     def resolved(self):
-        """The same config with every default that depends on other keys written out (seeds, temperature, paths).
+        """The same config with every default that depends on other keys written out (seeds, temperature, weights, paths).
 
         Returns:
             A `RunConfig`; resolving it again changes nothing.
@@ -574,9 +586,12 @@ class RunConfig(Section):
             all_mlp = all(encoder.type == "mlp" for encoder in encoders)
             temperature = 10.0 * encoders[0].embedding_dim if all_mlp else 10.0
             update["objective"] = self.objective.model_copy(update={"temperature": temperature})
-        if self.objective.weights is None and self.condition in PAPER_WEIGHTS:
+        if self.condition in PAPER_WEIGHTS:
             objective = update.get("objective", self.objective)
-            update["objective"] = objective.model_copy(update={"weights": PAPER_WEIGHTS[self.condition]})
+            weights = {name: PAPER_WEIGHTS[self.condition].get(name, 0.0) for name in TermWeights.model_fields}
+            for name, weight in self.objective.weights or ():
+                weights[name] = weights[name] if weight is None else weight
+            update["objective"] = objective.model_copy(update={"weights": TermWeights(**weights)})
         for name in ("dataset", "masks"):
             update[name] = _with_absolute_paths(getattr(self, name))
         objective = update.get("objective", self.objective)
@@ -595,11 +610,15 @@ class RunConfig(Section):
         """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, when checkpoints are
         written, or where the data lies.
 
-        Keys at their default do not count either, so that a new key does not make old runs another config.
+        Keys at their default and temporal terms of weight 0 do not count either, so that a new key does not make old runs
+        another config.
         """
         apart = {"schema_": True, "description": True, "readout": True, "dataset": set(PATH_KEYS)}
         apart["training"] = set(CHECKPOINT_KEYS)
         content = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
+        weights = content.get("objective", {}).get("weights")
+        if weights:
+            content["objective"]["weights"] = {name: weight for name, weight in weights.items() if weight}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

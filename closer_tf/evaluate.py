@@ -1,12 +1,15 @@
 """Read out what a run's encoders know: `python -m closer_tf.evaluate RUN_DIR`."""
 
 import argparse
+import contextlib
 import time
 
 import numpy as np
 
 from closer_tf.command import add_version, run_command
 from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
+from closer_tf.errors import RunError
+from closer_tf.memory import peak_memory_gb
 from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
 
@@ -37,6 +40,7 @@ def evaluate_run(run_dir, redo=False, overrides=()):
     """Probe and measure every condition of a run; write results.json and pictures; print a table.
 
     A condition that results.json already holds, at the same epoch and with the same protocol, is kept.
+    `peak_memory_gb` in results.json is the most memory that a process has taken that trained or read out this run.
 
     Args:
         run_dir: the run folder.
@@ -63,9 +67,14 @@ def evaluate_run(run_dir, redo=False, overrides=()):
 
 def readout(run, config, data, redo=False):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
+    from closer_tf.experiment import check_units
+
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
+    fields = run.load_masks()
+    check_units(fields, data)
     trained, epochs, step = trained_ensemble(run, config, data)
     results = {} if redo else run.read_results()
+    peak = _peak_so_far(run)
     about = {
         "config_digest": config.digest(),
         "changes": run.changes(),
@@ -73,17 +82,16 @@ def readout(run, config, data, redo=False):
         "step": step,
         "protocol": _protocol(config),
         "dataset": data.name,
-        "simulated": data.name == "simulated",
+        "simulated": data.simulated,
         "chance": data.chance,
         "samples": _sample_counts(config, data),
     }
     if any(results.get(key) != value for key, value in about.items()):
         results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}}
-    fields = run.load_masks()
     embeddings = {}
     own = [] if config.condition in TRAINED_CONDITIONS and not (epochs or step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
-        if condition in results["accuracy"]:
+        if _is_done(condition, results, config.readout):
             continue
         began = time.perf_counter()
         embedded = _embeddings(condition, config, data, fields, trained)
@@ -93,10 +101,26 @@ def readout(run, config, data, redo=False):
         for key, value in outcome.items():
             results[key][condition] = value
         results["seconds"][condition] = round(time.perf_counter() - began, 1)
+        results["peak_memory_gb"] = max(peak, peak_memory_gb())
         run.write_results(results)
     _draw(run, data, results, embeddings)
     print_table(results)
     return results
+
+
+def _peak_so_far(run):
+    """The `peak_memory_gb` of results.json, or 0."""
+    with contextlib.suppress(RunError):  # damaged: whoever needs its content says so
+        peak = run.read_results().get("peak_memory_gb", 0.0)
+        return peak if isinstance(peak, float) else 0.0
+    return 0.0
+
+
+def _is_done(condition, results, options):
+    """Whether results.json holds a condition, with as many draws as asked for."""
+    likelihood = results["measures"].get(condition, {}).get("class_pseudo_likelihood")
+    drawn = likelihood is None or likelihood["draws"] == options.pseudo_likelihood_draws
+    return condition in results["accuracy"] and drawn
 
 
 def trained_ensemble(run, config, data):
@@ -286,7 +310,7 @@ def _measures(condition, embeddings, labels, label_names, config):
     }
     if label_names and np.bincount(labels, minlength=len(label_names)).min() >= 2:
         temperature = measures.pseudo_likelihood_temperature(condition, embeddings.shape[2])
-        draws = 100 if len(label_names) <= 20 else 10  # a draw costs the square of the number of classes
+        draws = config.readout.pseudo_likelihood_draws
         found["class_pseudo_likelihood"] = {
             "temperature": temperature,
             "draws": draws,
@@ -310,7 +334,9 @@ def _draw(run, data, results, embeddings):
     """
     from closer_tf import plots
 
-    figure = plots.plot_accuracy(results["accuracy"], results["chance"], results["simulated"])
+    by_number = not data.label_names
+    chance, score = (None, "R^2") if by_number else (results["chance"], "accuracy")
+    figure = plots.plot_accuracy(results["accuracy"], chance, results["simulated"], score)
     plots.save(figure, run.figures / "accuracy.png")
     maps = {
         condition: found["class_pseudo_likelihood"]["per_encoder"]
@@ -338,7 +364,7 @@ def _draw_trials(run, data, fields, embeddings):
         label = f"stimulus {k}, trial {first}"
         trials[label] = of_stimulus[data.test.about["trial"][of_stimulus] == first]
     label, chosen = next(iter(trials.items()))
-    note = f"{label} (simulated)" if data.name == "simulated" else label
+    note = f"{label} (simulated)" if data.simulated else label
     plots.save(plots.plot_raster(data.test.inputs[chosen], fields, note), run.figures / "raster.png")
     if embeddings:
         shown = {condition: {name: values[rows] for name, rows in trials.items()} for condition, values in embeddings.items()}

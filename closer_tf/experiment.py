@@ -11,7 +11,7 @@ import numpy as np
 from closer_tf import masks
 from closer_tf.config import TEMPORAL_CONDITIONS, build_graph
 from closer_tf.data.sessions import area_sizes
-from closer_tf.errors import ConfigError
+from closer_tf.errors import ConfigError, DataError
 from closer_tf.memory import check_memory
 
 
@@ -78,6 +78,27 @@ def make_receptive_fields(config, data):
                 f"the images have {size[0]} x {size[1]} pixels"
             )
         return fields
+
+
+def check_units(receptive_fields, data):
+    """Refuse a run's stored receptive fields when the data's units lie in another order than when they were made.
+
+    Args:
+        receptive_fields: `ReceptiveFields` of a run folder.
+        data: `Splits`.
+
+    Raises:
+        DataError: an encoder would see units of another area.
+    """
+    if not data.unit_areas:
+        return
+    expected = {area: np.flatnonzero(np.array(data.unit_areas) == area) for area in receptive_fields.labels}
+    for area, cells in zip(receptive_fields.labels, receptive_fields.indices):
+        if not np.array_equal(cells, expected[area]):
+            raise DataError(
+                f"dataset: the run's receptive field of area '{area}' does not hold the {len(expected[area])} units that the "
+                f"data has there; expected the units in the order in which the run was made. Train anew with --run-dir"
+            )
 
 
 def make_ensemble(config, receptive_fields, data):

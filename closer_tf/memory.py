@@ -1,6 +1,7 @@
-"""Whether an ensemble can fit into the machine's memory, from its config alone."""
+"""Whether an ensemble can fit into the machine's memory, from its config alone; and how much of it was taken."""
 
 import math
+import sys
 
 from closer_tf.data.limits import memory
 from closer_tf.errors import ConfigError
@@ -25,6 +26,16 @@ def check_memory(config, receptive_fields, data):
     needed, there = 4 * COPIES * parameters / 2**30, memory() / 2**30
     if needed > there:
         raise ConfigError(f"encoder: {parameters:,} parameters take {needed:,.0f} GB to train, there are {there:,.0f} GB")
+
+
+def peak_memory_gb():
+    """The most memory that this process has held so far, in GiB to two digits; 0.0 on systems that do not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 2)  # bytes on macOS, KiB elsewhere
 
 
 def count_parameters(options, cells, values):

@@ -98,13 +98,14 @@ def plot_training_curves(history):
     return figure
 
 
-def plot_accuracy(accuracy, chance=None, simulated=False):
+def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
     """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble.
 
     Args:
         accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
-        chance: accuracy of guessing, drawn as a dotted line.
+        chance: accuracy of guessing, drawn as a dotted line; None draws none.
         simulated: say that the data are simulated.
+        score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     if simulated:
@@ -126,7 +127,7 @@ def plot_accuracy(accuracy, chance=None, simulated=False):
             axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.3f}")
             axis.legend(frameon=False, fontsize=8, loc="upper left")
         axis.margins(y=0.12)
-    figure.axes[0].set_ylabel("test accuracy")
+    figure.axes[0].set_ylabel(f"test {score}")
     return figure
 
 
@@ -207,34 +208,50 @@ def plot_embedding_trajectories(embeddings, names=(), columns=5):
     return figure
 
 
-def plot_violins(accuracy, chance=None, title=""):
+def plot_violins(accuracy, chance=None, title="", score="accuracy"):
     """Distribution over seeds of each condition's test accuracy, single and ensemble (paper: figure 8).
 
     Args:
-        accuracy: dict condition -> readout ('single', 'ensemble') -> list of fractions, one per seed.
-        chance: accuracy of guessing, drawn as a dotted line.
+        accuracy: dict condition -> readout ('single', 'ensemble') -> list of fractions, one per seed. What follows a comma
+            in a condition's name tells variants apart.
+        chance: accuracy of guessing, drawn as a dotted line; None draws none.
         title: which session, and how many seeds.
+        score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=10)
     for axis, readout in zip(figure.subplots(1, 2, sharey=True), ("single", "ensemble")):
-        present = [name for name in CONDITION_COLOURS if readout in accuracy.get(name, {})]
+        order = list(CONDITION_COLOURS)
+        present = [name for name in accuracy if readout in accuracy[name]]
+        present.sort(key=lambda name: (order.index(name.partition(",")[0]), name))
         for position, name in enumerate(present):
+            colour = CONDITION_COLOURS[name.partition(",")[0]]
             values = np.asarray(accuracy[name][readout])
             if len(values) > 1 and np.ptp(values) > 0:
                 body = axis.violinplot(values, [position], widths=0.8, showextrema=False)["bodies"][0]
-                body.set(facecolor=CONDITION_COLOURS[name], alpha=0.5)
+                body.set(facecolor=colour, alpha=0.5)
             spread = np.linspace(-0.1, 0.1, len(values)) if len(values) > 1 else [0]
             axis.plot(position + np.asarray(spread), values, ".", color="black", markersize=4)
-            axis.plot([position - 0.25, position + 0.25], [values.mean()] * 2, color=CONDITION_COLOURS[name], linewidth=2)
-        axis.set_xticks(range(len(present)), [CONDITION_NAMES[name] for name in present], rotation=20)
+            axis.plot([position - 0.25, position + 0.25], [values.mean()] * 2, color=colour, linewidth=2)
+        axis.set_xticks(range(len(present)), [_variant(name) for name in present], rotation=20, fontsize=8)
         axis.set_title("single encoder" if readout == "single" else "ensemble", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
         if chance is not None:
             axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.3f}")
             axis.legend(frameon=False, fontsize=8)
-    figure.axes[0].set_ylabel("test accuracy")
+    figure.axes[0].set_ylabel(f"test {score}")
     return figure
+
+
+def _variant(name):
+    """'closer, key.path=value, ...' as a tick's label: a line each, keys by their last part."""
+    condition, *differing = name.split(", ")
+    return "\n".join([CONDITION_NAMES[condition], *map(_short, differing)])
+
+
+def _short(text):
+    key, equals, value = text.partition("=")
+    return f"{key.rpartition('.')[2]}={value}" if equals else text
 
 
 def plot_pseudo_likelihoods(maps, label_names):

@@ -7,17 +7,26 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.command import add_version, run_command
-from closer_tf.config import PATH_KEYS
+from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, RecordingSource
 from closer_tf.errors import RunError
 from closer_tf.files import write_atomically
 from closer_tf.runs import RunFolder
+
+_WHAT_IS_READ_OUT = ("after_training", "conditions", "pseudo_likelihood_draws")  # keys of `readout` that change no accuracy
+_OBJECTIVE_KEYS = {
+    "closer": ("temperature", "graph", "stop_gradient"),
+    "tcloser": ("graph", "weights"),
+    "notcloser": ("graph", "weights"),
+    "lpl": ("weights",),
+}
+"""Keys of `objective` that a condition has."""
 
 
 def main(arguments=None):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.summary",
-        description="Collect the readouts of runs that differ in seed and condition: a JSON file, and a picture over seeds.",
+        description="Collect the readouts of runs that differ in seed, condition or settings: a JSON file and a picture.",
         epilog="example: python -m closer_tf.summary runs/mouse_* -o results/mouse",
     )
     parser.add_argument("run_dirs", nargs="+", help="run folders that have been read out")
@@ -39,66 +48,148 @@ def _main(options):
         condition: {readout: found["test"] for readout, found in readouts.items() if readout in ("single", "ensemble")}
         for condition, readouts in summary["accuracy"].items()
     }
-    plots.save(plots.plot_violins(values, summary["chance"], options.title), out.with_suffix(".png"))
+    title = ", ".join(part for part in (options.title, "simulated data" * summary["simulated"]) if part)
+    chance = None if summary["score"] == "R^2" else summary["chance"]
+    plots.save(plots.plot_violins(values, chance, title, summary["score"]), out.with_suffix(".png"))
     for condition, readouts in summary["accuracy"].items():
         for readout in ("single", "ensemble"):
             if readout in readouts:
                 found = readouts[readout]
-                print(
-                    f"{condition:>14} {readout:>9}  {found['mean']:.4f} +- {found['sd']:.4f} (sd, {len(found['test'])} seeds)"
-                )
+                seeds = len(found["test"])
+                spread = f"+- {found['sd']:.4f} (sd, {seeds} seeds)" if seeds > 1 else "(1 seed)"
+                print(f"{condition:>14} {readout:>9}  {found['mean']:.4f} {spread}")
 
 
 def summarise(run_dirs):
-    """The readouts of several runs of one experiment.
+    """The readouts of several runs.
 
-    Conditions that several runs of one seed share (masked input, untrained) are counted once per seed.
+    Runs that differ in more than seeds are told apart by what differs: 'closer, objective.graph.family=star'. Only what a
+    condition's result follows from counts, so that what several runs of one seed share (masked input, untrained) is counted
+    once per seed.
 
     Args:
         run_dirs: run folders.
 
     Returns:
-        dict: `accuracy.<condition>.<readout>` with `seeds`, `test` (one value per seed), `mean` and `sd` (ddof 1), `measures`
-        likewise, `chance`, and `runs`: config, versions, seconds per epoch and protocol of each.
+        dict: `accuracy.<condition>.<readout>` with `seeds`, `test` (one value per seed), `mean` and `sd` (ddof 1, null for one
+        seed), `measures` likewise, `chance`, `score` ('accuracy' or 'R^2'), `simulated`, and `runs`: config, versions, steps,
+        seconds, memory and protocol of each.
 
     Raises:
         RunError: a folder has no readout, the runs have different data, or two runs of one seed and condition differ.
     """
-    accuracy, measures, runs, chances = {}, {}, {}, set()
+    found, runs, kinds = [], {}, set()
     for run_dir in run_dirs:
         run = RunFolder(run_dir)
         config, results = run.load_config(), run.read_results()
         if not results:
             raise RunError(f"{run.path}: not read out yet; run: python -m closer_tf.evaluate {run.path}")
-        chances.add(results["chance"])
+        score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
+        kinds.add((results["chance"], score, bool(results.get("simulated"))))
+        found.append((run, config, results))
+        runs[run.path.name] = _about_run(run, config, results)
+    if len(kinds) > 1:
+        said = [f"{score}, chance {chance:.4f}{', simulated' * simulated}" for chance, score, simulated in sorted(kinds)]
+        raise RunError(f"the runs have different data or labels: {'; '.join(said)}")
+    names = _names([(condition, config) for _, config, results in found for condition in results["accuracy"]])
+    accuracy, measures = {}, {}
+    for run, config, results in found:
         for condition, readouts in results["accuracy"].items():
-            for readout, found in readouts.items():
-                _note(accuracy, run, (condition, readout), config.seed, found["test"])
-        for condition, found in results["measures"].items():
-            for name in ("alignment", "agreement"):
-                if found[name] is None:
-                    continue
-                _note(measures, run, (condition, name), config.seed, found[name])
-        seconds = [row["seconds"] for row in run.read_history()]
-        runs[run.path.name] = {
-            "config": _without_folders(config.to_dict()),
-            "changes": results.get("changes", []),
-            "epochs": results["epochs"],
-            "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
-            "readout_seconds": results["seconds"],
-            "protocol": results["protocol"],
-            "versions": results["versions"],
-        }
-    if len(chances) > 1:
-        raise RunError(f"the runs have different data or labels: chance levels {sorted(chances)}")
-    return {"chance": chances.pop(), "accuracy": _by_name(accuracy), "measures": _by_name(measures), "runs": runs}
+            name = names[condition, _identity(condition, config)]
+            for readout, values in readouts.items():
+                _note(accuracy, run, (name, readout), config.seed, values["test"])
+            for measure in ("alignment", "agreement"):
+                value = results["measures"].get(condition, {}).get(measure)
+                if value is not None:
+                    _note(measures, run, (name, measure), config.seed, value)
+    chance, score, simulated = kinds.pop()
+    about = {"chance": chance, "score": score, "simulated": simulated}
+    return {**about, "accuracy": _by_name(accuracy), "measures": _by_name(measures), "runs": runs}
+
+
+def _about_run(run, config, results):
+    seconds = [row["seconds"] for row in run.read_history()]
+    per_epoch = float(np.median(seconds)) if seconds else None
+    steps = _steps_per_epoch(config, results["samples"])
+    about = {
+        "config": _without_folders(config.to_dict()),
+        "changes": results.get("changes", []),
+        "epochs": results["epochs"],
+        "steps_per_epoch": steps,
+        "seconds_per_epoch": per_epoch,
+        "seconds_per_step": per_epoch / steps if seconds else None,
+        "readout_seconds": results["seconds"],
+        "protocol": results["protocol"],
+        "versions": results["versions"],
+    }
+    if "peak_memory_gb" in results:
+        about["peak_memory_gb"] = results["peak_memory_gb"]
+    return about
+
+
+def _steps_per_epoch(config, samples):
+    """Steps per epoch, from the readout's numbers of samples."""
+    count = samples["train"]
+    if not isinstance(config.dataset, RecordingSource):  # the readout draws a validation set of its own
+        count += samples["validation"]
+        count -= round(config.training.validation_fraction * count)
+    return -(-count // config.training.batch_size)
+
+
+def _identity(condition, config):
+    """What a condition's result follows from beside seeds, as a frozenset of (key, JSON value)."""
+    content = _without_folders(config.to_dict())
+    sections = ["dataset", "readout"] + ["masks", "num_encoders"] * (condition != "full_input")
+    if condition not in ("full_input", "masked_input"):
+        sections += ["encoders"] if config.encoders else ["encoder", "encoders"]  # the one takes the other's place
+    if condition in TRAINED_CONDITIONS:
+        sections += ["augmentation", "optimizer", "training"]
+    chosen = {key: content[key] for key in sections}
+    chosen["training"] = {key: value for key, value in content["training"].items() if key not in CHECKPOINT_KEYS}
+    if condition not in TRAINED_CONDITIONS:
+        chosen["training"] = {"validation_fraction": content["training"]["validation_fraction"]}
+    chosen["readout"] = {key: value for key, value in content["readout"].items() if key not in _WHAT_IS_READ_OUT}
+    chosen["objective"] = {key: content["objective"][key] for key in _OBJECTIVE_KEYS.get(condition, ())}
+    return frozenset((key, json.dumps(value)) for key, value in _flat(chosen))
+
+
+def _flat(content, prefix=""):
+    """(key.path, value) of every value that is no object."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _names(pairs):
+    """dict (condition, identity) -> name: the condition, and its keys that are not the same in all conditions that have them.
+
+    Args:
+        pairs: list of (condition, config). Weights of temporal terms are compared within a condition alone.
+    """
+    identities = {(condition, _identity(condition, config)) for condition, config in pairs}
+    seen = {}
+    for condition, identity in identities:
+        for key, value in identity:
+            seen.setdefault(_scope(condition, key), set()).add(value)
+    names = {}
+    for condition, identity in identities:
+        varies = [(key, value) for key, value in sorted(identity) if len(seen[_scope(condition, key)]) > 1]
+        names[condition, identity] = ", ".join([condition, *(f"{key}={json.loads(value)}" for key, value in varies)])
+    return names
+
+
+def _scope(condition, key):
+    return (condition, key) if key.startswith("objective.weights.") else key
 
 
 def _without_folders(config):
-    """The config with the bare names of its data files: where they lie says nothing to others."""
-    for key in PATH_KEYS:
-        if config["dataset"].get(key):
-            config["dataset"][key] = Path(config["dataset"][key]).name
+    """The config with the bare names of its files: where they lie says nothing to others."""
+    for section in (config["dataset"], config["masks"]):
+        for key in PATH_KEYS:
+            if section.get(key):
+                section[key] = Path(section[key]).name
     return config
 
 
@@ -117,7 +208,7 @@ def _by_name(values):
             "seeds": sorted(by_seed),
             "test": found,
             "mean": float(np.mean(found)),
-            "sd": float(np.std(found, ddof=1)) if len(found) > 1 else 0.0,
+            "sd": float(np.std(found, ddof=1)) if len(found) > 1 else None,
         }
     return nested
 

@@ -115,6 +115,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         make_deterministic()
     data = experiment.load_splits(config)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
+    experiment.check_units(fields, data)
     ensemble = experiment.make_ensemble(config, fields, data)
     model = experiment.make_training_model(config, ensemble, len(data.label_names))
     with run.opened(config, fields):
@@ -191,6 +192,7 @@ def dry_run(config, run_dir, timed_steps=5):
         make_deterministic()
     data = experiment.load_splits(config)
     fields = experiment.make_receptive_fields(config, data)
+    experiment.check_units(fields, data)
     ensemble = experiment.make_ensemble(config, fields, data)
     model = experiment.make_training_model(config, ensemble, len(data.label_names))
     _describe(config, data, fields, ensemble, run)

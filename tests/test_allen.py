@@ -19,7 +19,7 @@ import pytest
 from closer_tf.data import allen, allen_cache
 from closer_tf.data.binning import bin_recording, passing_units
 from closer_tf.data.nwb import read_nwb
-from closer_tf.data.sessions import Session, largest_areas
+from closer_tf.data.sessions import Session, area_sizes
 from closer_tf.errors import DataError
 
 pytestmark = pytest.mark.skipif(
@@ -75,6 +75,7 @@ def assert_same(first, second):
     np.testing.assert_array_equal(first.unit_areas, second.unit_areas)
     for name in first.stimuli:
         np.testing.assert_array_equal(first.counts(name), second.counts(name))
+        np.testing.assert_array_equal(first.trials[name], second.trials[name])
 
 
 # -------------------------------------------------------------------------------------------------------- every count
@@ -92,7 +93,8 @@ def test_every_count_is_that_of_the_table(reader, request):
     assert len(reports) == 2
     assert "natural_movie_three: 7 of 8 frames from 48.00 s on: trial dropped" in reports[0]
     assert "probe probeC was invalid from 49.90 to 50.10 s" in reports[1]
-    assert largest_areas(session, 2) == ["VISp", "CA1"]  # not grey
+    assert list(area_sizes(session.unit_areas, ("grey",)))[:2] == ["VISp", "CA1"]
+    assert {name: numbers.tolist() for name, numbers in session.trials.items()} == fixture.KEPT_TRIALS
 
 
 def test_the_table_itself_by_hand():
@@ -110,6 +112,16 @@ def test_the_filters_select_what_allensdk_selects(written, recording):
     units = read_nwb(nwb_file(written)).units
     assert set(units.ids[passing_units(units)]) == set(recording.units.ids)
     assert len(recording.units.ids) == 7 and len(units.ids) == 13
+
+
+def test_a_trial_without_a_valid_frame_is_counted_by_both_readers(cache):
+    with h5py.File(nwb_file(cache), "a") as file:
+        invalid = file["intervals/invalid_times"]
+        row = [k for k, start in enumerate(invalid["start_time"][:]) if start == 48.51][0]
+        invalid["start_time"][row], invalid["stop_time"][row] = 47.9, 48.999
+    for recording in (read_nwb(nwb_file(cache)), allen_cache.read_session(cache, fixture.SESSION)):
+        session = bin_recording(recording, report=lambda line: None)
+        assert session.trials["natural_movie_three"].tolist() == [0, 1, 3, 4]
 
 
 def test_without_invalid_times_all_is_kept_and_areas_are_those_of_the_channels_table(cache):
@@ -253,6 +265,8 @@ def test_command_on_a_file(written, tmp_path, capsys):
     command = ["--nwb", str(nwb_file(written)), "--out", str(tmp_path)]
     assert allen.main([*command, "--stimuli", "natural_movie_three", "--bins-per-frame", "2"]) == 0
     assert Session.load(tmp_path / NPZ).counts("natural_movie_three").shape == (4, 16, 5)
+    assert allen.main([*command, "--stimuli", "natural_movie_three"]) == 2
+    assert "holds 2 bins per frame, asked for 1; add --force" in capsys.readouterr().err
     (tmp_path / NPZ).write_bytes(b"damaged")
     assert allen.main(command) == 0
     assert "making it anew" in capsys.readouterr().out

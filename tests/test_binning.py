@@ -91,7 +91,7 @@ def test_several_bins_per_frame_divide_it_evenly():
     assert session.counts("natural_movie_one").shape == (2, 6, 3)
     np.testing.assert_array_equal(session.counts("natural_movie_one")[1, :, 0], [0, 2, 0, 0, 0, 0])
     np.testing.assert_array_equal(session.counts("natural_movie_one")[0, :, 0], [0, 1, 0, 0, 0, 1])
-    assert session.bin_width == pytest.approx(0.05)
+    assert session.bin_width == pytest.approx(0.05) and session.bins_per_frame == 2
     with pytest.raises(ValueError, match="bins_per_frame: expected at least 1"):
         bin_recording(recording(), bins_per_frame=0)
 
@@ -147,7 +147,7 @@ def test_no_unit_left_after_the_filters_tells_how_many_each_rule_passes():
 
 
 def test_trials_run_from_frame_0_to_the_last_frames_stop():
-    edges, dropped = find_trials(frames(1, 2))
+    edges, _, dropped = find_trials(frames(1, 2))
     np.testing.assert_allclose(edges, [[1, 1.1, 1.2, 1.3], [2, 2.1, 2.2, 2.3]])
     assert dropped == []
 
@@ -162,21 +162,21 @@ def test_rows_in_any_order_give_the_same_trials():
 def test_a_bin_lasts_until_the_next_frame_starts():
     table = frames(1)
     table.stop[:2] -= 0.03
-    edges, dropped = find_trials(table)
+    edges, _, dropped = find_trials(table)
     np.testing.assert_allclose(edges, [[1, 1.1, 1.2, 1.3]])
     assert dropped == []
 
 
 @pytest.mark.parametrize("row, reason", [(3, "2 of 3 frames from 2.10 s"), (4, "2 of 3 frames from 2.00 s"), (5, "2 of 3")])
 def test_a_trial_that_lacks_a_frame_is_dropped_alone(row, reason):
-    edges, dropped = find_trials(without(frames(1, 2, 3), row))
+    edges, _, dropped = find_trials(without(frames(1, 2, 3), row))
     np.testing.assert_allclose(edges[:, 0], [1, 3])
     assert len(dropped) == 1 and reason in dropped[0]
 
 
 def test_the_end_of_one_trial_is_never_merged_with_the_start_of_another():
     # without the last frame of one trial and the first two of the next, frames 0, 1, 2 seem to follow one another
-    edges, dropped = find_trials(without(frames(1, 1.3, 1.6), 2, 3, 4))
+    edges, _, dropped = find_trials(without(frames(1, 1.3, 1.6), 2, 3, 4))
     np.testing.assert_allclose(edges[:, 0], [1.6])
     assert len(dropped) == 1 and "a gap of 0.300 s" in dropped[0]
 
@@ -184,7 +184,7 @@ def test_the_end_of_one_trial_is_never_merged_with_the_start_of_another():
 def test_a_long_frame_is_no_gap():
     start = np.array([1.0, 1.1, 1.35, 2.0, 2.1, 2.2])
     stop = np.array([1.1, 1.35, 1.45, 2.1, 2.2, 2.3])
-    edges, dropped = find_trials(Frames(np.tile(np.arange(3), 2), start, stop))
+    edges, _, dropped = find_trials(Frames(np.tile(np.arange(3), 2), start, stop))
     np.testing.assert_allclose(edges[0], [1, 1.1, 1.35, 1.45])
     assert dropped == []
 
@@ -192,10 +192,10 @@ def test_a_long_frame_is_no_gap():
 def test_repeated_frames_and_times_that_stand_still_are_dropped():
     table = frames(1, 2)
     table.stop[5] = table.start[5]
-    edges, dropped = find_trials(table)
+    edges, _, dropped = find_trials(table)
     assert len(edges) == 1 and "times that do not increase" in dropped[0]
     again = Frames(np.array([0, 1, 1, 2]), np.array([1.0, 1.1, 1.2, 1.3]), np.array([1.1, 1.2, 1.3, 1.4]))
-    edges, dropped = find_trials(again)
+    edges, _, dropped = find_trials(again)
     assert len(edges) == 0 and len(dropped) == 2
 
 
@@ -215,6 +215,25 @@ def test_dropped_trials_are_reported():
     session = bin_recording(recording(invalid=invalid), report=lines.append)
     assert session.counts("natural_movie_one").shape == (1, 3, 3)
     assert lines == ["recording hand: natural_movie_one: 2 of 3 frames from 2.00 s on: trial dropped"]
+
+
+def test_the_movies_length_is_that_of_all_its_frames():
+    """Also where every trial lacks the same end."""
+    ends = [InvalidInterval(t + 0.25, t + 0.26, ("EcephysSession", "1", "stimulus")) for t in (1, 2)]
+    edges, numbers, dropped = find_trials(frames(1, 2), ends)
+    assert len(edges) == len(numbers) == 0
+    assert dropped == ["2 of 3 frames from 1.00 s on", "2 of 3 frames from 2.00 s on"]
+
+
+def test_trials_keep_their_number_when_one_before_them_is_dropped():
+    whole = InvalidInterval(1.9, 2.4, ("EcephysSession", "1", "stimulus"))
+    edges, numbers, dropped = find_trials(frames(1, 2, 3, 4), [whole])
+    assert numbers.tolist() == [0, 2, 3] and dropped == ["0 of 3 frames from 2.00 s on"]
+    np.testing.assert_allclose(edges[:, 0], [1, 3, 4])
+    movies = {"natural_movie_one": frames(1, 2, 3, 4), "natural_movie_three": frames(5)}
+    session = bin_recording(recording(stimuli=movies, invalid=(whole,)), report=lambda line: None)
+    assert session.trials["natural_movie_one"].tolist() == [0, 2, 3]
+    assert session.trials["natural_movie_three"].tolist() == [0]
 
 
 def test_no_complete_trial_and_missing_stimulus():

@@ -59,6 +59,29 @@ def test_default_temperatures(tmp_path):
     assert load(tmp_path, {"num_encoders": 2, "encoders": [mlp, vit]}).objective.temperature == 10
 
 
+def test_each_weight_that_is_not_given_is_the_papers_for_the_condition(tmp_path):
+    def weights(content, *overrides):
+        return load(tmp_path, content, *overrides).objective.weights.model_dump()
+
+    lpl = {"tpull": 0.0, "pull": 0.0, "cont": 1.0, "var": 1.0, "cov": 10.0}
+    assert weights({"condition": "lpl"}) == lpl
+    assert weights({"condition": "tcloser"}, "condition=lpl", "objective.weights.cov=1") == lpl | {"cov": 1.0}
+    assert weights({"condition": "lpl", "objective": {"weights": {"cont": 0.0}}}) == lpl | {"cont": 0.0}
+    resolved = load(tmp_path, {"condition": "tcloser"})
+    assert resolved.objective.weights.tpull == 2
+    with pytest.raises(ConfigError, match="objective.weights.tpull: no term of 'lpl'; expected cont, var, cov"):
+        load(tmp_path, resolved.to_dict(), "condition=lpl")
+    assert weights(resolved.to_dict(), "condition=lpl", "objective.weights=null") == lpl
+    with pytest.raises(ConfigError, match="objective.weights.var: no term of 'closer'; it has no weights, expected null"):
+        load(tmp_path, {"objective": {"weights": {"var": 1.0}}})
+
+
+def test_the_digest_of_a_temporal_run_is_what_it_was_before_weights_could_be_null(tmp_path):
+    assert (
+        load(tmp_path, {"condition": "tcloser"}).digest() == "49e3fab761ac664dfda976281c13ea1f8242daa75d1896c944ad689aa67709a7"
+    )
+
+
 def test_paths_are_stored_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load(tmp_path, {"dataset": {"name": "arrays", "path": "a.npz"}, "masks": {"scheme": "custom", "path": "m.npy"}})

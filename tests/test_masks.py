@@ -42,12 +42,15 @@ def test_masks_are_the_same_for_ever():
     assert masks.gaussian_masks((8, 8), 2, 0.1, 2.0, 7).indices[1].tolist() == PINNED["gaussian"]
     assert masks.random_patch_masks((32, 32), 2, 0.1, 4, 7).indices[1].tolist() == PINNED["random"]
     assert masks.contiguous_patch_masks((32, 32), 2, 0.1, 4, "paper", 7).indices[1].tolist() == PINNED["paper"]
+    published = masks.contiguous_patch_masks((32, 32), 2, 0.1, 4, "published", 7)
+    assert published.indices[1].tolist() == PINNED["published"]
 
 
 PINNED = {
     "gaussian": [30, 45, 53, 55, 60, 61],
     "random": [3, 15, 26, 30, 32, 50],
     "paper": [34, 35, 42, 43, 44, 51],
+    "published": [0, 1, 2, 8, 9, 10],
 }
 
 

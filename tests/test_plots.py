@@ -64,3 +64,10 @@ def test_raster_trajectories_and_violins(tmp_path):
     for name, figure in (("raster", raster), ("violins", violins)):
         plots.save(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_numbers_as_labels_are_judged_by_r_squared_and_have_no_chance_line():
+    values = {"lpl": {"single": [0.7, 0.8], "ensemble": [0.9]}}
+    for figure in (plots.plot_accuracy(ACCURACY, score="R^2"), plots.plot_violins(values, score="R^2")):
+        assert figure.axes[0].get_ylabel() == "test R^2"
+        assert not any(line.get_linestyle() == ":" for axis in figure.axes for line in axis.lines)

@@ -83,6 +83,52 @@ def test_masked_input_is_the_probe_on_the_areas_counts(command, tmp_path):
     assert results["accuracy"]["masked_input"]["ensemble"]["test"] == both.test
 
 
+def test_units_in_any_order_are_read_by_ascending_id(tmp_path):
+    rng = np.random.default_rng(0)
+    ids, areas = np.array([30, 10, 20]), np.array(["VISp", "LP", "VISp"])
+    counts = rng.poisson(1, (5, 12, 3)).astype(np.uint8)
+    Session("s", ids, areas, 0.033, {"one": counts, "two": counts}).save(tmp_path / "s.npz")
+    movie = {"counts": counts.transpose(2, 0, 1), "areas": areas, "unit_ids": ids}
+    np.savez(tmp_path / "natural_movie_one_9.npz", **movie)
+    about = {"qc_pass": np.ones(3, bool), "x": np.arange(5) % 2, "y": np.zeros(5), "repeat": np.arange(5)}
+    np.savez(tmp_path / "gabors_9.npz", counts=counts[:, 0].T, areas=areas, unit_ids=ids, **about)
+    order = [1, 2, 0]
+    for name, file in (("session", "s"), ("natural_movie", "natural_movie_one_9"), ("gabors", "gabors_9")):
+        data = load_data(name, path=str(tmp_path / f"{file}.npz"))
+        assert data.unit_areas == ("LP", "VISp", "VISp")
+        shown = data.current().test
+        expected = counts[3, 0] if name == "gabors" else counts[3, shown.about["frame"][0]]
+        np.testing.assert_array_equal(shown.inputs[0], expected[order])
+
+
+def test_a_run_whose_units_lie_elsewhere_by_now_is_not_read_out(command, tmp_path):
+    from closer_tf import evaluate, masks
+
+    assert command("--set", "condition=untrained", "--set", "readout.after_training=false")[0] == 0
+    moved = masks.ReceptiveFields(((0, 1, 2), (3, 4)), (1, 6), labels=("VISp", "LP"))
+    (tmp_path / "runs" / "mouse" / "masks.npz").write_bytes(moved.to_bytes())
+    with pytest.raises(DataError, match="receptive field of area 'VISp' does not hold the 3 units"):
+        evaluate.evaluate_run("runs/mouse")
+
+
+def test_standardise_uses_the_training_mean_and_sd_of_each_unit(tmp_path):
+    from closer_tf.config import load_config
+    from closer_tf.experiment import load_splits, make_ensemble, make_receptive_fields
+
+    content = config(small_session(tmp_path / "s.npz"), condition="notcloser")
+    content["dataset"]["standardise"] = True
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    resolved = load_config(tmp_path / "s.json")
+    data = load_splits(resolved)
+    scaled = make_ensemble(resolved, make_receptive_fields(resolved, data), data)
+    content["dataset"]["standardise"] = False
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    raw = make_ensemble(load_config(tmp_path / "s.json"), make_receptive_fields(resolved, data), data)
+    counts = data.train.inputs.astype(np.float32)
+    z = (counts - counts.mean(axis=0)) / counts.std(axis=0, ddof=1)
+    np.testing.assert_allclose(scaled.predict(counts, verbose=0), raw.predict(z, verbose=0), atol=1e-4)
+
+
 def test_time_as_a_number(command):
     code, output, _, results = command("--set", "dataset.label=time", "--set", "dataset.standardise=true")
     assert code == 0 and "R^2" in output
@@ -105,18 +151,35 @@ def test_simulated_says_so(tmp_path, capsys, monkeypatch):
     assert results["simulated"] is True
 
 
+def test_a_simulated_session_stays_simulated_in_a_file(tmp_path):
+    from dataclasses import replace
+
+    real = Session.load(small_session(tmp_path / "s.npz"))
+    replace(real, simulated=True).save(tmp_path / "sim.npz")
+    for file, simulated in (("s", False), ("sim", True)):
+        data = load_data("session", path=str(tmp_path / f"{file}.npz"))
+        assert data.simulated is data.current().simulated is simulated
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"masks": {"scheme": "areas", "areas": ["LP", "V1"]}}, "mouse.json: masks: no unit in area 'V1'; areas with units: "),
         ({"masks": {"scheme": "areas", "areas": ["LP"]}}, "mouse.json: masks.areas: expected 2 areas (num_encoders), found 1"),
+        (
+            {"masks": {"scheme": "areas", "areas": ["LP", "LP"]}},
+            "mouse.json: masks.areas: expected each area once, found 'LP' 2",
+        ),
         ({"num_encoders": 3}, "mouse.json: masks: num_encoders is 3, the data has 2 areas: VISp, LP"),
         ({"masks": {"scheme": "gaussian"}}, "mouse.json: masks.scheme: expected areas for dataset 'session', found 'gaussian'"),
         ({"augmentation": {"zoom": 0.1}}, "mouse.json: augmentation: only images can be augmented"),
         ({"dataset": {"name": "session", "path": "none.npz"}}, "none.npz: no such file"),
         ({"dataset": {"name": "session", "path": "cut.npz"}}, "cut.npz: not a readable .npz file"),
         ({"dataset": {"name": "session", "path": "small.npz", "stimuli": ["movie_0", "movie_9"]}}, "movie_9"),
-        ({"objective": {"weights": {}}}, "mouse.json: objective.weights: weights: at least one term"),
+        (
+            {"objective": {"weights": {"tpull": 0, "var": 0, "cov": 0}}},
+            "mouse.json: objective.weights: weights: at least one term",
+        ),
         ({"dataset": {"name": "digits"}}, "mouse.json: condition: 'tcloser' needs consecutive bins; dataset 'digits' has none"),
     ],
 )

@@ -9,8 +9,8 @@ import pytest
 
 from closer_tf.data import limits
 from closer_tf.data.allen_arrays import read_gabors, read_natural_movie
-from closer_tf.data.samples import make_samples, standardise
-from closer_tf.data.sessions import Session, area_sizes, largest_areas, select_areas
+from closer_tf.data.samples import make_samples
+from closer_tf.data.sessions import Session, area_sizes
 from closer_tf.errors import DataError
 
 
@@ -200,30 +200,10 @@ def recording(sizes):
 def test_largest_areas_leave_out_grey_and_unnamed_units_and_break_ties_as_published():
     mouse = recording({"SUB": 2, "grey": 9, "": 7, "PO": 3, "LGd": 3, "VISp": 5, "CA1": 2})
     # np.argsort of the sizes of CA1 2, LGd 3, PO 3, SUB 2, VISp 5 is CA1, SUB, LGd, PO, VISp; from behind:
-    assert largest_areas(mouse, 5) == ["VISp", "PO", "LGd", "SUB", "CA1"]
-    assert largest_areas(mouse, 2) == ["VISp", "PO"]
-    assert largest_areas(mouse, 2, exclude=("VISp",)) == ["grey", "PO"]
-    assert area_sizes(mouse.unit_areas, ("grey",)) == {"VISp": 5, "PO": 3, "LGd": 3, "SUB": 2, "CA1": 2}
-    for n in (0, 6):
-        with pytest.raises(DataError, match=f"asked for {n} areas, it has 5: VISp, PO, LGd, SUB, CA1"):
-            largest_areas(mouse, n)
-
-
-def test_select_areas_orders_units_by_area_then_id():
-    mouse = session(unit_ids=[30, 10, 20, 5], unit_areas=["VISp", "CA1", "VISp", "LP"], stimuli={"one": numbered(2, 3, 4)})
-    chosen = select_areas(mouse, ["VISp", "CA1"])
-    np.testing.assert_array_equal(chosen.unit_ids, [20, 30, 10])
-    np.testing.assert_array_equal(chosen.unit_areas, ["VISp", "VISp", "CA1"])
-    np.testing.assert_array_equal(chosen.counts("one"), mouse.counts("one")[:, :, [2, 0, 1]])
-    np.testing.assert_array_equal(select_areas(mouse, ["CA1", "VISp"]).unit_ids, [10, 20, 30])
-
-
-def test_selecting_areas_that_are_not_there():
-    with pytest.raises(DataError, match="no unit in area 'VISP'; areas with units: CA1, VISp. Did you mean 'VISp'?"):
-        select_areas(session(), ["CA1", "VISP"])
-    for names in ([], ["CA1", "CA1"]):
-        with pytest.raises(DataError, match="one or more areas, each named once"):
-            select_areas(session(), names)
+    sizes = area_sizes(mouse.unit_areas, ("grey",))
+    assert sizes == {"VISp": 5, "PO": 3, "LGd": 3, "SUB": 2, "CA1": 2}
+    assert list(sizes) == ["VISp", "PO", "LGd", "SUB", "CA1"]
+    assert list(area_sizes(mouse.unit_areas, ("VISp",)))[:2] == ["grey", "PO"]
 
 
 # ------------------------------------------------------------------------------------------------------------ samples
@@ -302,14 +282,48 @@ def test_samples_that_cannot_be_made():
         make_samples(session(), label="movie")
 
 
-def test_standardise_uses_the_training_mean_and_sd_of_each_unit():
-    train = np.array([[[0, 5], [2, 5]], [[4, 5], [6, 5]]])  # unit 0: mean 3, sd (ddof 1) sqrt(20 / 3); unit 1 never varies
-    scaled, other = standardise(train, np.array([[[3, 7], [13, 5]]]))
-    sd = np.sqrt(20 / 3)
-    np.testing.assert_allclose(scaled[:, :, 0], [[-3 / sd, -1 / sd], [1 / sd, 3 / sd]], rtol=1e-6)
-    np.testing.assert_array_equal(scaled[:, :, 1], 0)
-    np.testing.assert_allclose(other[0], [[0, 0], [10 / sd, 0]], rtol=1e-6)
-    assert scaled.dtype == np.float32
+def test_trials_are_split_by_their_number_among_all_that_were_shown(tmp_path):
+    numbers = {"one": np.array([0, 1, 3, 4, 6]), "three": np.array([1, 2, 3, 8])}
+    session(trials=numbers, bins_per_frame=2).save(tmp_path / "mouse.npz")
+    loaded = Session.load(tmp_path / "mouse.npz")
+    assert {name: found.tolist() for name, found in loaded.trials.items()} == {k: v.tolist() for k, v in numbers.items()}
+    assert loaded.bins_per_frame == 2 and list(loaded.stimuli) == ["one", "three"]
+    splits = make_samples(loaded)
+    trials = [np.unique(part.trial[part.stimulus == 0]).tolist() for part in (splits.train, splits.validation, splits.test)]
+    assert trials == [[0, 4], [1, 6], [3]]
+    third = splits.test.inputs[(splits.test.stimulus == 0) & (splits.test.frame == 2)]
+    np.testing.assert_array_equal(third[0, 1], [2020, 2021, 2022])  # what was shown as trial 3 is the third in the file
+    assert loaded.take_units([1]).trials["one"].tolist() == [0, 1, 3, 4, 6]
+    assert session().trials["three"].tolist() == [0, 1, 2, 3] and session().bins_per_frame is None
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"trials_movie": np.arange(3)}, "trials_movie: expected 4 integers, one per trial, found shape"),
+        ({"trials_movie": np.array([0, 1, 1, 2])}, "trials_movie: expected numbers >= 0 in ascending order, found"),
+        ({"trials_other": np.arange(4)}, "trials_other: no array 'counts_other'; it has movie"),
+        ({"bins_per_frame": np.array(0)}, "bins_per_frame: expected one integer of at least 1"),
+    ],
+)
+def test_bad_trial_numbers(tmp_path, changes, message):
+    np.savez(tmp_path / "own.npz", **own_arrays(**changes))
+    with pytest.raises(DataError, match=f"own.npz: {message}"):
+        Session.load(tmp_path / "own.npz")
+
+
+@pytest.mark.parametrize(
+    "numbers, message",
+    [
+        ([0, 2, 3, 5, 7], "none of 1, 6, ..., which are the validation"),
+        ([0, 1, 2, 4, 5], "none of 3, 8, ..., which are the test"),
+    ],
+)
+def test_a_part_without_trials(numbers, message):
+    with pytest.raises(DataError, match=f"stimulus 'one' has trials {', '.join(map(str, numbers))}; {message}"):
+        make_samples(session(trials={"one": np.array(numbers)}))
+    with pytest.raises(DataError, match="none to train on"):
+        make_samples(session(trials={"one": np.array([1, 3, 6, 8, 11])}))
 
 
 # --------------------------------------------------------------------------------------------------------- extracts
@@ -340,7 +354,6 @@ def test_gabors_are_labelled_by_position_and_split_by_repeat(tmp_path):
     np.testing.assert_array_equal(splits.validation.inputs, [[[2, 18]], [[3, 19]]])
     np.testing.assert_array_equal(splits.test.labels, [1, 0])
     assert read_gabors(tmp_path / "gabors_42.npz", all_units=True).inputs.shape == (8, 3)
-    np.testing.assert_array_equal(select_areas(gabors, ["VISp"]).unit_ids, [7, 9])
 
 
 @pytest.mark.parametrize(
@@ -376,14 +389,14 @@ def test_natural_movie_extract(tmp_path):
 def test_real_natural_movie(shared):
     movie = read_natural_movie(shared / "data" / "neuropixels" / "natural_movie_one_791319847.npz")
     assert movie.counts("natural_movie_one").shape == (20, 30, 555)
-    areas = largest_areas(movie, 8)
+    areas = list(area_sizes(movie.unit_areas, ("grey",)))[:8]
     assert areas == ["VISp", "CA1", "VISrl", "VISl", "VISam", "VISal", "SUB", "CA3"]
     assert area_sizes(movie.unit_areas)["VISp"] == 93
-    splits = make_samples(select_areas(movie, areas), label="segment", segments=3, full_range=True)
+    splits = make_samples(movie, label="segment", segments=3, full_range=True)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (12 * 29, 4 * 29, 4 * 29)
-    assert splits.train.inputs.shape[1:] == (2, 93 + 85 + 58 + 56 + 49 + 43 + 41 + 33)
+    assert splits.train.inputs.shape[1:] == (2, 555)
     # The published check of the extract: nearest centroid over the 30 bins in VISp, even against odd repeats, is .91.
-    visp = select_areas(movie, ["VISp"]).counts("natural_movie_one").astype(float)
+    visp = movie.counts("natural_movie_one")[:, :, movie.unit_areas == "VISp"].astype(float)
     means, sds = visp[::2].mean(axis=(0, 1)), visp[::2].std(axis=(0, 1))
     scaled = (visp - means) / np.where(sds > 0, sds, 1)
     distances = ((scaled[1::2, :, None] - scaled[::2].mean(axis=0)) ** 2).sum(axis=-1)
@@ -399,7 +412,8 @@ def test_real_gabors(shared, name, units):
     splits = gabors.split()
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (9 * 243, 3 * 243, 3 * 243)
     # Nearest centroid over the 81 positions decodes far above chance (.012).
-    train, test = standardise(splits.train.inputs, splits.test.inputs)
+    mean, sd = splits.train.inputs.mean(axis=(0, 1)), splits.train.inputs.std(axis=(0, 1))
+    train, test = ((part.inputs - mean) / np.where(sd > 0, sd, 1) for part in (splits.train, splits.test))
     centroids = np.stack([train[splits.train.labels == k].mean(axis=(0, 1)) for k in range(81)])
     nearest = ((test[:, 0, None] - centroids) ** 2).sum(axis=-1).argmin(axis=1)
     assert (nearest == splits.test.labels).mean() > 0.2

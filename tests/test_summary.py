@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from closer_tf import summary, train
+from closer_tf import plots, summary, train
+from closer_tf.config import parse_config
+from closer_tf.errors import RunError
 
 
 @pytest.fixture
@@ -42,3 +44,77 @@ def test_a_run_without_readout_or_with_another_answer(runs, tmp_path, capsys):
     assert summary.main([*runs, "-o", "x"]) == 2
     assert "not read out yet" in capsys.readouterr().err
     assert not (tmp_path / "x.json").exists()
+
+
+def stored_run(folder, seed=0, epochs=1, closer=0.5, simulated=False, **changes):
+    """A run folder that holds what the summary reads, without training."""
+    content = {"seed": seed, "num_encoders": 3, "training": {"epochs": epochs, "batch_size": 100}, **changes}
+    resolved = parse_config(content).resolved()
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(resolved.to_json())
+    (folder / "history.csv").write_text("epoch,seconds,loss\n1,2.6,1.0\n")
+    conditions = {"untrained": 0.3 + seed / 10, resolved.condition: closer}
+    results = {
+        "accuracy": {name: {"single": {"test": value}} for name, value in conditions.items()},
+        "measures": {"untrained": {"alignment": 0.1, "agreement": None}},
+        "samples": {"train": 1212, "validation": 135, "test": 450},
+        "protocol": {"probe": "multinomial logistic regression"},
+        "chance": 0.1,
+        "simulated": simulated,
+        "epochs": epochs,
+        "seconds": {},
+        "versions": {},
+        "peak_memory_gb": 1.25,
+    }
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path):
+    ring = {"objective": {"graph": {"family": "bidirectional_ring"}}}
+    folders = [stored_run(tmp_path / f"all_{k}", seed=k, closer=0.5 + k / 10) for k in (0, 1)]
+    folders += [stored_run(tmp_path / f"ring_{k}", seed=k, closer=(0.7, 0.8)[k], **ring) for k in (0, 1)]
+    folders.append(stored_run(tmp_path / "supervised", condition="supervised", closer=0.9))
+    found = summary.summarise(folders)
+    variants = {name: readouts["single"]["test"] for name, readouts in found["accuracy"].items()}
+    assert variants == {
+        "untrained": [0.3, 0.4],
+        "closer, objective.graph.family=all_to_all": [0.5, 0.6],
+        "closer, objective.graph.family=bidirectional_ring": [0.7, 0.8],
+        "supervised": [0.9],
+    }
+    assert found["accuracy"]["supervised"]["single"]["sd"] is None
+    figure = plots.plot_violins({name: {"single": values} for name, values in variants.items()}, 0.1)
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["untrained", "CLoSeR\nfamily=all_to_all", "CLoSeR\nfamily=bidirectional_ring", "supervised"]
+
+
+def test_what_does_not_change_a_result_makes_no_variant(tmp_path):
+    one = stored_run(tmp_path / "one")
+    two = stored_run(tmp_path / "two", seed=1, description="x", compute={"loss_memory_mb": 9.0}, readout={"conditions": []})
+    assert set(summary.summarise([one, two])["accuracy"]) == {"untrained", "closer"}
+    longer = stored_run(tmp_path / "longer", epochs=2)
+    names = {"untrained", "closer, training.epochs=1", "closer, training.epochs=2"}
+    assert set(summary.summarise([one, longer])["accuracy"]) == names
+
+
+def test_weights_are_compared_within_a_condition(tmp_path):
+    lpl = stored_run(tmp_path / "lpl", condition="lpl")
+    tcloser = stored_run(tmp_path / "tcloser", condition="tcloser")
+    assert set(summary.summarise([lpl, tcloser])["accuracy"]) == {"untrained", "lpl", "tcloser"}
+    other = stored_run(tmp_path / "other", condition="lpl", objective={"weights": {"cov": 1.0}})
+    names = {"untrained", "tcloser", "lpl, objective.weights.cov=1.0", "lpl, objective.weights.cov=10.0"}
+    assert set(summary.summarise([lpl, tcloser, other])["accuracy"]) == names
+
+
+def test_steps_seconds_memory_and_simulated_data(tmp_path, capsys):
+    folder = stored_run(tmp_path / "one", simulated=True)
+    assert summary.main([str(folder), "-o", str(tmp_path / "out"), "--title", "a try"]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    about = found["runs"]["one"]
+    # 1347 samples, of which 135 are the training's validation set: 1212 in batches of 100
+    assert about["steps_per_epoch"] == 13 and about["seconds_per_step"] == pytest.approx(0.2)
+    assert about["peak_memory_gb"] == 1.25 and found["simulated"] is True and found["score"] == "accuracy"
+    assert "(1 seed)" in capsys.readouterr().out
+    with pytest.raises(RunError, match="different data or labels: accuracy, chance 0.1000; accuracy, chance 0.1000, simulated"):
+        summary.summarise([folder, stored_run(tmp_path / "two")])

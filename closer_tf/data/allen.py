@@ -145,6 +145,12 @@ def _done(arguments, name):
             f"{path}: holds {', '.join(session.stimuli)}, asked for {', '.join(arguments.stimuli)}; add --force to replace it, "
             f"or name another --out"
         )
+    stored = session.bins_per_frame or 1  # files from before it was stored
+    if stored != arguments.bins_per_frame:
+        raise DataError(
+            f"{path}: holds {stored} bins per frame, asked for {arguments.bins_per_frame}; add --force to replace it, or name "
+            f"another --out"
+        )
     print(f"{path}: already written ({1000 * session.bin_width:.1f} ms per bin), skipped; --force makes it anew", flush=True)
     return True
 

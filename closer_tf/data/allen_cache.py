@@ -172,7 +172,8 @@ def read_session(cache, session):
                 name=str(session),
                 units=_units(data.units),
                 spike_times={int(unit): np.asarray(times) for unit, times in data.spike_times.items()},
-                stimuli=_stimuli(data.stimulus_presentations),
+                # before allensdk takes the invalid ones out, which would renumber the trials
+                stimuli=_stimuli(data._build_stimulus_presentations(data.api.get_stimulus_presentations())),
                 invalid=_invalid(data.invalid_times),
             )
         finally:

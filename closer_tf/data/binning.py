@@ -1,7 +1,6 @@
 """From spikes and stimulus frames to a session: quality filters, trials, invalid times, bins.
 
-Readers of recordings fill a `Recording`; `bin_recording` makes the `Session`. A session keeps every area, also those that
-`largest_areas` leaves out.
+Readers of recordings fill a `Recording`; `bin_recording` makes the `Session`. A session keeps every area, also 'grey'.
 """
 
 from dataclasses import dataclass
@@ -109,8 +108,9 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
         report: called with one line for each trial or probe that is dropped.
 
     Returns:
-        `Session`: units that pass the filters in ascending unit id, complete trials in order of time, the smallest unsigned
-        integers that hold the counts, `bin_width` the median frame's divided by `bins_per_frame`.
+        `Session`: units that pass the filters in ascending unit id, complete trials in order of time with their numbers among
+        all trials, the smallest unsigned integers that hold the counts, `bin_width` the median frame's divided by
+        `bins_per_frame`.
 
     Raises:
         DataError: a stimulus is missing or has no complete trial, or no unit is left.
@@ -127,9 +127,9 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
     chosen = np.flatnonzero(passing_units(recording.units))
     if len(chosen) == 0:
         raise DataError(f"recording {recording.name}: no unit passes the quality filters: {_filter_counts(recording.units)}")
-    edges = {}
+    edges, numbers = {}, {}
     for name in stimuli:
-        trials, dropped = find_trials(recording.stimuli[name], recording.invalid)
+        trials, numbers[name], dropped = find_trials(recording.stimuli[name], recording.invalid)
         for reason in dropped:
             report(f"recording {recording.name}: {name}: {reason}: trial dropped")
         if len(trials) == 0:
@@ -154,6 +154,8 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
         unit_areas=np.asarray(recording.units.areas, dtype=str)[chosen],
         bin_width=float(np.median(widths)) / bins_per_frame,
         stimuli={name: c.astype(np.min_scalar_type(int(c.max()))) for name, c in counts.items()},
+        trials=numbers,
+        bins_per_frame=bins_per_frame,
     )
 
 
@@ -170,25 +172,29 @@ def find_trials(frames, invalid=()):
         invalid: `InvalidInterval`s; those tagged 'stimulus' or 'all_probes' remove the frames they overlap.
 
     Returns:
-        (edges, dropped): float array (trials, frames + 1), the frames' start times and the last one's stop time, in order
-        of time; and one str for each trial that was left out, saying why.
+        (edges, numbers, dropped): float array (trials, frames + 1), the frames' start times and the last one's stop time, in
+        order of time; int array (trials,), each one's number among all trials, from 0, also those left out; and one str for
+        each trial that was left out, saying why.
 
     Raises:
         DataError: frame numbers or times are not numbers, or the number of frames and of times differ.
     """
     frame, start, stop = _sorted_rows(frames)
+    if len(frame) == 0:
+        return np.empty((0, 0)), np.empty(0, int), []
     valid = np.ones(len(frame), bool)
     for interval in invalid:
         if {"stimulus", "all_probes"} & set(interval.tags):
             valid &= ~interval.overlaps(start, stop)
-    if not valid.any():
-        return np.empty((0, 0)), ["every frame lies in an invalid interval"] if len(frame) else []
-    frame, start, stop = frame[valid], start[valid], stop[valid]
-    num_frames = int(frame.max()) + 1
-    trials, dropped = [], []
+    num_frames = int(frame.max()) + 1  # also of frames that are not valid: a trial without them is not complete
+    trials, numbers, dropped = [], [], []
     typical = np.median(np.diff(start)) if len(start) > 1 else np.inf
     borders = np.flatnonzero(np.diff(frame) <= 0) + 1
-    for rows in np.split(np.arange(len(frame)), borders):
+    for number, shown in enumerate(np.split(np.arange(len(frame)), borders)):
+        rows = shown[valid[shown]]
+        if len(rows) == 0:
+            dropped.append(f"0 of {num_frames} frames from {start[shown[0]]:.2f} s on")
+            continue
         edges = np.append(start[rows], stop[rows[-1]])
         gaps = start[rows[1:]] - stop[rows[:-1]]
         if len(rows) != num_frames or not np.array_equal(frame[rows], np.arange(num_frames)):
@@ -199,7 +205,8 @@ def find_trials(frames, invalid=()):
             dropped.append(f"times that do not increase from {edges[0]:.2f} s on")
         else:
             trials.append(edges)
-    return np.array(trials).reshape(len(trials), num_frames + 1), dropped
+            numbers.append(number)
+    return np.array(trials).reshape(len(trials), num_frames + 1), np.array(numbers, int), dropped
 
 
 def subdivide(edges, parts):

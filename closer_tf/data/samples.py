@@ -18,7 +18,7 @@ class Samples:
         inputs: array (n, window, units), raw spike counts of consecutive bins in time order; the current bin is the last.
         labels: array (n,): int classes, or float32 for normalised time.
         stimulus: int array (n,), index into the stimuli.
-        trial: int array (n,), trial within the stimulus.
+        trial: int array (n,), number of the trial within the stimulus.
         frame: int array (n,), the current bin within the trial.
     """
 
@@ -64,8 +64,8 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
         segments: number of parts for label "segment".
 
     Returns:
-        `SampleSplits`. Trials are split by their number within the stimulus: 1, 6, 11, ... are validation, 3, 8, 13, ...
-        test, the others training.
+        `SampleSplits`. Trials are split by their number within the stimulus, which counts trials that were left out too:
+        1, 6, 11, ... are validation, 3, 8, 13, ... test, the others training.
 
     Raises:
         DataError: a stimulus is unknown, has too few or too short trials, or there is but one to tell apart.
@@ -109,21 +109,6 @@ def split_by_trial(samples, label_names=()):
     return SampleSplits(samples[(place != 1) & (place != 3)], samples[place == 1], samples[place == 3], tuple(label_names))
 
 
-def standardise(train, *others):
-    """Z-score inputs by the training samples' mean and standard deviation of each unit.
-
-    Args:
-        train: array (n, window, units).
-        *others: arrays (m, window, units), scaled alike.
-
-    Returns:
-        list of float32 arrays, `train` first. Units that never vary in training become 0.
-    """
-    mean, sd = train.mean(axis=(0, 1)), train.std(axis=(0, 1), ddof=1)
-    scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 0)
-    return [((inputs - mean) * scale).astype(np.float32) for inputs in (train, *others)]
-
-
 def _stimulus_samples(session, index, name, window, full_range, label, segments):
     counts = session.counts(name)
     trials, bins, units = counts.shape
@@ -132,6 +117,15 @@ def _stimulus_samples(session, index, name, window, full_range, label, segments)
             f"session {session.name}: stimulus '{name}' has {trials} trials; at least {MIN_TRIALS} are needed, since trials "
             f"1, 6, ... are the validation set and trials 3, 8, ... the test set"
         )
+    numbers = session.trials[name]
+    for place, part in ((1, "validation"), (3, "test")):
+        if not (numbers % 5 == place).any():
+            raise DataError(
+                f"session {session.name}: stimulus '{name}' has trials {', '.join(map(str, numbers))}; none of {place}, "
+                f"{place + 5}, ..., which are the {part} set"
+            )
+    if np.isin(numbers % 5, (1, 3)).all():
+        raise DataError(f"session {session.name}: stimulus '{name}' has validation and test trials alone, none to train on")
     frames = np.arange(window - 1, bins) if full_range else np.arange(window, bins - 1)
     if len(frames) == 0:
         raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for windows of {window}")
@@ -148,6 +142,6 @@ def _stimulus_samples(session, index, name, window, full_range, label, segments)
         inputs=windows.transpose(0, 1, 3, 2).reshape(-1, window, units),
         labels=labels[label](),
         stimulus=np.full(len(frame), index),
-        trial=np.repeat(np.arange(trials), len(frames)),
+        trial=np.repeat(numbers, len(frames)),
         frame=frame,
     )

@@ -7,8 +7,11 @@ A session file is one .npz file of plain arrays, written by `Session.save` or by
     bin_width           one number, seconds per bin
     counts_<stimulus>   (trials, bins, units) spike counts >= 0, one such array per stimulus; trials in the order in which
                         they were recorded, all of the same length, bins in time order, units in the order of unit_ids
+    trials_<stimulus>   optional integers (trials,) in ascending order, each trial's number among all that were shown, from 0,
+                        where some were left out; trials are split by it. Default: 0, 1, 2, ...
     name                optional string; default: the file's name
     simulated           optional boolean, true when no animal was recorded; default: false
+    bins_per_frame      optional integer, into how many bins the frames of a movie were divided
 
     np.savez_compressed("mouse.npz", unit_ids=ids, unit_areas=areas, bin_width=0.033,
                         counts_movie_one=one, counts_movie_two=two)
@@ -26,6 +29,7 @@ from closer_tf.data.npz import read_npz, write_npz
 from closer_tf.errors import DataError
 
 _PREFIX = "counts_"
+_TRIALS = "trials_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,9 @@ class Session:
         stimuli: dict of stimulus name to spike counts (trials, bins, units), integers or floats >= 0, trials in the order
             in which they were recorded. A list of (bins, units) arrays is taken as well.
         simulated: true when no animal was recorded.
+        trials: dict of stimulus name to int array (trials,), ascending: each trial's number among all that were shown.
+            Default: 0, 1, 2, ...
+        bins_per_frame: int, into how many bins the frames of a movie were divided; None where that is not known.
 
     Raises:
         DataError: something is missing, of the wrong shape or kind, negative or not finite.
@@ -51,6 +58,8 @@ class Session:
     bin_width: float
     stimuli: dict = field(repr=False)
     simulated: bool = False
+    trials: dict = field(default_factory=dict, repr=False)
+    bins_per_frame: int | None = None
 
     def __post_init__(self):
         unit_ids, unit_areas = np.asarray(self.unit_ids), np.asarray(self.unit_areas)
@@ -69,6 +78,13 @@ class Session:
         if not self.stimuli:
             raise DataError(f"no stimulus: expected at least one array '{_PREFIX}<stimulus>' (trials, bins, units)")
         stimuli = {str(name): _checked(str(name), counts, len(unit_ids)) for name, counts in self.stimuli.items()}
+        for name in self.trials:
+            if name not in stimuli:
+                raise DataError(f"{_TRIALS}{name}: no array '{_PREFIX}{name}'; it has {', '.join(stimuli)}")
+        trials = {name: _checked_trials(name, self.trials.get(name), len(counts)) for name, counts in stimuli.items()}
+        if self.bins_per_frame is not None:
+            object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
+        object.__setattr__(self, "trials", trials)
         object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "unit_ids", unit_ids.astype(np.int64))
         object.__setattr__(self, "unit_areas", unit_areas)
@@ -116,7 +132,10 @@ class Session:
             "unit_areas": self.unit_areas,
             "bin_width": np.array(self.bin_width),
         }
-        write_npz(path, arrays | {_PREFIX + name: counts for name, counts in self.stimuli.items()})
+        if self.bins_per_frame is not None:
+            arrays["bins_per_frame"] = np.array(self.bins_per_frame)
+        arrays |= {_PREFIX + name: counts for name, counts in self.stimuli.items()}
+        write_npz(path, arrays | {_TRIALS + name: numbers for name, numbers in self.trials.items()})
 
     @classmethod
     def load(cls, path):
@@ -138,6 +157,8 @@ class Session:
                 bin_width=stored["bin_width"],
                 stimuli=stimuli,
                 simulated=bool(np.all(stored.get("simulated", False))),
+                trials={key.removeprefix(_TRIALS): array for key, array in stored.items() if key.startswith(_TRIALS)},
+                bins_per_frame=stored.get("bins_per_frame"),
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
@@ -159,53 +180,6 @@ def area_sizes(unit_areas, exclude=()):
     kept = ~np.isin(areas, ["", *exclude])
     areas, sizes = areas[kept], sizes[kept]
     return {str(areas[k]): int(sizes[k]) for k in np.argsort(sizes, kind="stable")[::-1]}
-
-
-def largest_areas(recording, n, exclude=("grey",)):
-    """The n areas with most units, in the order of `area_sizes`.
-
-    Args:
-        recording: `Session`, or anything with `name` and `unit_areas`.
-        n: number of areas.
-        exclude: areas to leave out. Units without an area ('') always are.
-
-    Returns:
-        list of str.
-
-    Raises:
-        DataError: there are fewer areas.
-    """
-    areas = list(area_sizes(recording.unit_areas, exclude))
-    if not 1 <= n <= len(areas):
-        raise DataError(f"session {recording.name}: asked for {n} areas, it has {len(areas)}: {', '.join(areas)}")
-    return areas[:n]
-
-
-def select_areas(recording, names):
-    """The units of some areas: area after area in the order of `names`, by ascending unit id within each.
-
-    Args:
-        recording: `Session`, or anything with `name`, `unit_ids`, `unit_areas` and `take_units`.
-        names: the areas, one or more.
-
-    Returns:
-        A recording of the same kind.
-
-    Raises:
-        DataError: an area has no unit, is named twice, or none is named.
-    """
-    names = list(names)
-    if not names or len(set(names)) != len(names):
-        raise DataError(f"session {recording.name}: expected one or more areas, each named once, found {names}")
-    known = area_sizes(recording.unit_areas)
-    for name in names:
-        if name not in known:
-            raise DataError(
-                f"session {recording.name}: no unit in area '{name}'; areas with units: "
-                f"{', '.join(sorted(known))}.{suggestion(name, known)}"
-            )
-    by_id = np.argsort(recording.unit_ids, kind="stable")
-    return recording.take_units(np.concatenate([by_id[recording.unit_areas[by_id] == name] for name in names]))
 
 
 def _checked(stimulus, counts, num_units):
@@ -237,6 +211,26 @@ def _checked(stimulus, counts, num_units):
     if counts.dtype.kind != "u" and counts.min() < 0:
         raise DataError(f"{key}: expected spike counts >= 0, found {counts.min()}")
     return counts
+
+
+def _checked_trials(stimulus, numbers, count):
+    """The trials' numbers of one stimulus as an int array (trials,)."""
+    if numbers is None:
+        return np.arange(count)
+    numbers = np.asarray(numbers)
+    if numbers.shape != (count,) or numbers.dtype.kind not in "iu":
+        raise DataError(f"{_TRIALS}{stimulus}: expected {count} integers, one per trial, found {_describe(numbers)}")
+    numbers = numbers.astype(np.int64)
+    if numbers[0] < 0 or (np.diff(numbers) <= 0).any():
+        raise DataError(f"{_TRIALS}{stimulus}: expected numbers >= 0 in ascending order, found {numbers.tolist()}")
+    return numbers
+
+
+def _checked_bins_per_frame(number):
+    number = np.asarray(number)
+    if number.size != 1 or number.dtype.kind not in "iu" or number.reshape(()) < 1:
+        raise DataError(f"bins_per_frame: expected one integer of at least 1, found {_describe(number)}")
+    return int(number.reshape(()))
 
 
 def _describe(array):

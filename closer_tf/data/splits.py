@@ -40,6 +40,7 @@ class Source:
         validation: `Split`, the source's own validation set. Default: one is drawn from the training samples.
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
+        simulated: no animal was recorded.
     """
 
     train: Split
@@ -49,6 +50,7 @@ class Source:
     validation: Split | None = None
     windowed: bool = False
     unit_areas: tuple = ()
+    simulated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,7 @@ class Splits:
         fixed_validation: the validation set is the source's own, and the readout's too.
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
+        simulated: no animal was recorded.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Splits:
     fixed_validation: bool = False
     windowed: bool = False
     unit_areas: tuple = ()
+    simulated: bool = False
 
     @property
     def input_shape(self):
@@ -120,6 +124,7 @@ def split_source(name, source, validation_fraction, seed):
         source.validation is not None,
         source.windowed,
         tuple(source.unit_areas),
+        source.simulated,
     )
 
 
