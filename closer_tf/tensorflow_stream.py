@@ -20,6 +20,13 @@ def dataset(split, batch_size, seed, epoch=0, step=0):
             yield np.random.default_rng([seed, now]).permutation(len(split))[done:]
             now, done = now + 1, 0
 
-    chosen = tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((None,), tf.int64))
-    chosen = chosen.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size))
-    return chosen.map(lambda rows: (tf.gather(inputs, rows), tf.gather(labels, rows))).prefetch(2)
+    @tf.autograph.experimental.do_not_convert
+    def in_batches(order):
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+
+    @tf.autograph.experimental.do_not_convert
+    def gather(rows):
+        return tf.gather(inputs, rows), tf.gather(labels, rows)
+
+    order_of_epochs = tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((None,), tf.int64))
+    return order_of_epochs.flat_map(in_batches).map(gather).prefetch(2)

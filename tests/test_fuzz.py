@@ -94,7 +94,12 @@ config = needs(
     ),
     seed=st.integers(0, 2**63 - 1),
     augmentation=some(horizontal_flip=st.booleans(), rotation=fraction, zoom=fraction),
-    objective=some(temperature=positive, graph=graph, stop_gradient=st.booleans(), weights=some(pull=positive, var=positive)),
+    objective=some(
+        temperature=positive,
+        graph=graph,
+        stop_gradient=st.booleans(),
+        weights=st.one_of(*[st.none()] * 4, some(pull=positive, var=positive)),
+    ),
     optimizer=some(learning_rate=positive, beta_2=st.just(0.9), epsilon=positive, schedule_decay=positive),
     training=some(epochs=st.integers(0, 2), batch_size=st.sampled_from([2, 8, 30]), validation_fraction=fraction),
     seeds=some(masks=seeds, dropout=seeds, augmentation=seeds, data_order=seeds),
