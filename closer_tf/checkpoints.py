@@ -155,7 +155,7 @@ def restore_metrics(model, checkpoint):
 
 def metric_values(model):
     """The running means of the epoch, as a list of arrays."""
-    return [np.array(variable) for variable in _metric_variables(model)]
+    return [np.asarray(variable).copy() for variable in _metric_variables(model)]
 
 
 def _checksum(stored):
