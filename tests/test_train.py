@@ -385,3 +385,26 @@ def test_help_is_quick_and_has_examples(module):
     code = f"import sys, closer_tf.{module} as m\ntry: m.main(['--help'])\nfinally: assert 'tensorflow' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "example" in done.stdout
+
+
+def test_a_loss_that_is_not_finite_and_the_same_command_with_smaller_steps(command, tmp_path, monkeypatch):
+    from closer_tf import loop
+
+    usual, left = loop.batches, [7]  # the 7th batch: epoch 2, step 2 of 5
+
+    def with_nan(*args, **options):
+        for inputs, labels in usual(*args, **options):
+            left[0] -= 1
+            yield inputs.astype(np.float32) * (np.nan if left[0] == 0 else 1.0), labels
+
+    monkeypatch.setattr(loop, "batches", with_nan)
+    code, _, errors = command()
+    assert code == 3 and "epoch 2, step 2 of 5: not finite any more: " in errors and "Traceback" not in errors
+    code, output, _ = command("--set", "optimizer.learning_rate=0.0003")
+    assert code == 0 and "learning rate: 0.0003 in place of 0.001 from epoch 1, step 0 on" in output
+    run = RunFolder(tmp_path / "runs" / "tiny")
+    assert [row["epoch"] for row in run.read_history()] == [1, 2, 3]
+    assert run.read_results()["changes"] == run.changes() and len(run.changes()) == 2
+    assert evaluate.main([str(run.path), "--redo"]) == 0
+    code, _, errors = command()  # the done run keeps its record
+    assert code == 2 and "optimizer.learning_rate: there 0.0003, here 0.001" in errors
