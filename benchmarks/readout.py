@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import processor
 from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
 from closer_tf.files import write_atomically
 from closer_tf.probes import FITS, standardise
@@ -152,11 +153,7 @@ def _ratios(ways):
 
 def _machine():
     load = os.getloadavg()[0]
-    processor = ""
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return {"versions": versions(), "processor": processor, "load_average": load, "loaded": load > 0.5}
+    return {"versions": versions(), "processor": processor(), "load_average": load, "loaded": load > 0.5}
 
 
 def features_by_name(embedded):

@@ -66,7 +66,7 @@ def machine():
     """dict: processor, cores, memory, versions, backend, and the load before anything was measured."""
     import keras
 
-    found = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(), **versions()}
+    found = {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform(), **versions()}
     found["keras_backend"] = keras.backend.backend()
     found["load_before"] = round(os.getloadavg()[0], 2)
     return found
@@ -77,7 +77,8 @@ def busy(before, after, cores):
     return before > 1 or after > cores + 1
 
 
-def _processor():
+def processor():
+    """The processor's name."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
