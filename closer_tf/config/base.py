@@ -1,0 +1,47 @@
+"""What every section of the run config is built on."""
+
+import difflib
+import json
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+MAX_WIDTH = 2**16  # of a layer; with the other upper bounds it keeps mistyped numbers from filling the memory
+
+
+def suggestion(word, known):
+    """' Did you mean ...?' for the closest of `known`, or '' when nothing is close."""
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+class Section(BaseModel):
+    """One object of the config: strict types, no unknown keys, not changed after validation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_keys(cls, value):
+        if isinstance(value, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            for key in value:
+                if key not in known:
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "unknown key '{key}'.{hint} Known keys here: {known}",
+                        {"key": key, "hint": suggestion(key, known), "known": ", ".join(known)},
+                    )
+        return value
+
+
+def json_kind(value):
+    """What a JSON value is, in the words of an error message."""
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

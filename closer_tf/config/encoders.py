@@ -1,0 +1,46 @@
+"""Config sections: the encoders, chosen by `encoder.type`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from closer_tf.config.base import MAX_WIDTH, Section
+
+
+class MLPEncoder(Section):
+    """Fully connected encoder with GELU and dropout after each hidden layer and a linear output."""
+
+    type: Literal["mlp"]
+    """Chooses this encoder."""
+    hidden: list[Annotated[int, Field(ge=1, le=MAX_WIDTH)]] = Field([1024, 512, 256], max_length=100)
+    """Widths of the hidden layers. The paper: 1024, 512, 256 for images; 32, 32 for neurons."""
+    embedding_dim: int = Field(256, ge=1, le=MAX_WIDTH)
+    """Width of the output [D]."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Fraction of hidden activities dropped in training."""
+    l1: float = Field(0.0, ge=0)
+    """Weight of the kernels' summed absolute values in the loss. The paper: 5e-6 for neurons."""
+    l2: float = Field(0.0, ge=0)
+    """Weight of the kernels' summed squares in the loss. The paper: 5e-6 for neurons."""
+
+
+class ViTEncoder(Section):
+    """Small vision transformer over the cells of the receptive field: patches, or single pixels."""
+
+    type: Literal["vit_lite"]
+    """Chooses this encoder."""
+    embedding_dim: int = Field(256, ge=1, le=MAX_WIDTH)
+    """Width of tokens and output [D]."""
+    blocks: int = Field(2, ge=1, le=100)
+    """Number of transformer blocks."""
+    heads: int = Field(4, ge=1, le=1024)
+    """Attention heads."""
+    key_dim: int = Field(64, ge=1, le=MAX_WIDTH)
+    """Width of queries, keys and values per head."""
+    mlp_dim: int = Field(512, ge=1, le=MAX_WIDTH)
+    """Hidden width of each block's MLP."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Fraction dropped in training, of attention weights and of activities."""
+
+
+Encoder = Annotated[MLPEncoder | ViTEncoder, Field(discriminator="type")]

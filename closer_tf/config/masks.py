@@ -1,0 +1,69 @@
+"""Config sections: the receptive fields, chosen by `masks.scheme`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from closer_tf.config.base import Section
+
+
+class GaussianMasks(Section):
+    """Pixels drawn around a random centre with probability exp(-distance^2 / (2 sigma^2))."""
+
+    scheme: Literal["gaussian"]
+    """Chooses this mask scheme."""
+    fraction: float = Field(0.1, gt=0, le=1)
+    """Fraction of the image's pixels that each encoder sees [q]."""
+    sigma: float = Field(2.0, ge=0.01, le=1e6)
+    """Standard deviation of the Gaussian, in pixels. The paper: 2; 3 and 5 in figure S1."""
+
+
+class RandomPatchMasks(Section):
+    """Square patches drawn uniformly for each encoder."""
+
+    scheme: Literal["random_patches"]
+    """Chooses this mask scheme."""
+    fraction: float = Field(0.1, gt=0, le=1)
+    """Fraction of the image's patches that each encoder sees [q]."""
+    patch_size: int = Field(4, ge=1)
+    """Side of a patch, in pixels; has to divide the image's sides. The paper: 4; 1 and 2 in figure S1."""
+
+
+class ContiguousPatchMasks(Section):
+    """Square patches near a random centre patch, with a ragged border."""
+
+    scheme: Literal["contiguous_patches"]
+    """Chooses this mask scheme."""
+    fraction: float = Field(0.1, gt=0, le=1)
+    """Fraction of the image's patches that each encoder sees [q]."""
+    patch_size: int = Field(4, ge=1)
+    """Side of a patch, in pixels; has to divide the image's sides. The paper: 4."""
+    centres: Literal["paper", "published"] = "paper"
+    """'paper': distinct centres off the image's edge. 'published': as in the published figures, where centres repeat and lean
+    to the upper left."""
+
+
+class CustomMasks(Section):
+    """Masks of your own: a boolean array (encoders, rows, columns) in an .npy or .npz file (array `masks`)."""
+
+    scheme: Literal["custom"]
+    """Chooses this mask scheme."""
+    path: str
+    """The .npy or .npz file."""
+    patch_size: int = Field(1, ge=1)
+    """Side of one entry of the array, in pixels of the image."""
+
+
+class AreaMasks(Section):
+    """Each encoder sees all units of one brain area."""
+
+    scheme: Literal["areas"]
+    """Chooses this mask scheme."""
+    areas: list[str] | None = None
+    """One area per encoder. Default null: the `num_encoders` areas with most units."""
+
+
+Masks = Annotated[
+    GaussianMasks | RandomPatchMasks | ContiguousPatchMasks | CustomMasks | AreaMasks,
+    Field(discriminator="scheme"),
+]

@@ -1,0 +1,129 @@
+"""Config sections: the objective, its interaction graph and its terms."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from closer_tf import graphs
+from closer_tf.config.base import Section
+
+TEMPORAL_CONDITIONS = ("tcloser", "notcloser", "lpl")
+TRAINED_CONDITIONS = ("closer", "supervised", *TEMPORAL_CONDITIONS)
+PAPER_WEIGHTS = {
+    "tcloser": {"tpull": 2.0, "var": 1.0, "cov": 10.0},
+    "notcloser": {"pull": 2.0, "var": 1.0, "cov": 10.0},
+    "lpl": {"cont": 1.0, "var": 1.0, "cov": 10.0},
+}
+
+
+class NamedGraph(Section):
+    """A graph that follows from the number of encoders alone."""
+
+    family: Literal["all_to_all", "star", "bidirectional_ring", "directional_ring"]
+    """'all_to_all': every ordered pair. 'star': all towards encoder 0 and back. 'bidirectional_ring': each towards its two
+    neighbours. 'directional_ring': each towards the next two."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """'uniform': every edge weighs the same. 'per_target': edges weigh 1 / in-degree of their target (the published star)."""
+
+
+class RandomGraph(Section):
+    """Ordered pairs drawn uniformly without repeats, from `seeds.graph` [G_N^k]."""
+
+    family: Literal["random"]
+    """Chooses this family."""
+    num_edges: int = Field(ge=1)
+    """Number of edges [k], at most N (N - 1)."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """As for the other graphs."""
+
+
+class CustomGraph(Section):
+    """A graph of your own: `edges`, or the weighted N x N matrix of a .json or .npz file (array `graph`)."""
+
+    family: Literal["custom"]
+    """Chooses this family."""
+    edges: list[Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]] | None = None
+    """Pairs [i, j]: encoder i is pulled towards encoder j."""
+    weights: list[Annotated[float, Field(ge=0)]] | None = None
+    """One weight per edge, scaled to sum to 1. Default null: all the same."""
+    path: str | None = None
+    """File with a matrix whose entry (i, j) is the weight of edge (i, j); 0 is no edge. The run keeps the edges."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """'uniform': weights as given. 'per_target': each divided by the sum of the weights towards its target."""
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        if (self.edges is None) == (self.path is None):
+            raise PydanticCustomError("inconsistent", "expected either 'edges' or 'path'")
+        if self.weights is not None and self.path is not None:
+            raise PydanticCustomError("inconsistent", "'weights' go with 'edges'; the file at 'path' holds its own")
+        return self
+
+
+Graph = Annotated[NamedGraph | RandomGraph | CustomGraph, Field(discriminator="family")]
+
+
+class TermWeights(Section):
+    """Weights of the terms of a temporal objective (equations 6 to 12). Default null: the paper's for the condition, 0 where
+    the condition has no such term."""
+
+    tpull: float | None = Field(None, ge=0)
+    """Squared distance to what the other encoders said one bin before [L_tpull]."""
+    pull: float | None = Field(None, ge=0)
+    """Squared distance to what the other encoders say now [L_pull]."""
+    cont: float | None = Field(None, ge=0)
+    """Squared distance to what the encoder itself said one bin before [L_cont]."""
+    var: float | None = Field(None, ge=0)
+    """Keeps every dimension's variance up [L_var]."""
+    cov: float | None = Field(None, ge=0)
+    """Keeps dimensions uncorrelated [L_cov]."""
+
+
+class Objective(Section):
+    """What the encoders minimise: the CLoSeR loss (equations 1 to 5), or temporal terms (equations 6 to 12)."""
+
+    temperature: float | None = Field(None, gt=0)
+    """Scale of squared embedding distances [tau]. Default null: 10 D for MLP encoders, 10 for ViT encoders."""
+    graph: Graph = NamedGraph(family="all_to_all")
+    """The interaction graph [G]."""
+    stop_gradient: bool = False
+    """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
+    weights: TermWeights | None = None
+    """Weights of the temporal terms, for the conditions tcloser, notcloser and lpl. Default null: all the paper's."""
+
+
+_NAMED_GRAPHS = {
+    "all_to_all": graphs.all_to_all,
+    "star": graphs.star,
+    "bidirectional_ring": graphs.bidirectional_ring,
+    "directional_ring": graphs.directional_ring,
+}
+
+
+def build_graph(options, num_encoders, seed):
+    """The interaction graph that a config's `objective.graph` describes.
+
+    Args:
+        options: the config section.
+        num_encoders: number of encoders N.
+        seed: int, for random graphs.
+
+    Returns:
+        `InteractionGraph`.
+
+    Raises:
+        ValueError: there is no such graph over N encoders.
+        DataError: the matrix file cannot be read.
+    """
+    if options.family == "random":
+        graph = graphs.random_graph(num_encoders, options.num_edges, seed)
+    elif options.family != "custom":
+        graph = _NAMED_GRAPHS[options.family](num_encoders)
+    elif options.path is not None:
+        graph = graphs.from_matrix(graphs.read_matrix(options.path))
+        if graph.num_encoders != num_encoders:
+            raise ValueError(f"{options.path} is a graph of {graph.num_encoders} encoders, num_encoders is {num_encoders}")
+    else:
+        graph = graphs.InteractionGraph(num_encoders, options.edges, options.weights)
+    return graph.per_target() if options.weighting == "per_target" else graph

@@ -1,0 +1,189 @@
+"""Reading a run config: the file, overrides from the command line, and what is wrong with it in plain words."""
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from closer_tf.config.base import json_kind, suggestion
+from closer_tf.config.run_config import RunConfig
+from closer_tf.errors import ConfigError, DataError
+
+MAX_CHARACTERS = 10_000_000  # of a config file
+
+
+def load_config(path, overrides=()):
+    """Read, override, validate and resolve a run config.
+
+    Args:
+        path: the JSON file.
+        overrides: strings 'key.path=value'; the value is JSON, or else a plain string.
+
+    Returns:
+        A resolved `RunConfig`.
+
+    Raises:
+        ConfigError: the file is missing or no JSON, or a key is unknown, of a wrong type or impossible.
+    """
+    path = Path(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+    except FileNotFoundError:
+        hint = suggestion(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
+        raise ConfigError(f"{path}: no such config file.{hint}") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
+        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{path}: longer than {MAX_CHARACTERS:,} characters, which no run config is")
+    try:
+        content = json.loads(text, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a JSON object {{...}} at the top, found {json_kind(content)}")
+    for override in overrides:
+        apply_override(content, override)
+    try:
+        return parse_config(content, str(path)).resolved()
+    except DataError as error:
+        raise ConfigError(f"{path}: objective.graph.path: {error}") from None
+
+
+def _without_repeats(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise json.JSONDecodeError(f"key '{repeated}' is given more than once in one object", "", 0)
+    return content
+
+
+def parse_config(content, source="config"):
+    """Validate a config given as plain data.
+
+    Args:
+        content: dict, as `json.load` returns it.
+        source: what to call it in error messages.
+
+    Returns:
+        A `RunConfig`, not yet resolved.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    _check_text(content, source)
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{source}: {_explain(mistake, content)}" for mistake in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _check_text(content, source):
+    """Refuse what could not be written again: half of a surrogate pair, endless nesting."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{source}: holds a character that is none: {ascii(error.object[error.start])}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
+
+
+def apply_override(content, override):
+    """Set one key of a config given as plain data, which is changed.
+
+    Args:
+        content: dict.
+        override: 'key.path=value'; the value is JSON, or else a plain string.
+
+    Raises:
+        ConfigError: the text is no such pair, or the path leads through something without keys.
+    """
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override}: expected key.path=value, for example --set training.epochs=20")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    *parents, last = key.strip().split(".")
+    target = content
+    for depth, part in enumerate(parents):
+        target = _descend(target, part, ".".join(parents[: depth + 1]), override)
+    if isinstance(target, list):
+        target[_index(target, last, key, override)] = value
+    else:
+        target[last] = value
+
+
+def _descend(target, part, path, override):
+    if isinstance(target, list):
+        child = target[_index(target, part, path, override)]
+    else:
+        child = target.setdefault(part, {})
+        if child is None:
+            child = target[part] = {}
+    if not isinstance(child, (dict, list)):
+        raise ConfigError(f"--set {override}: '{path}' is {json_kind(child)}, it has no keys below it")
+    return child
+
+
+def _index(items, part, path, override):
+    if not part.isdecimal() or int(part) >= len(items):
+        raise ConfigError(f"--set {override}: '{path}': expected an index from 0 to {len(items) - 1}, found '{part}'")
+    return int(part)
+
+
+def _explain(mistake, content):
+    """One line for one pydantic error: the key's full path, what was expected, what came."""
+    path, found = [], content
+    for part in mistake["loc"]:
+        if isinstance(found, dict) and part in found or isinstance(found, list) and isinstance(part, int) and part < len(found):
+            found = found[part]
+            path.append(str(part))
+        elif mistake["type"] == "missing" and part == mistake["loc"][-1]:
+            path.append(str(part))
+        # what is left are the names of union members, which are no keys of the file
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    if kind == "unknown_key":
+        return f"{'.'.join([*path, context['key']])}: {mistake['msg']}"
+    if kind == "inconsistent" and "key" in context:
+        path.append(context["key"])
+    where = ".".join(path) or "(top level)"
+    if kind == "missing":
+        return f"{where}: this key is required and absent"
+    if kind == "union_tag_not_found":
+        key = context["discriminator"].strip("'")
+        return f"{where}.{key}: this key is required and absent; expected one of {_tags(mistake)}"
+    if kind == "union_tag_invalid":
+        key = context["discriminator"].strip("'")
+        tags = context["expected_tags"].replace("'", "").split(", ")
+        return f"{where}.{key}: expected one of {', '.join(tags)}, found '{context['tag']}'.{suggestion(context['tag'], tags)}"
+    expected = mistake["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if kind == "literal_error":
+        options = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"{where}: expected {expected}, found {json_kind(found)}.{suggestion(found, options)}"
+    if kind in ("value_error", "inconsistent"):
+        return f"{where}: {expected}"
+    return f"{where}: expected {expected}, found {json_kind(found)}"
+
+
+def _tags(mistake):
+    field = RunConfig.model_fields.get(mistake["loc"][0])
+    members = getattr(field.annotation, "__args__", ()) if field else ()
+    names = [
+        option
+        for member in members
+        for option in getattr(member.model_fields.get(mistake["ctx"]["discriminator"].strip("'")).annotation, "__args__", ())
+    ]
+    return ", ".join(names)
+
+
+def json_schema():
+    """The JSON Schema (2020-12) of a run config, as a dict, for editors and other programs."""
+    schema = RunConfig.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "closer_tf run config"
+    return schema

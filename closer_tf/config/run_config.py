@@ -1,0 +1,173 @@
+"""The run config as a whole: what its parts must agree on, and how its defaults are written out."""
+
+import hashlib
+import json
+import os
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from closer_tf.config.base import Section
+from closer_tf.config.encoders import Encoder, MLPEncoder
+from closer_tf.config.masks import GaussianMasks, Masks
+from closer_tf.config.objective import PAPER_WEIGHTS, CustomGraph, Objective, TermWeights, build_graph
+from closer_tf.config.readout import Readout
+from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource
+from closer_tf.config.training import CHECKPOINT_KEYS, Augmentation, Compute, Nadam, Seeds, Training, derived_seed
+from closer_tf.errors import ConfigError
+
+
+class RunConfig(Section):
+    """One training run of a CLoSeR ensemble and its readout."""
+
+    schema_: str | None = Field(None, alias="$schema")
+    """Where an editor finds the JSON Schema of this file; ignored otherwise."""
+    description: str = ""
+    """What this run is: the figure it reproduces, the published accuracy, the time it takes."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """The seed that all of `seeds` derive from."""
+    deterministic: bool = False
+    """Use only operations that give the same bits every time, also on a GPU, where it costs time; it turns XLA off. Not needed
+    on a CPU. See docs/reproducibility.md."""
+    condition: Literal["closer", "tcloser", "notcloser", "lpl", "supervised", "untrained", "masked_input", "full_input"] = (
+        "closer"
+    )
+    """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
+    ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
+    nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
+    num_encoders: int = Field(10, ge=2, le=1000)
+    """Number of encoders in the ensemble [N]."""
+    dataset: Dataset = DigitsSource()
+    """The data, chosen by `dataset.name`."""
+    augmentation: Augmentation = Augmentation()
+    """Augmentation during training."""
+    masks: Masks = GaussianMasks(scheme="gaussian")
+    """The receptive fields [m_i], chosen by `masks.scheme`."""
+    encoder: Encoder = MLPEncoder(type="mlp")
+    """The encoders [mu_i], chosen by `encoder.type`."""
+    encoders: list[Encoder] | None = None
+    """One encoder per receptive field where they differ, in place of `encoder`; all need the same `embedding_dim`."""
+    objective: Objective = Objective()
+    """What is minimised."""
+    optimizer: Nadam = Nadam()
+    """How it is minimised."""
+    training: Training = Training()
+    """How long and in which batches."""
+    compute: Compute = Compute()
+    """How it is computed."""
+    seeds: Seeds = Seeds()
+    """Seeds of the single sources of randomness."""
+    readout: Readout = Readout()
+    """The linear probe."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self):
+        areas = getattr(self.masks, "areas", None)
+        if areas is not None and len(areas) != self.num_encoders:
+            _inconsistent("masks.areas", f"expected {self.num_encoders} areas (num_encoders), found {len(areas)}")
+        if areas is not None and len(set(areas)) < len(areas):
+            twice = next(area for area in areas if areas.count(area) > 1)
+            _inconsistent("masks.areas", f"expected each area once, found '{twice}' {areas.count(twice)} times")
+        terms = PAPER_WEIGHTS.get(self.condition, {})
+        for name, weight in self.objective.weights or ():
+            if weight and name not in terms:
+                expected = f"expected {', '.join(terms)}" if terms else "it has no weights, expected null"
+                _inconsistent(f"objective.weights.{name}", f"no term of '{self.condition}'; {expected}")
+        if self.compute.xla and (self.augmentation.horizontal_flip or self.augmentation.rotation or self.augmentation.zoom):
+            _inconsistent("compute.xla", "XLA cannot compile TensorFlow's augmentation; expected false, or no augmentation")
+        if self.encoders is not None:
+            if len(self.encoders) != self.num_encoders:
+                _inconsistent("encoders", f"expected {self.num_encoders} encoders (num_encoders), found {len(self.encoders)}")
+            widths = sorted({encoder.embedding_dim for encoder in self.encoders})
+            if len(widths) > 1:
+                _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
+        if not isinstance(self.objective.graph, CustomGraph) or self.objective.graph.path is None:
+            try:
+                build_graph(self.objective.graph, self.num_encoders, seed=0)
+            except ValueError as error:
+                _inconsistent("objective.graph", str(error))
+        return self
+
+    def each_encoder(self):
+        """List of the N encoders' options."""
+        return self.encoders or [self.encoder] * self.num_encoders
+
+    def resolved(self):
+        """The same config with every default that depends on other keys written out (seeds, temperature, weights, paths).
+
+        Returns:
+            A `RunConfig`; resolving it again changes nothing.
+        """
+        seeds = {
+            name: derived_seed(self.seed, name) if value is None else value for name, value in self.seeds.model_dump().items()
+        }
+        update = {"schema_": None, "seeds": Seeds(**seeds)}
+        if self.objective.temperature is None:
+            encoders = self.each_encoder()
+            all_mlp = all(encoder.type == "mlp" for encoder in encoders)
+            temperature = 10.0 * encoders[0].embedding_dim if all_mlp else 10.0
+            update["objective"] = self.objective.model_copy(update={"temperature": temperature})
+        if self.condition in PAPER_WEIGHTS:
+            objective = update.get("objective", self.objective)
+            weights = {name: PAPER_WEIGHTS[self.condition].get(name, 0.0) for name in TermWeights.model_fields}
+            for name, weight in self.objective.weights or ():
+                weights[name] = weights[name] if weight is None else weight
+            update["objective"] = objective.model_copy(update={"weights": TermWeights(**weights)})
+        for name in ("dataset", "masks"):
+            update[name] = _with_absolute_paths(getattr(self, name))
+        objective = update.get("objective", self.objective)
+        update["objective"] = objective.model_copy(update={"graph": _written_out(objective.graph, self.num_encoders)})
+        return self.model_copy(update=update)
+
+    def to_dict(self):
+        """The config as plain JSON data, every key written out."""
+        return self.model_dump(mode="json", exclude={"schema_"})
+
+    def to_json(self):
+        """The config as indented JSON text."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def digest(self):
+        """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, when checkpoints are
+        written, or where the data lies.
+
+        Keys at their default and temporal terms of weight 0 do not count either, so that a new key does not make old runs
+        another config.
+        """
+        apart = {"schema_": True, "description": True, "readout": True, "dataset": set(PATH_KEYS)}
+        apart["training"] = set(CHECKPOINT_KEYS)
+        content = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
+        weights = content.get("objective", {}).get("weights")
+        if weights:
+            content["objective"]["weights"] = {name: weight for name, weight in weights.items() if weight}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _with_absolute_paths(section):
+    paths = {}
+    for key in PATH_KEYS:
+        value = getattr(section, key, None)
+        if value is not None:
+            try:
+                os.fsencode(value)
+                paths[key] = os.path.abspath(os.path.expanduser(value))
+            except ValueError as error:  # a NUL, or half of a surrogate pair
+                raise ConfigError(f"{key}: no file can have this name: {error}") from None
+    return section.model_copy(update=paths)
+
+
+def _written_out(options, num_encoders):
+    """A graph from a file as edges and weights, so that a run does not depend on the file any longer."""
+    if getattr(options, "path", None) is None:
+        return options
+    try:
+        graph = build_graph(options.model_copy(update={"weighting": "uniform"}), num_encoders, seed=0)
+    except ValueError as error:
+        raise ConfigError(f"objective.graph: {error}") from None
+    update = {"path": None, "edges": graph.edges.tolist(), "weights": graph.weights.tolist()}
+    return options.model_copy(update=update)
+
+
+def _inconsistent(key, message):
+    raise PydanticCustomError("inconsistent", "{message}", {"key": key, "message": message})

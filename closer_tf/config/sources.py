@@ -1,0 +1,141 @@
+"""Config sections: the sources of data, chosen by `dataset.name`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from closer_tf.config.base import Section
+
+PATH_KEYS = ("path", "test_path", "data_dir")
+
+
+class ImageSource(Section):
+    """What all image sources share."""
+
+    input_scale: float | None = Field(None, gt=0)
+    """Pixels are multiplied by this inside the model. Default null: 1 / the source's largest pixel value (1/255 for
+    8-bit images, 1/16 for digits, 1 / the largest value of other integers, 1 for floating-point arrays). The published ViT
+    runs used 1."""
+
+
+class DigitsSource(ImageSource):
+    """scikit-learn's 1797 handwritten digits, 8 x 8 pixels, one channel. Ships with scikit-learn; no download."""
+
+    name: Literal["digits"] = "digits"
+    """Chooses this source."""
+    test_fraction: float = Field(0.25, gt=0, lt=1)
+    """Fraction of the images of each class held out as the test set, the same images for every seed."""
+
+
+class CifarSource(ImageSource):
+    """CIFAR-10 or CIFAR-100 through TensorFlow Datasets: 50,000 + 10,000 images, 32 x 32 pixels, 3 channels."""
+
+    name: Literal["cifar10", "cifar100"]
+    """Chooses this source."""
+    data_dir: str | None = None
+    """TensorFlow Datasets directory. Default null: $TFDS_DATA_DIR, or ~/tensorflow_datasets. Downloaded there when absent."""
+
+
+class ImageFolderSource(ImageSource):
+    """Your own images: one subfolder per class, holding PNG or JPEG files."""
+
+    name: Literal["image_folder"]
+    """Chooses this source."""
+    path: str
+    """Folder with one subfolder per class."""
+    test_path: str | None = None
+    """Folder of the same layout with the test images. Default null: `test_fraction` of each class under `path`."""
+    image_size: list[Annotated[int, Field(ge=1, le=10_000)]] = Field([32, 32], min_length=2, max_length=2)
+    """[height, width] in pixels that every image is resized to (bilinear)."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Fraction of the images of each class held out as the test set when there is no `test_path`."""
+
+
+class ArraysSource(ImageSource):
+    """Your own arrays: an .npz with x_train (n, height, width, channels), y_train (n,), x_test, y_test and optionally
+    label_names. Without x_test, `test_fraction` of each class is held out."""
+
+    name: Literal["arrays"]
+    """Chooses this source."""
+    path: str
+    """The .npz file."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Fraction of the samples of each class held out as the test set when the file has no x_test."""
+
+
+class RecordingSource(Section):
+    """What all recordings share: spike counts per unit, every unit in a brain area. Split by trial, never at random."""
+
+    standardise: bool = False
+    """Z-score each unit's counts with the training set's mean and standard deviation, inside the model. The paper: raw."""
+
+
+class SessionSource(RecordingSource):
+    """A session file of your own or from `python -m closer_tf.data.allen`: two or more stimuli, each shown repeatedly."""
+
+    name: Literal["session"]
+    """Chooses this source."""
+    path: str
+    """The .npz file."""
+    stimuli: list[str] | None = None
+    """Stimuli in the order of their labels. Default null: all in the file."""
+    label: Literal["stimulus", "segment", "time"] = "stimulus"
+    """What is read out: which stimulus, which part of it, or the time within it (from 0 to 1, by linear regression)."""
+    segments: int = Field(3, ge=2)
+    """Number of equal parts for label 'segment'."""
+    full_range: bool = False
+    """Use every bin that has one before it; the paper leaves out the first and the last of these in each trial."""
+
+
+class SimulatedSource(RecordingSource):
+    """A simulated session of two movies, for a first try without a download; no animal was recorded."""
+
+    name: Literal["simulated"]
+    """Chooses this source."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Seed of the simulation."""
+    size: Literal["small", "paper"] = "small"
+    """'small': six areas, 120 and 480 frames. 'paper': ten areas, 668 units, 900 and 3600 frames."""
+    label: Literal["stimulus", "segment", "time"] = "stimulus"
+    """As for 'session'."""
+    segments: int = Field(3, ge=2)
+    """As for 'session'."""
+    full_range: bool = False
+    """As for 'session'."""
+
+
+class NaturalMovieSource(RecordingSource):
+    """An array file of natural movie one in bins of one second (`counts`, `areas`, `unit_ids`)."""
+
+    name: Literal["natural_movie"]
+    """Chooses this source."""
+    path: str
+    """The .npz file."""
+    label: Literal["segment", "time"] = "segment"
+    """As for 'session'."""
+    segments: int = Field(3, ge=2)
+    """As for 'session'."""
+    full_range: bool = False
+    """As for 'session'."""
+
+
+class GaborsSource(RecordingSource):
+    """An array file of Gabor patches shown one by one (`counts`, `areas`, `x`, `y`, ...); the label is the position."""
+
+    name: Literal["gabors"]
+    """Chooses this source."""
+    path: str
+    """The .npz file."""
+
+
+Dataset = Annotated[
+    DigitsSource
+    | CifarSource
+    | ImageFolderSource
+    | ArraysSource
+    | SessionSource
+    | SimulatedSource
+    | NaturalMovieSource
+    | GaborsSource,
+    Field(discriminator="name"),
+]

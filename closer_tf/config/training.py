@@ -1,0 +1,106 @@
+"""Config sections: augmentation, optimizer, length and batches, computing, seeds."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from closer_tf.config.base import Section
+
+CHECKPOINT_KEYS = ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
+MAX_SEED = 2**31 - 1  # what every random number generator in use takes
+
+
+class Augmentation(Section):
+    """Random changes of each training image, before masking: all encoders see the same changed image. Off by default."""
+
+    horizontal_flip: bool = False
+    """Mirror half of the images left to right."""
+    rotation: float = Field(0.0, ge=0, le=0.5)
+    """Largest rotation either way, in full turns (0.02 is 7.2 degrees). The paper: 0.02."""
+    zoom: float = Field(0.0, ge=0, lt=1)
+    """Largest relative zoom out or in (0.2 shows 80% to 120% of the image's side). The paper: 0.2."""
+
+
+class Nadam(Section):
+    """Nadam as in TensorFlow 2.6."""
+
+    name: Literal["nadam"] = "nadam"
+    """Chooses this optimizer."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Step size."""
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the gradient's mean, per step."""
+    beta_2: float = Field(0.999, ge=0, lt=1)
+    """Decay of the squared gradient's mean, per step."""
+    epsilon: float = Field(1e-7, gt=0)
+    """Added to the root of the squared gradient's mean."""
+    schedule_decay: float = Field(0.004, ge=0)
+    """Speed of the momentum warm-up: mu_t = beta_1 (1 - 0.5 * 0.96^(schedule_decay t)). TensorFlow 2.6: 0.004; Keras 3: 1."""
+
+
+class Training(Section):
+    """The training loop."""
+
+    epochs: int = Field(100, ge=0)
+    """Passes over the training set. The paper: 1000 (MLP), 2000 (ViT), 300 (neurons). The last epoch is what is read out."""
+    batch_size: int = Field(128, ge=2)
+    """Samples per step [B]; the other samples of the batch are each sample's contrast. The last, smaller batch is kept."""
+    validation_fraction: float = Field(0.1, ge=0, lt=1)
+    """Fraction of the training set kept aside to log the loss on; it selects nothing."""
+    checkpoint_every: int = Field(1, ge=1)
+    """Epochs between checkpoints. The last epoch always has one."""
+    checkpoint_minutes: float | None = Field(None, gt=0)
+    """Also write a checkpoint when the last one is older than this, in the middle of an epoch too. Default null: don't."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """How many of the latest checkpoints stay on disk. The older ones serve where the latest is damaged."""
+
+
+class Compute(Section):
+    """How it is computed: what changes speed and memory, and results by rounding only."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """'bfloat16': the encoders compute in bfloat16 (3 digits); weights, loss and optimizer stay in float32. Faster on
+    processors with products of that kind."""
+    xla: bool = False
+    """Compile TensorFlow's training step with XLA; not together with augmentation, which it cannot compile. JAX always does."""
+    loss_memory_mb: float = Field(1024.0, gt=0)
+    """Most memory, in MiB, for what the CLoSeR loss computes per pair of samples; more than that is computed in blocks."""
+
+
+class Seeds(Section):
+    """Where the random numbers come from; each is derived from the config's `seed` when it is null."""
+
+    masks: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Receptive fields."""
+    graph: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Random interaction graphs."""
+    initialization: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Encoder weights before training."""
+    dropout: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Dropout during training."""
+    augmentation: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Augmentation during training."""
+    data_order: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Order of the training samples, anew for each epoch."""
+    validation_split: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Which samples form the training loop's validation set."""
+    readout: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Which samples form the readout's own validation set."""
+
+
+SEED_NAMES = tuple(Seeds.model_fields)
+
+
+def derived_seed(seed, name):
+    """The seed of one source of randomness, from the run's `seed`: independent between names, stable across versions.
+
+    Args:
+        seed: int >= 0, the run's seed.
+        name: one of `SEED_NAMES`.
+
+    Returns:
+        int in [0, 2^31).
+    """
+    sequence = np.random.SeedSequence([seed, SEED_NAMES.index(name)])
+    return int(sequence.generate_state(1)[0] >> 1)
