@@ -5,7 +5,6 @@ Runs on whichever backend Keras is set to (KERAS_BACKEND=tensorflow or jax), on 
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from closer_tf.files import write_atomically
@@ -30,7 +29,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     import_keras()
     from benchmarks import epoch, loss, start, step
-    from benchmarks.timing import busy, machine, matrix_rate
+    from benchmarks.timing import OtherWork, machine, matrix_rate
 
     results = {"machine": {**machine(), "device": step.device()}, "matrix_product_gflops": round(matrix_rate(), 1)}
     rate = results["matrix_product_gflops"]
@@ -41,14 +40,15 @@ def main(arguments=None):
         "epoch": lambda: epoch.measure(CONFIGS),
         "start": lambda: start.measure(CONFIGS),
     }
-    for part in options.parts:
-        results[part] = work[part]()
-    results["matrix_product_gflops_after"] = round(matrix_rate(), 1)
-    about = results["machine"]
-    about["load_after"] = round(os.getloadavg()[0], 2)
-    about["other_work_ran_beside"] = busy(about["load_before"], about["load_after"], about["cores"])
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    other_work = OtherWork()
+    for part in options.parts:
+        results[part] = work[part]()
+        results["matrix_product_gflops_after"] = round(matrix_rate(), 1)
+        results["machine"]["cores_busy_with_other_work"] = round(other_work.cores(), 2)
+        write_atomically(out.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
+    results["machine"]["other_work_ran_beside"] = other_work.cores() > 0.1
     write_atomically(out.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
     from benchmarks.plot import plot
     from closer_tf.plots import save

@@ -5,6 +5,7 @@ import platform
 import time
 
 import numpy as np
+import psutil
 
 from closer_tf.versions import versions
 
@@ -63,18 +64,28 @@ def matrix_rate(size=2048, repeats=10):
 
 
 def machine():
-    """dict: processor, cores, memory, versions, backend, and the load before anything was measured."""
+    """dict: processor, cores, system, versions and backend."""
     import keras
 
-    found = {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform(), **versions()}
+    found = {"processor": processor(), "system": platform.platform(), **versions(), "cores": os.cpu_count()}
     found["keras_backend"] = keras.backend.backend()
-    found["load_before"] = round(os.getloadavg()[0], 2)
     return found
 
 
-def busy(before, after, cores):
-    """Whether load averages before and after say that other work ran beside ours, which uses every core."""
-    return before > 1 or after > cores + 1
+class OtherWork:
+    """How many of the machine's cores other programs kept busy since this was made, on average."""
+
+    def __init__(self):
+        self.began, self.used = time.perf_counter(), self._used()
+
+    @staticmethod
+    def _used():
+        machine, own = psutil.cpu_times(), os.times()
+        return machine.user + machine.nice + machine.system - sum(own[:4])  # own: with the children that have ended
+
+    def cores(self):
+        """float, in cores."""
+        return max(0.0, (self._used() - self.used) / (time.perf_counter() - self.began))
 
 
 def processor():
