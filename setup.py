@@ -49,6 +49,7 @@ setup(
             "ruff>=0.6",
             "nbclient>=0.10",
             "ipykernel>=6.29",
+            "psutil>=5.9",
         ],
     },
     entry_points={"console_scripts": ["closer_tf=closer_tf.cli:main"]},

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ from benchmarks.backend import value_and_gradient, wait
 from benchmarks.reference import reference_loss
 from benchmarks.timing import interleaved, summary
 from closer_tf import graphs
+from closer_tf.memory import peak_memory_bytes
 
 BATCH, DIM = 128, 256
 SIZES = (2, 5, 10, 20, 50, 100, 200)
@@ -96,9 +96,9 @@ def _main(family, count, implementation):
     wait(function(_embeddings(4, int(count))))  # libraries, tracing, threads
     x = _embeddings(BATCH, int(count))
     wait(x)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_bytes()
     wait(function(x))
-    print(round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1))
+    print(round((peak_memory_bytes() - before) / 2**20, 1))
 
 
 if __name__ == "__main__":

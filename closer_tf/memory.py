@@ -28,14 +28,27 @@ def check_memory(config, receptive_fields, data):
         raise ConfigError(f"encoder: {parameters:,} parameters take {needed:,.0f} GB to train, there are {there:,.0f} GB")
 
 
-def peak_memory_gb():
-    """The most memory that this process has held so far, in GiB to two digits; 0.0 on systems that do not say."""
+def peak_memory_bytes():
+    """The most memory that this process has held so far, in bytes; 0 on systems that do not say.
+
+    Linux's `ru_maxrss` starts at what the parent process held, hence /proc where there is one.
+    """
+    try:
+        with open("/proc/self/status") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
     try:
         import resource
     except ImportError:  # Windows
-        return 0.0
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 2)  # bytes on macOS, KiB elsewhere
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere
+
+
+def peak_memory_gb():
+    """`peak_memory_bytes` in GiB, to two digits."""
+    return round(peak_memory_bytes() / 2**30, 2)
 
 
 def count_parameters(options, cells, values):
