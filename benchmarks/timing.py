@@ -13,8 +13,8 @@ from closer_tf.versions import versions
 def interleaved(functions, repeats=15, budget_s=60.0):
     """Seconds of each repeat of several functions that take turns, so that a slow spell of the machine hits all of them.
 
-    A turn begins with a call that is not counted, so that the caches hold what the function itself left there, as they do when it
-    runs again and again, and not what another's gigabytes did to them; functions slower than 0.2 s do without.
+    A turn begins with a call that is not counted, so that the caches hold what the function itself left there, as they do when
+    it runs again and again, and not what another's gigabytes did to them; functions slower than 0.2 s do without.
 
     Args:
         functions: dict name -> function without arguments that returns when its work is done.
