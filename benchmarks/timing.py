@@ -9,35 +9,50 @@ import psutil
 
 from closer_tf.versions import versions
 
+SPELL_S = 0.3
+
 
 def interleaved(functions, repeats=15, budget_s=60.0):
-    """Seconds of each repeat of several functions that take turns, so that a slow spell of the machine hits all of them.
+    """Seconds per call of several functions that take turns, so that a slow spell of the machine hits all of them.
 
-    A turn begins with a call that is not counted, so that the caches hold what the function itself left there, as they do when
-    it runs again and again, and not what another's gigabytes did to them; functions slower than 0.2 s do without.
+    In its turn a function runs again and again for `SPELL_S` seconds, after one call that is not counted, and at least once: a
+    repeat is the mean over that spell. So it meets its own data in the caches, as in a training, and not what another's
+    gigabytes left.
 
     Args:
         functions: dict name -> function without arguments that returns when its work is done.
-        repeats: repeats of each, after two that are not counted.
-        budget_s: a function stops repeating, after at least 3, once it has taken this long.
+        repeats: turns of each, after two calls that are not counted.
+        budget_s: a function stops repeating, after at least 3 turns, once it has taken this long.
 
     Returns:
-        dict name -> list of seconds.
+        dict name -> list of seconds per call, one per turn.
     """
     seconds = {name: [] for name in functions}
+    taken = dict.fromkeys(functions, 0.0)
     for function in functions.values():
         function()
         function()
     for _ in range(repeats):
         for name, function in functions.items():
-            if len(seconds[name]) >= 3 and sum(seconds[name]) > budget_s:
+            if len(seconds[name]) >= 3 and taken[name] > budget_s:
                 continue
-            if not seconds[name] or seconds[name][-1] < 0.2:
-                function()
-            began = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - began)
+            per_call, all_of_it = _spell(function)
+            seconds[name].append(per_call)
+            taken[name] += all_of_it
     return seconds
+
+
+def _spell(function):
+    """(mean seconds per call, seconds altogether) of one turn."""
+    first = time.perf_counter()
+    function()
+    began, calls = time.perf_counter(), 0
+    if began - first > SPELL_S:  # so slow that a call to warm up would tell nothing
+        return began - first, began - first
+    while time.perf_counter() - began < SPELL_S:
+        function()
+        calls += 1
+    return (time.perf_counter() - began) / calls, time.perf_counter() - first
 
 
 def median_ms(seconds):
