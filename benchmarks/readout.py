@@ -67,7 +67,7 @@ def measure(features_by_name, labels, C=PUBLISHED_C_GRID, ways=WAYS, keep=None, 
         tolerance: largest entry of the gradient at which a fit has converged.
 
     Returns:
-        dict: `machine`, `tolerance`, `ways.<way>` with `seconds`, `cpu_seconds` in all and per set of features, the chosen `C`, its
+        dict: `machine`, `tolerance`, `ways.<way>` with `seconds`, `cpu_seconds` in all and per set of features, its `C`, its
         `test` accuracy and every fit's `C`, `validation`, `test`, `iterations`, `gradient` (largest entry); `ratios`.
     """
     found = {"machine": _machine(), "tolerance": tolerance, "C": list(C), "ways": {}, "ratios": {}}
