@@ -205,9 +205,8 @@ def print_measured(found):
     """Print seconds and ratios."""
     for way, measured in found["ways"].items():
         if measured["cores_busy_with_other_work"] > 0.1:
-            print(
-                f"{way}: other work kept {measured['cores_busy_with_other_work']} cores busy: trust CPU seconds more than seconds"
-            )
+            busy = measured["cores_busy_with_other_work"]
+            print(f"{way}: other work kept {busy} cores busy: trust CPU seconds more than seconds")
         accuracies = [probe["test"] for probe in measured["probes"].values()]
         print(f"{way:>18}: {measured['seconds']:9.1f} s, test accuracy single {np.mean(accuracies[:-1]):.4f}", end=", ")
         print(f"ensemble {accuracies[-1]:.4f}")
