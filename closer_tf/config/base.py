@@ -3,9 +3,10 @@
 import difflib
 import json
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+MAX_FLOAT = 3.4e38  # what is computed is computed in float32
 MAX_WIDTH = 2**16  # of a layer; with the other upper bounds it keeps mistyped numbers from filling the memory
 
 
@@ -32,6 +33,13 @@ class Section(BaseModel):
                         "unknown key '{key}'.{hint} Known keys here: {known}",
                         {"key": key, "hint": suggestion(key, known), "known": ", ".join(known)},
                     )
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _fits_float32(cls, value):
+        if isinstance(value, float) and abs(value) > MAX_FLOAT:
+            raise PydanticCustomError("too_large", "a number that float32 holds, at most 3.4e38")
         return value
 
 
