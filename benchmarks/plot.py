@@ -1,12 +1,13 @@
 """A picture of what was measured: the loss over the number of encoders, and training steps beside their arithmetic."""
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 
 def plot(results):
     """matplotlib Figure of a result file's content."""
     parts = [draw for key, draw in (("loss", _loss), ("step", _steps)) if key in results]
-    figure = Figure(figsize=(6 * max(1, len(parts)), 4.5), layout="constrained")
+    figure = Figure(figsize=(8 * max(1, len(parts)), 4.5), layout="constrained")
     for axes, draw in zip(figure.subplots(1, max(1, len(parts)), squeeze=False)[0], parts):
         draw(axes, results)
     about = results["machine"]
@@ -28,7 +29,15 @@ def _loss(axes, results):
     axes.set(
         xscale="log", yscale="log", xlabel="encoders N", ylabel="ms", title="loss, forward and backward (B = 128, D = 256)"
     )
-    axes.legend(fontsize=7)
+    axes.set_xticks(sorted({row["encoders"] for row in results["loss"]}))
+    _plain_numbers(axes.xaxis, axes.yaxis)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _plain_numbers(*sides):
+    for side in sides:
+        side.set_major_formatter(StrMethodFormatter("{x:g}"))
+        side.set_minor_formatter(NullFormatter())
 
 
 def _steps(axes, results):
@@ -38,4 +47,5 @@ def _steps(axes, results):
     axes.plot([row["floor_ms"] for row in rows], names, "k|", markersize=12, label="arithmetic floor")
     axes.set(xscale="log", xlabel="ms", title="training step (N = 10, B = 128)")
     axes.tick_params(axis="y", labelsize=7)
+    _plain_numbers(axes.xaxis)
     axes.legend(fontsize=7)
