@@ -14,6 +14,16 @@ def train_step(model, data):
     Returns:
         dict of the running means that `fit` logs: the loss and its parts.
     """
+    loss = descend(model, data)
+    stimuli, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    for metric in model.metrics:
+        if metric.name == "loss":
+            metric.update_state(loss, sample_weight=tf.shape(keras.tree.flatten(stimuli)[0])[0])
+    return model.get_metrics_result()
+
+
+def descend(model, data):
+    """Update a compiled model's weights once; returns the loss before (scalar tensor). Arguments as in `train_step`."""
     stimuli, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     with tf.GradientTape() as tape:
         outputs = model(stimuli, training=True)
@@ -21,7 +31,4 @@ def train_step(model, data):
         scaled_loss = model.optimizer.scale_loss(loss)
     weights = model.trainable_weights
     model.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))
-    for metric in model.metrics:
-        if metric.name == "loss":
-            metric.update_state(loss, sample_weight=tf.shape(keras.tree.flatten(stimuli)[0])[0])
-    return model.get_metrics_result()
+    return loss
