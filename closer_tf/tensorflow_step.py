@@ -14,7 +14,20 @@ def train_step(model, data):
     Returns:
         dict of the running means that `fit` logs: the loss and its parts.
     """
-    loss = descend(model, data)
+    return _logged(model, data, descend(model, data))
+
+
+def test_step(model, data):
+    """The objective on one batch, without a step; arguments and result as in `train_step`.
+
+    Keras's own step takes the loss for one device's share of it.
+    """
+    stimuli, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    outputs = model(stimuli, training=False)
+    return _logged(model, data, model.compute_loss(stimuli, labels, outputs, sample_weight, training=False))
+
+
+def _logged(model, data, loss):
     stimuli, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     for metric in model.metrics:
         if metric.name == "loss":
