@@ -6,6 +6,8 @@ own samples. The sum of the devices' gradients, which the optimizer takes, is th
 batch.
 """
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -36,6 +38,12 @@ def strategy_of(config):
             f"training.batch_size: expected a multiple of the {len(devices)} devices that compute.distribution 'mirrored' "
             f"shares a batch among, found {config.training.batch_size}"
         )
+    return _mirrored(tuple(devices))
+
+
+@functools.cache
+def _mirrored(devices):
+    """One strategy per process: the collective operations of two would have the same keys."""
     return tf.distribute.MirroredStrategy(devices)
 
 

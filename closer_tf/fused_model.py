@@ -33,10 +33,10 @@ class FusedEnsembles(keras.Model):
         self.__dict__["models"] = list(models)  # past Keras's tracking: their weights are not this model's
         self.fronts = [keras.Model(model.input, model.get_layer("cells").output) for model in models]
         self.__dict__["cells"] = [_cells(model) for model in models]
-        places = _places(models, stack)
-        self.stacks = [StackedEncoders([models[s].encoders[i] for s, i in group]) for group in places]
-        self.__dict__["places"] = places
-        order = [place for group in places for place in group]
+        groups = places(models, stack)
+        self.stacks = [StackedEncoders([models[s].encoders[i] for s, i in group]) for group in groups]
+        self.__dict__["places"] = groups
+        order = [place for group in groups for place in group]
         self.__dict__["order"] = np.argsort([s * len(models[0].encoders) + i for s, i in order]).astype("int32")
         heads = _heads(models[0])
         self.__dict__["heads"] = [
@@ -162,6 +162,10 @@ class FusedEnsembles(keras.Model):
             stacked = len(values.shape) > len(own[0].shape)
             for k, variable in enumerate(own):
                 variable.assign(values[k] if stacked else values)
+        self.scatter_means()
+
+    def scatter_means(self):
+        """Hand the epoch's running means back to the ensembles."""
         for mean, *own in zip(self.means, *(model.metrics for model in self.models)):
             for s, metric in enumerate(own):
                 metric.total.assign(np.asarray(mean.total)[s])
@@ -179,9 +183,8 @@ class FusedEnsembles(keras.Model):
         for weight, own, runs in self.pairs():
             found.append((weight, own))
             for slots in ("_momentums", "_velocities"):
-                found.append(
-                    (_slot(self.optimizer, slots, weight), [_slot(optimizers[s], slots, w) for s, w in zip(runs, own)])
-                )
+                of_runs = [_slot(optimizers[s], slots, each) for s, each in zip(runs, own)]
+                found.append((_slot(self.optimizer, slots, weight), of_runs))
         for name in ("iterations", "_mu_product"):
             found.append((getattr(self.optimizer, name), [getattr(optimizer, name) for optimizer in optimizers]))
         return found
@@ -224,7 +227,7 @@ def _heads(model):
     return next((layer for layer in model.layers if layer.name == "heads"), None)
 
 
-def _places(models, stack):
+def places(models, stack=True):
     """Groups of encoders of one architecture: lists of (run, encoder), in order.
 
     Raises:
@@ -237,8 +240,6 @@ def _places(models, stack):
         for i, encoder in enumerate(model.encoders):
             found = architecture(encoder)
             if found != architecture(models[0].encoders[i]):
-                raise ValueError(
-                    f"encoder {i} of run {s} has another architecture or sees another number of cells than run 0's"
-                )
+                raise ValueError(f"encoder {i} of run {s} has another architecture, or sees more or fewer cells, than in run 0")
             groups.setdefault(found if stack else (s, i), []).append((s, i))
     return list(groups.values())

@@ -47,9 +47,7 @@ class StackedEncoders(keras.layers.Layer):
             ]
             generators = [dropout.seed_generator for dropout in _dropouts(encoders, k)]
             if generators:
-                setattr(
-                    self, f"generators_{k}", generators
-                )  # by Keras's tracking: their states move on as this layer is called
+                setattr(self, f"generators_{k}", generators)  # tracked by Keras: their states move on in `call`
         self.built = True
 
     def call(self, seen, training=False):

@@ -17,6 +17,13 @@ VIT = {"type": "vit_lite", "embedding_dim": 8, "heads": 2, "key_dim": 4, "mlp_di
 CELLS = {"scheme": "random_patches", "fraction": 0.25, "patch_size": 2}
 RANDOM = {"graph": {"family": "random", "num_edges": 5}, "temperature": 4.0, "stop_gradient": True}
 AUGMENTED = {"horizontal_flip": True, "rotation": 0.05, "zoom": 0.1}
+NEURONS = {
+    "condition": "tcloser",
+    "num_encoders": 6,
+    "dataset": {"name": "simulated"},
+    "masks": {"scheme": "areas"},
+    "encoder": {**MLP, "dropout": 0.1, "l1": 5e-6, "l2": 5e-6},
+}
 CASES = {  # name -> (keys of the config, stack)
     "mlp": ({"encoder": MLP}, True),
     "mlp, one by one": ({"encoder": MLP}, False),
@@ -25,9 +32,17 @@ CASES = {  # name -> (keys of the config, stack)
     "supervised": ({"encoder": MLP, "condition": "supervised"}, True),
     "penalties": ({"encoder": {**MLP, "l1": 1e-3, "l2": 1e-3}}, True),
     "two architectures": ({"encoders": [MLP, {**MLP, "hidden": [9]}, MLP]}, True),
+    "temporal": (NEURONS, True),
     "chance": ({"encoder": {**MLP, "dropout": 0.3}, "augmentation": AUGMENTED}, True),
     "chance, vit": ({"encoder": {**VIT, "dropout": 0.3}, "masks": CELLS, "augmentation": AUGMENTED}, True),
 }
+
+
+SLOW = ("vit", "chance, vit", "random graphs", "supervised", "two architectures", "temporal")
+
+
+def slow(case):
+    return pytest.param(case, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -51,10 +66,11 @@ def models_of(digits, seeds=(0, 1, 2), **changes):
     for seed in seeds:
         content = {"seed": seed, "num_encoders": 3, "dataset": {"name": "digits"}, "training": {"batch_size": 32}, **changes}
         config = parse_config(content).resolved()
-        fields = experiment.make_receptive_fields(config, digits)
-        ensemble = experiment.make_ensemble(config, fields, digits)
+        data = digits if config.dataset.name == "digits" else experiment.load_splits(config)
+        fields = experiment.make_receptive_fields(config, data)
+        ensemble = experiment.make_ensemble(config, fields, data)
         models.append(experiment.make_training_model(config, ensemble, 10))
-        streams.append(batches(digits.train, 32, config.seeds.data_order))
+        streams.append(batches(data.train, 32, config.seeds.data_order))
     return models, streams
 
 
@@ -91,13 +107,13 @@ def check(start, apart, models, logs, together, atol):
         np.testing.assert_allclose(values, [log[name] for log in logs], rtol=1e-6)
 
 
-@pytest.mark.parametrize("case", ["mlp", "mlp, one by one"])
+@pytest.mark.parametrize("case", ["mlp", slow("mlp, one by one")])
 def test_a_hundred_steps_in_float64(digits, double, case):
     changes, stack = CASES[case]
     check(*train_both(digits, 100, stack, **changes), atol=1e-6)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("mlp")])
+@pytest.mark.parametrize("case", ["penalties", "chance", *map(slow, SLOW)])
 def test_ten_steps_in_float64(digits, double, case):
     changes, stack = CASES[case]
     check(*train_both(digits, 10, stack, **changes), atol=1e-6)
