@@ -9,6 +9,7 @@ from closer_tf.config import suggestion
 
 COMMANDS = {
     "train": ("closer_tf.train", "train an ensemble from a run config and read it out"),
+    "train-fused": ("closer_tf.fused", "train several seeds of a run config in one, and read each out"),
     "evaluate": ("closer_tf.evaluate", "read a finished run out again, or in another way"),
     "summary": ("closer_tf.summary", "set the readouts of several runs side by side"),
     "export": ("closer_tf.export", "take a run's ensemble elsewhere: SavedModel, Keras, ONNX"),
@@ -35,7 +36,7 @@ def main(arguments=None):
         prog="closer_tf",
         usage="closer_tf COMMAND ...",
         description="CLoSeR: ensembles of encoders with small receptive fields that learn from each other.\n\ncommands:\n"
-        + "\n".join(f"  {name:10} {what}" for name, (_, what) in COMMANDS.items()),
+        + "\n".join(f"  {name:12} {what}" for name, (_, what) in COMMANDS.items()),
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -67,12 +67,14 @@ class CLoSeR(keras.Model):
         del x, training
         if sample_weight is not None:
             raise ValueError("sample_weight: the loss of a batch is one number, its samples cannot be weighted")
+        samples = ops.shape(keras.tree.flatten(y_pred)[0])[0]  # on this device
+        y_pred, y, regularisation = _of_whole_batch(y_pred, y, sum(self.losses) if self.losses else None)
         embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
         terms = {**self.loss.terms(y_pred, y), **collapse_gauge(embeddings)}
-        if self.losses:
-            terms["regularisation"] = sum(self.losses)
+        if regularisation is not None:
+            terms["regularisation"] = regularisation
         for name, tracker in self._term_trackers.items():
-            tracker.update_state(terms[name], sample_weight=ops.shape(embeddings)[0])
+            tracker.update_state(terms[name], sample_weight=samples)
         return terms["loss"] + terms.get("regularisation", 0.0)
 
     def train_step(self, *args):
@@ -83,10 +85,28 @@ class CLoSeR(keras.Model):
 
         return train_step(self, *args)
 
+    def test_step(self, *args):
+        """The objective on one batch. Called by `evaluate`."""
+        if keras.backend.backend() != "tensorflow":
+            return super().test_step(*args)
+        from closer_tf.tensorflow_step import test_step
+
+        return test_step(self, *args)
+
     @property
     def encoders(self):
         """The N encoders, each a Keras model from its receptive field to an embedding (B, D)."""
         return [layer for layer in self.layers if layer.name.startswith("encoder_")]
+
+
+def _of_whole_batch(outputs, labels, regularisation):
+    """Outputs and labels of all samples of the batch, and the regularisation, where several devices share a batch."""
+    if keras.backend.backend() != "tensorflow":
+        return outputs, labels, regularisation
+    from closer_tf.distribution import gathered, once
+
+    labels = None if labels is None else gathered(labels)
+    return gathered(outputs), labels, None if regularisation is None else once(regularisation)
 
 
 def build_ensemble(

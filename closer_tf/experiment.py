@@ -135,6 +135,26 @@ def make_ensemble(config, receptive_fields, data):
     )
 
 
+@contextlib.contextmanager
+def on_devices(config):
+    """Context in which to make a config's ensemble and training model, so that they use the devices that it asks for.
+
+    Raises:
+        ConfigError: these devices are not here, or the batch does not divide among them.
+    """
+    import keras
+
+    if config.compute.distribution == "none":
+        yield
+        return
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(f"compute.distribution: expected 'none' under Keras's backend '{keras.backend.backend()}'")
+    from closer_tf.distribution import strategy_of
+
+    with strategy_of(config).scope():
+        yield
+
+
 def make_training_model(config, ensemble, num_labels):
     """The compiled model to `fit`: the ensemble itself, or the ensemble with its supervised heads.
 

@@ -92,6 +92,10 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
     if checkpoint is not None:
         restore_checkpoint(model, checkpoint)
         model.optimizer.learning_rate = config.optimizer.learning_rate  # may have changed since
+    if keras.backend.backend() == "tensorflow":
+        from closer_tf.distribution import spread_seeds
+
+        spread_seeds(model)
     run.write_history(start.history)  # what a crash left beyond the checkpoint is trained again
     keeper = CheckpointKeeper(run, config, steps, start)
     settings = {
@@ -107,15 +111,29 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
         model.fit(stream, initial_epoch=first, epochs=last, steps_per_epoch=steps - done, **settings)
 
     with keeper.listening_to_signals():
-        epoch = start.epoch
-        if start.step:  # finish the broken epoch first
-            if start.step < steps:
-                fit(epoch, epoch + 1, done=start.step)
-            else:
-                keeper.finish_epoch(model, settings)
-            epoch += 1
-        if epoch < options.epochs:
-            fit(epoch, options.epochs)
+        go_through_epochs(start, steps, options.epochs, fit, lambda: keeper.finish_epoch(model, settings))
+
+
+def go_through_epochs(start, steps, epochs, fit, finish_epoch):
+    """Train from a moment to the last epoch.
+
+    Args:
+        start: `Checkpoint` to go on from.
+        steps: steps per epoch.
+        epochs: the last epoch.
+        fit: function (first, last, done=0) that trains epochs `first` to `last`, of the first one what is left after `done`
+            steps.
+        finish_epoch: function without arguments that does what is left of an epoch whose steps are all done.
+    """
+    epoch = start.epoch
+    if start.step:  # finish the broken epoch first
+        if start.step < steps:
+            fit(epoch, epoch + 1, done=start.step)
+        else:
+            finish_epoch()
+        epoch += 1
+    if epoch < epochs:
+        fit(epoch, epochs)
 
 
 class CheckpointKeeper(keras.callbacks.Callback):
@@ -148,31 +166,27 @@ class CheckpointKeeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Stop here if the loss is not finite or the process was asked to; save when a checkpoint is due."""
         self.step = self.before + batch + 1
-        self._check_loss(logs or {})
+        self.check_loss(logs or {})
         if self.step == self.steps:
             self.training_metrics = metric_values(self.model)  # validation starts them anew
             return
         if self.signal_number is not None:
-            self._save(self.epoch, self.step)
+            self.save(self.epoch, self.step)
             raise Interrupted(self.signal_number)
-        if self._due_by_time():
-            self._save(self.epoch, self.step)
+        if self.due_by_time():
+            self.save(self.epoch, self.step)
 
     def on_test_batch_end(self, batch, logs=None):
         """Stop here if the process was asked to: the epoch's steps are done, its validation is done again later."""
         if self.signal_number is not None:
-            self._save(self.epoch, self.steps, self.training_metrics)
+            self.save(self.epoch, self.steps, self.training_metrics)
             raise Interrupted(self.signal_number)
 
     def on_epoch_end(self, epoch, logs=None):
         """Add the epoch to the history; write a checkpoint when one is due."""
-        logs = {key: float(value) for key, value in (logs or {}).items()}
-        self._warn_of_collapse(logs)
-        self.history.append({"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.began, 3), **logs})
-        options = self.config.training
-        due = (epoch + 1) % options.checkpoint_every == 0 or epoch + 1 == options.epochs
-        if due or self._due_by_time() or self.signal_number is not None:
-            self._save(epoch + 1, 0)
+        self.add_to_history(epoch, logs or {})
+        if self.due_after(epoch) or self.signal_number is not None:
+            self.save(epoch + 1, 0)
         self.run.write_history(self.history)
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
@@ -192,10 +206,50 @@ class CheckpointKeeper(keras.callbacks.Callback):
 
     def listening_to_signals(self):
         """Context in which SIGINT and SIGTERM ask for a stop at the next step; a second one ends the process at once."""
-        return _Signals(self)
+        return Signals(self)
 
-    def _check_loss(self, logs):
-        # A mean over the epoch's steps so far is not finite from the step on at which the loss is not.
+    def add_to_history(self, epoch, logs):
+        """One more epoch is done, with these means; warn if the ensemble has collapsed."""
+        logs = {key: float(value) for key, value in logs.items()}
+        self._warn_of_collapse(logs)
+        self.history.append({"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.began, 3), **logs})
+
+    def due_after(self, epoch):
+        """Whether a checkpoint is due at the end of this epoch."""
+        options = self.config.training
+        return (epoch + 1) % options.checkpoint_every == 0 or epoch + 1 == options.epochs or self.due_by_time()
+
+    def due_by_time(self):
+        """Whether the last checkpoint is as old as `training.checkpoint_minutes`."""
+        minutes = self.config.training.checkpoint_minutes
+        return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
+
+    def save(self, epoch, step, metrics=None, spare=0):
+        """Write a checkpoint.
+
+        Args:
+            epoch: epochs done.
+            step: steps done of the next.
+            metrics: the epoch's running means. Default: as the model has them.
+            spare: how many checkpoints stay beside the config's number.
+
+        Raises:
+            DivergedError: a weight is not finite; nothing is written.
+        """
+        moment = Checkpoint(epoch, step, self.history, self.config.digest(), arrays=[])
+        keep = self.config.training.keep_checkpoints + spare
+        try:
+            save_checkpoint(self.run.checkpoints, self.model, moment, keep, metrics)
+        except DivergedError as error:
+            self._diverged(str(error), [])
+        self.saved = time.monotonic()
+
+    def check_loss(self, logs):
+        """Stop if a mean of the epoch's steps so far is not finite: it is not from the step on at which the loss is not.
+
+        Raises:
+            DivergedError: it is noted in the run folder.
+        """
         if not math.isfinite(logs.get("loss", 0.0)):
             bad = [key for key, value in logs.items() if not math.isfinite(value)]
             self._diverged(f"not finite any more: {', '.join(bad)}", bad)
@@ -221,22 +275,11 @@ class CheckpointKeeper(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
-    def _due_by_time(self):
-        minutes = self.config.training.checkpoint_minutes
-        return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
 
-    def _save(self, epoch, step, metrics=None):
-        moment = Checkpoint(epoch, step, self.history, self.config.digest(), arrays=[])
-        keep = self.config.training.keep_checkpoints
-        try:
-            save_checkpoint(self.run.checkpoints, self.model, moment, keep, metrics)
-        except DivergedError as error:
-            self._diverged(str(error), [])
-        self.saved = time.monotonic()
+class Signals:
+    """Context in which SIGINT and SIGTERM set the `signal_number` of a keeper; a second one ends the process at once.
 
-
-class _Signals:
-    """Python's own handlers wait for the step to end. The wake-up pipe hears a second signal even inside a long one."""
+    Python's own handlers wait for the step to end. The wake-up pipe hears a second signal even inside a long one."""
 
     def __init__(self, keeper):
         self.keeper, self.previous = keeper, {}

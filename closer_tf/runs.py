@@ -278,7 +278,7 @@ def _with_learning_rate(config, rate):
 
 def _is_free(difference):
     """Whether a difference between configs is one that the digest leaves out."""
-    return difference.startswith(("readout.", *(f"training.{key}:" for key in CHECKPOINT_KEYS)))
+    return difference.startswith(("readout.", "compute.distribution:", *(f"training.{key}:" for key in CHECKPOINT_KEYS)))
 
 
 def _differences(stored, given, prefix=""):

@@ -14,6 +14,29 @@ def train_step(model, data):
     Returns:
         dict of the running means that `fit` logs: the loss and its parts.
     """
+    return _logged(model, data, descend(model, data))
+
+
+def test_step(model, data):
+    """The objective on one batch, without a step; arguments and result as in `train_step`.
+
+    Keras's own step takes the loss for one device's share of it.
+    """
+    stimuli, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    outputs = model(stimuli, training=False)
+    return _logged(model, data, model.compute_loss(stimuli, labels, outputs, sample_weight, training=False))
+
+
+def _logged(model, data, loss):
+    stimuli, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    for metric in model.metrics:
+        if metric.name == "loss":
+            metric.update_state(loss, sample_weight=tf.shape(keras.tree.flatten(stimuli)[0])[0])
+    return model.get_metrics_result()
+
+
+def descend(model, data):
+    """Update a compiled model's weights once; returns the loss before (scalar tensor). Arguments as in `train_step`."""
     stimuli, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     with tf.GradientTape() as tape:
         outputs = model(stimuli, training=True)
@@ -21,7 +44,4 @@ def train_step(model, data):
         scaled_loss = model.optimizer.scale_loss(loss)
     weights = model.trainable_weights
     model.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))
-    for metric in model.metrics:
-        if metric.name == "loss":
-            metric.update_state(loss, sample_weight=tf.shape(keras.tree.flatten(stimuli)[0])[0])
-    return model.get_metrics_result()
+    return loss

@@ -30,3 +30,18 @@ def dataset(split, batch_size, seed, epoch=0, step=0):
 
     order_of_epochs = tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((None,), tf.int64))
     return order_of_epochs.flat_map(in_batches).map(gather).prefetch(2)
+
+
+def in_order(split, batch_size):
+    """The batches of a `Split` in order, once, as a `tf.data.Dataset` of (stimuli, labels)."""
+    return tf.data.Dataset.from_tensor_slices((split.inputs, split.labels)).batch(batch_size)
+
+
+def side_by_side(streams):
+    """`tf.data.Dataset`s of (stimuli (B, ...), labels (B,)) as one of (stimuli (S, B, ...), labels (S, B))."""
+
+    @tf.autograph.experimental.do_not_convert
+    def stacked(*runs):
+        return tuple(tf.stack(parts) for parts in zip(*runs))
+
+    return tf.data.Dataset.zip(tuple(streams)).map(stacked).prefetch(2)

@@ -116,8 +116,9 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     data = experiment.load_splits(config)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
     experiment.check_units(fields, data)
-    ensemble = experiment.make_ensemble(config, fields, data)
-    model = experiment.make_training_model(config, ensemble, len(data.label_names))
+    with experiment.on_devices(config):
+        ensemble = experiment.make_ensemble(config, fields, data)
+        model = experiment.make_training_model(config, ensemble, len(data.label_names))
     with run.opened(config, fields):
         _describe(config, data, fields, ensemble, run)
         _draw_set_up(run, data, fields, model)
@@ -193,8 +194,9 @@ def dry_run(config, run_dir, timed_steps=5):
     data = experiment.load_splits(config)
     fields = experiment.make_receptive_fields(config, data)
     experiment.check_units(fields, data)
-    ensemble = experiment.make_ensemble(config, fields, data)
-    model = experiment.make_training_model(config, ensemble, len(data.label_names))
+    with experiment.on_devices(config):
+        ensemble = experiment.make_ensemble(config, fields, data)
+        model = experiment.make_training_model(config, ensemble, len(data.label_names))
     _describe(config, data, fields, ensemble, run)
     if config.condition not in TRAINED_CONDITIONS:
         print("dry run: nothing was read out or written.")
@@ -257,6 +259,8 @@ def _computing(config):
     pairs = "CLoSeR loss in blocks of at most " + f"{options.loss_memory_mb:g} MiB"
     xla = "always" if backend == "jax" else "on" if options.xla else "off"
     parts = [f"{backend} {found.get(backend, '')}".strip(), options.precision, f"XLA {xla}", "separate encoders"]
+    if options.distribution == "mirrored":
+        parts.append("one batch on all devices")
     return ", ".join([*parts, *([pairs] if config.condition == "closer" else [])])
 
 

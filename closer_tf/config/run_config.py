@@ -76,6 +76,8 @@ class RunConfig(Section):
                 _inconsistent(f"objective.weights.{name}", f"no term of '{self.condition}'; {expected}")
         if self.compute.xla and (self.augmentation.horizontal_flip or self.augmentation.rotation or self.augmentation.zoom):
             _inconsistent("compute.xla", "XLA cannot compile TensorFlow's augmentation; expected false, or no augmentation")
+        if self.compute.xla and self.compute.distribution != "none":
+            _inconsistent("compute.xla", "XLA cannot compile a step of several devices; expected false, or distribution 'none'")
         if self.encoders is not None:
             if len(self.encoders) != self.num_encoders:
                 _inconsistent("encoders", f"expected {self.num_encoders} encoders (num_encoders), found {len(self.encoders)}")
@@ -130,14 +132,16 @@ class RunConfig(Section):
 
     def digest(self):
         """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, when checkpoints are
-        written, or where the data lies.
+        written, how many devices share the batches, or where the data lies.
 
         Keys at their default and temporal terms of weight 0 do not count either, so that a new key does not make old runs
         another config.
         """
         apart = {"schema_": True, "description": True, "readout": True, "dataset": set(PATH_KEYS)}
-        apart["training"] = set(CHECKPOINT_KEYS)
+        apart["training"], apart["compute"] = set(CHECKPOINT_KEYS), {"distribution"}
         content = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
+        if content.get("compute") == {}:
+            del content["compute"]
         weights = content.get("objective", {}).get("weights")
         if weights:
             content["objective"]["weights"] = {name: weight for name, weight in weights.items() if weight}

@@ -64,6 +64,10 @@ class Compute(Section):
     processors with products of that kind."""
     xla: bool = False
     """Compile TensorFlow's training step with XLA; not together with augmentation, which it cannot compile. JAX always does."""
+    distribution: Literal["none", "mirrored"] = "none"
+    """'mirrored': share every batch among all GPUs of this machine, or among TensorFlow's logical CPU devices if there is none;
+    every sample is still told from the whole batch. TensorFlow alone; the devices must divide `training.batch_size`. A run may
+    go on with or without it. See docs/distribution.md."""
     loss_memory_mb: float = Field(1024.0, gt=0)
     """Most memory, in MiB, for what the CLoSeR loss computes per pair of samples; more than that is computed in blocks."""
 

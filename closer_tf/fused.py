@@ -1,0 +1,201 @@
+"""Train several seeds in one, each into its own run folder: `python -m closer_tf.fused CONFIG.json --seeds 0,1,2`."""
+
+import argparse
+import contextlib
+import re
+from pathlib import Path
+
+from closer_tf.command import add_version, run_command
+from closer_tf.config import TRAINED_CONDITIONS, load_config
+from closer_tf.errors import ConfigError, RunError
+from closer_tf.runs import RunFolder
+
+FREE = ("description", "masks", "objective", "readout", "seed", "seeds")  # what trainings in one may differ in
+
+EPILOG = """examples:
+  closer_tf train-fused run_configs/quickstart.json --seeds 0,1,2
+  closer_tf train-fused run_configs/mlp_gaussian.json --seeds 0,1,2,3 --set training.epochs=20 --runs-dir runs/short
+
+Makes the ordinary run folders DIR/seed_0, DIR/seed_1, ..., with the results of separate trainings up to rounding; for when it
+pays see docs/distribution.md. The same command goes on where it stopped, together or, where runs got apart, one group after
+another; so does `closer_tf train DIR/seed_0/config.json --run-dir DIR/seed_0`.
+exit codes: as `closer_tf train`; 3 when the loss of a run was not finite, after the others are done."""
+
+
+def main(arguments=None):
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="closer_tf train-fused",
+        description="Train several seeds of a run config in one, and read each out.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="a run config (JSON)")
+    parser.add_argument("--seeds", required=True, help="the runs' seeds, such as 0,1,2")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override any key of the config, such as training.epochs=20; can be repeated",
+    )
+    parser.add_argument("--runs-dir", help="where the run folders are (default: runs/<name of the config>)")
+    add_version(parser)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _main(options), needs_keras=False)
+
+
+def _main(options):
+    """Do what the command line asks; returns the exit code."""
+    from closer_tf.quiet import import_keras
+
+    seeds = options.seeds.split(",")
+    if not all(re.fullmatch(r"\d+", seed) for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds: expected different whole numbers, such as 0,1,2; found {options.seeds!r}")
+    folder = Path(options.runs_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem))
+    configs = [load_config(options.config, [*options.overrides, f"seed={seed}"]) for seed in seeds]
+    run_dirs = [folder / f"seed_{seed}" for seed in seeds]
+    for config, run_dir in zip(configs, run_dirs):
+        RunFolder(run_dir).check(config)
+        RunFolder(run_dir).refuse_if_held()
+    import_keras()
+    from closer_tf.loop import Interrupted
+
+    try:
+        train_fused(configs, run_dirs)
+    except ConfigError as error:
+        raise ConfigError(f"{options.config}: {error}") from None
+    except Interrupted as stop:
+        print(f"{stop}: state saved in {folder}; the same command goes on from here.")
+        return 128 + stop.signal_number
+    return 0
+
+
+def train_fused(configs, run_dirs, callbacks=()):
+    """Train several runs in one, or go on with runs that were begun, together or apart, then read each out.
+
+    Each run's folder ends as its own training would leave it, up to rounding: config, masks, history, checkpoints, ensemble,
+    results. Runs that are not at one moment are brought to their latest common checkpoint; where there is none, those at one
+    moment are trained together, one group after another. The state of all runs is held twice, and each run's data once.
+
+    Args:
+        configs: list of resolved `RunConfig`s that differ in seeds, masks of equal size, and objective only.
+        run_dirs: list of their run folders; made if need be.
+        callbacks: Keras callbacks that look on; their logs are means over the runs.
+
+    Returns:
+        List of dicts, the contents of the runs' results.json.
+
+    Raises:
+        ConfigError: the configs cannot be trained in one; before anything is written.
+        RunError, DataError: as `closer_tf.train.train_run`.
+        DivergedError: the loss or a weight of a run is not finite; raised after the other runs are done.
+        closer_tf.loop.Interrupted: the process was asked to stop; everything is saved.
+    """
+    from closer_tf import experiment
+    from closer_tf.determinism import make_deterministic
+    from closer_tf.train import train_run
+
+    runs = [RunFolder(run_dir) for run_dir in run_dirs]
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise RunError("run folders: expected a folder of its own for each run")
+    check_alike(configs)
+    exist = [run.check(config) for run, config in zip(runs, configs)]
+    if configs[0].deterministic:
+        make_deterministic()
+    splits, data, fields, models = {}, [], [], []
+    for config, run, exists in zip(configs, runs, exist):
+        seed = config.seeds.validation_split
+        splits[seed] = splits.get(seed) or experiment.load_splits(config)
+        data.append(splits[seed])
+        fields.append(run.load_masks() if exists else experiment.make_receptive_fields(config, data[-1]))
+        experiment.check_units(fields[-1], data[-1])
+        ensemble = experiment.make_ensemble(config, fields[-1], data[-1])
+        models.append(experiment.make_training_model(config, ensemble, len(data[-1].label_names)))
+    _check_stackable(models)
+    diverged = {}
+    with contextlib.ExitStack() as held:
+        for run, config, masks in zip(runs, configs, fields):
+            held.enter_context(run.opened(config, masks))
+        for group, checkpoints in _groups(runs, configs):
+            chosen = [[things[s] for s in group] for things in (models, data, configs, runs)]
+            diverged.update(_train_group(group, *chosen, checkpoints, callbacks))
+    del models, data, splits
+    results = [train_run(config, run.path) for s, (config, run) in enumerate(zip(configs, runs)) if s not in diverged]
+    for error in diverged.values():
+        raise error
+    return results
+
+
+def check_alike(configs):
+    """Refuse configs that cannot be trained in one.
+
+    Args:
+        configs: list of resolved `RunConfig`s.
+
+    Raises:
+        ConfigError: they differ in more than seeds, masks and objective, nothing is trained, or several devices are asked for.
+    """
+    first, *others = ({k: v for k, v in config.to_dict().items() if k not in FREE} for config in configs)
+    for s, other in enumerate(others, start=1):
+        for key in first:
+            if other[key] != first[key]:
+                what = f"found {other[key]!r} in run {s}, {first[key]!r} in run 0"
+                raise ConfigError(f"{key}: trainings in one may differ in {', '.join(FREE)} only; {what}")
+    condition, distribution = configs[0].condition, configs[0].compute.distribution
+    if condition not in TRAINED_CONDITIONS:
+        raise ConfigError(f"condition: expected one that trains ({', '.join(TRAINED_CONDITIONS)}), found '{condition}'")
+    if distribution != "none":
+        raise ConfigError(f"compute.distribution: expected 'none' for trainings in one, found '{distribution}'")
+
+
+def _check_stackable(models):
+    from closer_tf.fused_model import places
+
+    try:
+        places(models)
+    except ValueError as error:
+        raise ConfigError(f"masks: {error}") from None
+
+
+def _groups(runs, configs):
+    """Runs that can go on together: list of (their positions, their checkpoints, each None at the beginning).
+
+    Only runs that are not at their last epoch count.
+    """
+    from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
+
+    latest = [latest_checkpoint(run.checkpoints, run.digests(config)) for run, config in zip(runs, configs)]
+    left = [s for s, found in enumerate(latest) if found is None or found.epoch < configs[s].training.epochs]
+    names = [{path.name for path in checkpoint_files(runs[s].checkpoints)} for s in left]
+    for name in sorted(set.intersection(*names), reverse=True) if names else ():
+        with contextlib.suppress(RunError):  # damaged: the one before
+            return [(left, [load_checkpoint(runs[s].checkpoints / name) for s in left])]
+    moments = {}
+    for s in left:
+        moments.setdefault((latest[s].epoch, latest[s].step) if latest[s] else (0, 0), []).append(s)
+    return [(group, [latest[s] for s in group]) for _, group in sorted(moments.items())]
+
+
+def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
+    """Train runs that are at one moment; returns dict: run -> `DivergedError`."""
+    from closer_tf.errors import DivergedError
+    from closer_tf.fused_loop import MeanLines, run_fused_training
+    from closer_tf.loop import steps_per_epoch
+
+    if len(group) == 1:  # goes on by itself, in `train_run`
+        return {}
+    options, begun = configs[0].training, checkpoints[0]
+    start = f"from epoch {begun.epoch}, step {begun.step}" if begun else "from the beginning"
+    print(f"{len(group)} trainings in one, {start}: {', '.join(str(run.path) for run in runs)}")
+    with MeanLines(options.epochs, steps_per_epoch(data[0].train, options.batch_size)) as lines:
+        try:
+            diverged = run_fused_training(models, data, configs, runs, checkpoints, [lines, *callbacks])
+        except DivergedError as error:
+            diverged = dict.fromkeys(range(len(group)), error)
+    return {group[k]: error for k, error in diverged.items()}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,245 @@
+"""Several trainings in one: S ensembles of equal architecture side by side, as one batch of S * N encoders.
+
+The interaction graph of the whole is block-diagonal, a block per run, so that no run sees another: each has its own batches,
+masks, random numbers and loss. Gradients therefore are those of the separate trainings, and since Nadam works on each weight by
+itself, with one schedule for all, so are its steps. Results differ from separate ones by rounding only.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from closer_tf.losses import collapse_gauge
+from closer_tf.stacked import StackedEncoders, architecture
+
+
+class FusedEnsembles(keras.Model):
+    """S compiled ensembles as one Keras model: stimuli (S, B, ...) -> embeddings (S, B, N, D), run by run.
+
+    The ensembles stay what they are and serve as the ordinary form of the state: `gather` takes weights, optimizer and running
+    means from them, `scatter` hands them back. The states of random generators are shared and always up to date in both.
+
+    Args:
+        models: list of S compiled `CLoSeR` models, with or without heads, whose i-th encoders have one architecture each.
+        stack: True: all encoders of one architecture take one product per layer, which fills a GPU. False: each encoder takes
+            its own.
+
+    Raises:
+        ValueError: the models differ in architecture or in what their objectives are made of.
+    """
+
+    def __init__(self, models, stack=True, **kwargs):
+        super().__init__(name="fused", **kwargs)
+        self.__dict__["models"] = list(models)  # past Keras's tracking: their weights are not this model's
+        self.fronts = [keras.Model(model.input, model.get_layer("cells").output) for model in models]
+        self.__dict__["cells"] = [_cells(model) for model in models]
+        groups = places(models, stack)
+        self.stacks = [StackedEncoders([models[s].encoders[i] for s, i in group]) for group in groups]
+        self.__dict__["places"] = groups
+        order = [place for group in groups for place in group]
+        self.__dict__["order"] = np.argsort([s * len(models[0].encoders) + i for s, i in order]).astype("int32")
+        heads = _heads(models[0])
+        self.__dict__["heads"] = [
+            self.add_weight(shape=(len(models), *weight.shape), initializer="zeros", name=f"heads_{weight.name}")
+            for weight in (heads.trainable_variables if heads else ())
+        ]
+        self.built = True
+        first = models[0]
+        if any(model.loss.term_names != first.loss.term_names for model in models):
+            raise ValueError("the objectives of trainings in one must consist of the same terms")
+        self.compile(type(first.optimizer).from_config(first.optimizer.get_config()), jit_compile=first.jit_compile)
+        self.optimizer.build(self.trainable_variables)
+        self.__dict__["means"] = [MeanOfRuns(len(models), name=metric.name) for metric in first.metrics]
+        self.gather()
+
+    def call(self, stimuli, training=False):
+        """Embeddings (S, B, N, D), or a dict of them and `logits` (S, B, N, labels) where the ensembles have heads."""
+        windows = len(stimuli.shape) == len(self.models[0].inputs[0].shape) + 2
+        bins = stimuli.shape[2] if windows else 1
+        sequences = []
+        for s, front in enumerate(self.fronts):
+            x = stimuli[s]
+            x = ops.reshape(x, (-1, *x.shape[2:])) if windows else x
+            sequences.append(front(x, training=training))
+        outputs = [
+            encoders(self._seen(sequences, group), training=training) for encoders, group in zip(self.stacks, self.places)
+        ]
+        together = ops.cast(outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=0), self.compute_dtype)
+        if not np.array_equal(self.order, np.arange(len(self.order))):
+            together = ops.take(together, self.order, axis=0)
+        runs, encoders, dim = len(self.models), len(self.models[0].encoders), together.shape[-1]
+        by_run = ops.transpose(ops.reshape(together, (runs, encoders, -1, dim)), (0, 2, 1, 3))
+        if windows:
+            return ops.reshape(by_run, (runs, -1, bins, encoders, dim))
+        if self.heads:
+            kernel, bias = self.heads
+            logits = ops.einsum("sbnd,sndc->sbnc", by_run, kernel) + ops.expand_dims(bias, 1)
+            return {"embeddings": by_run, "logits": logits}
+        return by_run
+
+    def _seen(self, sequences, group):
+        """What the encoders of a group see: (G, B, cells, values)."""
+        parts = []
+        for s, sequence in enumerate(sequences):
+            cells = [self.cells[s][i] for run, i in group if run == s]
+            if cells:
+                seen = ops.take(sequence, np.concatenate(cells).astype("int32"), axis=1)
+                seen = ops.reshape(seen, (-1, len(cells), len(cells[0]), sequence.shape[2]))
+                parts.append(ops.transpose(seen, (1, 0, 2, 3)))
+        return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=0)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The sum of the runs' losses, whose gradient is each run's own; their terms and collapse gauges are tracked."""
+        del x, sample_weight, training
+        penalties = self._regularisation()
+        rows = []
+        for s, model in enumerate(self.models):
+            outputs = keras.tree.map_structure(lambda values, s=s: values[s], y_pred)
+            embeddings = outputs["embeddings"] if isinstance(outputs, dict) else outputs
+            terms = {**model.loss.terms(outputs, None if y is None else y[s]), **collapse_gauge(embeddings)}
+            if penalties is not None:
+                terms["regularisation"] = penalties[s]
+                terms["loss"] = terms["loss"] + penalties[s]
+            rows.append(terms)
+        samples = ops.shape(keras.tree.flatten(y_pred)[0])[1]
+        for mean in self.means:
+            mean.update_state(ops.stack([ops.cast(terms[mean.name], mean.dtype) for terms in rows]), sample_weight=samples)
+        return sum(terms["loss"] for terms in rows)
+
+    def _regularisation(self):
+        """List of S scalars, or None."""
+        sums = [None] * len(self.models)
+        for encoders, group in zip(self.stacks, self.places):
+            each = encoders.regularisation()
+            for k, (s, _) in enumerate(group if each is not None else ()):
+                sums[s] = each[k] if sums[s] is None else sums[s] + each[k]
+        return None if sums[0] is None else sums
+
+    def train_step(self, *args):
+        """One step of all runs. Called by `fit`."""
+        if keras.backend.backend() != "tensorflow":
+            return super().train_step(*args)
+        from closer_tf.tensorflow_step import descend
+
+        descend(self, *args)
+        return self.get_metrics_result()
+
+    @property
+    def metrics(self):
+        """The running means, each a vector over runs."""
+        return list(self.__dict__.get("means", ()))
+
+    def pairs(self):
+        """List of (weight of this model, list of the ensembles' own weights it is stacked from, list of whose those are)."""
+        found = []
+        for encoders, group in zip(self.stacks, self.places):
+            runs = [s for s, _ in group]
+            found += [(weight, own, runs) for weight, own in encoders.pairs()]
+        if self.heads:
+            own = zip(*(_heads(model).trainable_variables for model in self.models))
+            found += [(weight, list(each), range(len(self.models))) for weight, each in zip(self.heads, own)]
+        return found
+
+    def gather(self):
+        """Take weights, optimizer state and running means from the ensembles.
+
+        Raises:
+            ValueError: the ensembles' optimizers are not at the same step.
+        """
+        for ours, own in self._state():
+            values = np.stack([np.asarray(variable) for variable in own])
+            if ours.shape != values.shape:  # one for all runs
+                if not (values == values[0]).all():
+                    raise ValueError(f"{ours.path}: expected trainings at the same step, found {values.tolist()}")
+                values = values[0]
+            ours.assign(values)
+        self.gather_means()
+
+    def scatter(self):
+        """Hand weights, optimizer state and running means back to the ensembles."""
+        for ours, own in self._state():
+            values = np.asarray(ours)
+            stacked = len(values.shape) > len(own[0].shape)
+            for k, variable in enumerate(own):
+                variable.assign(values[k] if stacked else values)
+        self.scatter_means()
+
+    def scatter_means(self):
+        """Hand the epoch's running means back to the ensembles."""
+        for mean, *own in zip(self.means, *(model.metrics for model in self.models)):
+            for s, metric in enumerate(own):
+                metric.total.assign(np.asarray(mean.total)[s])
+                metric.count.assign(np.asarray(mean.count)[s])
+
+    def gather_means(self):
+        """Take the epoch's running means from the ensembles."""
+        for mean, *own in zip(self.means, *(model.metrics for model in self.models)):
+            mean.total.assign([float(np.asarray(metric.total)) for metric in own])
+            mean.count.assign([float(np.asarray(metric.count)) for metric in own])
+
+    def _state(self):
+        """List of (variable of this model or its optimizer, list of the ensembles' own that it stands for)."""
+        optimizers, found = [model.optimizer for model in self.models], []
+        for weight, own, runs in self.pairs():
+            found.append((weight, own))
+            for slots in ("_momentums", "_velocities"):
+                of_runs = [_slot(optimizers[s], slots, each) for s, each in zip(runs, own)]
+                found.append((_slot(self.optimizer, slots, weight), of_runs))
+        for name in ("iterations", "_mu_product"):
+            found.append((getattr(self.optimizer, name), [getattr(optimizer, name) for optimizer in optimizers]))
+        return found
+
+
+def _slot(optimizer, slots, weight):
+    return getattr(optimizer, slots)[optimizer._get_variable_index(weight)]
+
+
+class MeanOfRuns(keras.metrics.Metric):
+    """The running means of S runs, each computed as `keras.metrics.Mean` does.
+
+    Args:
+        runs: number of runs S.
+        name: the metric's name.
+    """
+
+    def __init__(self, runs, name="mean_of_runs", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.total = self.add_variable(shape=(runs,), initializer="zeros", dtype=self.dtype, name="total")
+        self.count = self.add_variable(shape=(runs,), initializer="zeros", dtype=self.dtype, name="count")
+
+    def update_state(self, values, sample_weight=1):
+        """Add values (S,), each of which counts as often as `sample_weight` says."""
+        weight = ops.cast(sample_weight, self.dtype)
+        self.total.assign(self.total + ops.cast(values, self.dtype) * weight)
+        self.count.assign(self.count + weight)
+
+    def result(self):
+        """Tensor (S,)."""
+        return ops.divide_no_nan(self.total, self.count)
+
+
+def _cells(model):
+    """The cells that each encoder of an ensemble sees: list of int arrays."""
+    return [np.array(layer.cells) for layer in model.layers if layer.name.startswith("receptive_field_")]
+
+
+def _heads(model):
+    return next((layer for layer in model.layers if layer.name == "heads"), None)
+
+
+def places(models, stack=True):
+    """Groups of encoders of one architecture: lists of (run, encoder), in order.
+
+    Raises:
+        ValueError: the i-th encoders of two ensembles differ.
+    """
+    groups = {}
+    for s, model in enumerate(models):
+        if len(model.encoders) != len(models[0].encoders):
+            raise ValueError(f"expected ensembles of {len(models[0].encoders)} encoders, found {len(model.encoders)}")
+        for i, encoder in enumerate(model.encoders):
+            found = architecture(encoder)
+            if found != architecture(models[0].encoders[i]):
+                raise ValueError(f"encoder {i} of run {s} has another architecture, or sees more or fewer cells, than in run 0")
+            groups.setdefault(found if stack else (s, i), []).append((s, i))
+    return list(groups.values())
