@@ -1,8 +1,8 @@
 """One page that compares runs: `python -m closer_tf.report RUN_DIR ... -o report.html`.
 
 The page is one HTML file with everything inside; it asks nothing of the network. Text from configs and folders is escaped.
-`reading.py` reads run folders, `accuracy.py` and `published.py` have the numbers, `drawing.py` and `embeddings.py` the pictures,
-`page.html`, `page.css` and `page.js` the page.
+`reading.py` reads run folders; `accuracy.py` and `published.py` have the numbers, `drawing.py` and `embeddings.py` the
+pictures; `page.html`, `page.css` and `page.js` are the page.
 """
 
 import argparse
@@ -131,7 +131,9 @@ def _render(title, runs, groups, unreadable, method, details):
     keys = differing_keys(groups)
     lines = max(1, sum(2 for run in runs if run.history))
     points = int(min(200, max(20, drawing.MOST_POINTS / lines)))
-    curves = [(group, _curve(one_per_seed(group), "loss", points)) for group in groups if any(run.history for run in group.runs)]
+    curves = [
+        (group, _curve(one_per_seed(group), "loss", points)) for group in groups if any(run.history for run in group.runs)
+    ]
     return _template().render(
         title=title,
         runs=runs,
@@ -141,9 +143,7 @@ def _render(title, runs, groups, unreadable, method, details):
         rows=rows,
         has_published=any(found["published"] for row in rows for found in row["readouts"].values()),
         published_source=source(),
-        strips=[
-            (score, drawing.strips([row for row in rows if row["score"] == score], names, many)) for score in scores
-        ],
+        strips=[(score, drawing.strips([row for row in rows if row["score"] == score], names, many)) for score in scores],
         other_readouts=sorted({name for row in rows for name in row["readouts"]} - {"single", "ensemble"}),
         differing=keys[:MOST_KEYS],
         left_out_keys=len(keys[MOST_KEYS:]),

@@ -39,7 +39,8 @@ def strips(rows, names, many_groups):
     parts = [_axis(scale, 18, total - 22)]
     for k, row in enumerate(rows):
         parts.append(_strip(row, scale, 24 + height * (k + 0.5), height, names, many_groups))
-    says = f"Test {rows[0]['score']} of {len(rows)} rows, from {min(values):.3f} to {max(values):.3f}. The table above has the means."
+    reach = f"from {min(values):.3f} to {max(values):.3f}"
+    says = f"Test {rows[0]['score']} of {len(rows)} rows, {reach}. The table above has the means."
     return _svg(width, total, says, parts, scale)
 
 
@@ -68,7 +69,9 @@ def _strip(row, scale, y, height, names, many_groups):
         if found["half"] is not None:
             low, high = scale(found["mean"] - found["half"]), scale(found["mean"] + found["half"])
             parts.append(f'<path class="interval" d="M{low:.1f} {y:.1f}H{high:.1f}"/>')
-        shape = f"M{x:.1f} {y - 6:.1f}v12" if not size else f"M{x:.1f} {y - size:.1f}l{size} {size}l-{size} {size}l-{size}-{size}z"
+        shape = (
+            f"M{x:.1f} {y - 6:.1f}v12" if not size else f"M{x:.1f} {y - size:.1f}l{size} {size}l-{size} {size}l-{size}-{size}z"
+        )
         parts.append(f'<path class="{name} hover" data-name="{escape(says)}" data-v="{found["mean"]:.4f}" d="{shape}"/>')
         if found["published"]:
             x = scale(found["published"]["mean"])
@@ -194,9 +197,8 @@ def labelled_heat(matrix, names, says, largest):
     for k, name in enumerate(names):
         at, text = (k + 0.5) * step, escape(_cut(name, 10))
         parts.append(f'<text class="tick" text-anchor="end" x="{room - 4}" y="{at + 4:.1f}">{text}</text>')
-        parts.append(
-            f'<text class="tick" text-anchor="end" transform="translate({room + at + 4:.1f} {size + 5}) rotate(-90)">{text}</text>'
-        )
+        place = f"translate({room + at + 4:.1f} {size + 5}) rotate(-90)"
+        parts.append(f'<text class="tick" text-anchor="end" transform="{place}">{text}</text>')
     return _svg(room + size + 2, size + room, says, parts)
 
 
@@ -297,7 +299,9 @@ def _axis(scale, top, bottom):
 def _svg(width, height, says, parts, x=None, y=None):
     """An SVG element; where scales are given the page can turn pixels back into values."""
     scales = "".join(
-        f' data-{name}="{scale.start} {scale.end} {scale.low:.6g} {scale.high:.6g}"' for name, scale in (("x", x), ("y", y)) if scale
+        f' data-{name}="{scale.start} {scale.end} {scale.low:.6g} {scale.high:.6g}"'
+        for name, scale in (("x", x), ("y", y))
+        if scale
     )
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return Markup(f'<svg role="img" aria-label="{escape(says)}" {size}{scales}>{"".join(parts)}</svg>')

@@ -20,7 +20,7 @@ def check_method(method):
     if method not in METHODS:
         raise ConfigError(f"--embeddings {method}: expected one of {', '.join(METHODS)}")
     if method == "umap" and find_spec("umap") is None:
-        raise ConfigError("--embeddings umap: UMAP is not installed: pip install umap-learn, or take --embeddings tsne")
+        raise ConfigError("--embeddings umap: UMAP is not installed: pip install 'closer_tf[umap]', or take --embeddings tsne")
 
 
 def embedding_panels(run, method):

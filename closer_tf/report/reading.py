@@ -129,12 +129,12 @@ def read_run(path):
         try:
             return read()
         except (CloserError, OSError) as error:
-            notes.append(str(error))
+            notes.append(str(error).replace(f"{folder.path}/", ""))
             return without
 
     history = part(folder.read_history, [])
     if not all(math.isfinite(row.get("epoch", math.nan)) for row in history):
-        notes.append(f"{folder.history_file}: damaged: expected a number of the epoch in every row")
+        notes.append(f"{folder.history_file.name}: damaged: expected a number of the epoch in every row")
         history = []
     run = Run(
         folder,
@@ -176,7 +176,9 @@ def checked_results(folder):
             "config_digest": results.get("config_digest"),
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{folder.results_file}: damaged: {type(error).__name__} {error}; remove it and read out again") from None
+        raise RunError(
+            f"{folder.results_file}: damaged: {type(error).__name__} {error}; remove it and read out again"
+        ) from None
     return checked
 
 
@@ -247,7 +249,9 @@ def group_runs(runs):
     groups = [Group(number, found, settings) for number, (settings, found) in enumerate(by_key.values(), start=1)]
     varying = differing_keys(groups)
     for group in groups:
-        told = [f"{_short(key)}={_plain(group.settings[key])}" for key in varying if key != "condition" and key in group.settings]
+        told = [
+            f"{_short(key)}={_plain(group.settings[key])}" for key in varying if key != "condition" and key in group.settings
+        ]
         group.told = ", ".join(told + ["not read out"] * (not group.is_read_out))
         group.label = ", ".join([CONDITION_NAMES[group.config.condition], *([group.told] if group.told else [])])
         group.notes += _about_seeds(group)
@@ -261,9 +265,7 @@ def _settings(run):
     kept["training"] = {key: value for key, value in kept["training"].items() if key not in CHECKPOINT_KEYS}
     kept["compute"] = {"precision": content["compute"]["precision"]}
     for section in ("dataset", "masks"):
-        kept[section] = {
-            key: Path(value).name if key in PATH_KEYS and value else value for key, value in kept[section].items()
-        }
+        kept[section] = {key: Path(value).name if key in PATH_KEYS and value else value for key, value in kept[section].items()}
     kept["dataset"].pop("data_dir", None)
     settings = dict(flat(kept))
     if run.results:
@@ -286,7 +288,9 @@ def differing_keys(groups):
         of_readout = key.startswith(("readout.", "read out after"))
         having = [group for group in groups if group.is_read_out or not of_readout]
         if key == "read out after epochs" and all(
-            group.settings[key] == group.settings["training.epochs"] for group in having if group.config.condition in TRAINED_CONDITIONS
+            group.settings[key] == group.settings["training.epochs"]
+            for group in having
+            if group.config.condition in TRAINED_CONDITIONS
         ):
             continue
         if len({json.dumps(group.settings.get(key, "absent")) for group in having}) > 1:
