@@ -14,6 +14,7 @@ from closer_tf import report, train
 from closer_tf.config import load_config, parse_config
 from closer_tf.report import accuracy, drawing, embeddings, reading
 from closer_tf.report.published import published
+from closer_tf.summary import flat
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GRAPHS = ("all_to_all", "star", "bidirectional_ring", "directional_ring")
@@ -218,7 +219,7 @@ def test_embeddings_in_two_dimensions():
 def test_published_values_are_those_of_the_shipped_configs(path):
     config = load_config(path)
     said = re.search(r"Published test accuracy \(\d+ seeds\): single ([\d.]+).*?, ensemble ([\d.]+\d)", config.description)
-    settings = dict(reading.flat(config.to_dict()))
+    settings = dict(flat(config.to_dict()))
     if settings.get("dataset.path"):
         settings["dataset.path"] = Path(settings["dataset.path"]).name
     protocol = {"name": "published", "max_iter": 100}
@@ -234,7 +235,7 @@ def test_published_values_are_those_of_the_shipped_configs(path):
 
 def test_published_values_follow_the_settings():
     config = load_config(REPOSITORY / "run_configs" / "mlp_gaussian.json", ["masks.fraction=0.15"])
-    settings, protocol = dict(reading.flat(config.to_dict())), {"name": "published", "max_iter": 100}
+    settings, protocol = dict(flat(config.to_dict())), {"name": "published", "max_iter": 100}
     assert published(settings, "closer", "single", protocol)["figure"] == "3b"
     assert published(settings, "untrained", "ensemble", protocol)["epochs"] is None
     assert published(settings | {"masks.sigma": 4.0}, "closer", "single", protocol) is None

@@ -5,10 +5,11 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, build_graph
+from closer_tf.config import CHECKPOINT_KEYS, TRAINED_CONDITIONS, build_graph
 from closer_tf.errors import CloserError, RunError
 from closer_tf.plots import CONDITION_NAMES
 from closer_tf.runs import RunFolder
+from closer_tf.summary import flat, without_folders
 
 _APART = {"description", "seed", "seeds", "readout", "compute"}  # sections that two runs of one group may differ in
 
@@ -260,12 +261,10 @@ def group_runs(runs):
 
 def _settings(run):
     """What a run's group follows from: dict key.path -> value."""
-    content = run.config.to_dict()
+    content = without_folders(run.config.to_dict())
     kept = {key: value for key, value in content.items() if key not in _APART}
     kept["training"] = {key: value for key, value in kept["training"].items() if key not in CHECKPOINT_KEYS}
     kept["compute"] = {"precision": content["compute"]["precision"]}
-    for section in ("dataset", "masks"):
-        kept[section] = {key: Path(value).name if key in PATH_KEYS and value else value for key, value in kept[section].items()}
     kept["dataset"].pop("data_dir", None)
     settings = dict(flat(kept))
     if run.results:
@@ -318,15 +317,6 @@ def _about_seeds(group):
 def one_per_seed(group):
     """The group's runs, of those with the same seeds only the first."""
     return list({json.dumps(run.config.seeds.model_dump()): run for run in reversed(group.runs)}.values())[::-1]
-
-
-def flat(content, prefix=""):
-    """(key.path, value) of every value that is no object."""
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _short(key):
