@@ -145,6 +145,14 @@ def test_only_seeds_may_differ_within_a_group(trained, tmp_path):
     assert "counted once" in groups[0].notes[0]
 
 
+def test_files_of_one_name_in_two_folders_are_two_groups(trained, tmp_path):
+    folders = []
+    for k in range(2):
+        masks = {"scheme": "custom", "path": str(tmp_path / f"{k}" / "masks.npy")}
+        folders.append(reading.read_run(copied(trained, tmp_path / f"run_{k}", seed=k, masks=masks)))
+    assert reading.differing_keys(reading.group_runs(folders)) == ["masks.path"]
+
+
 def test_seeds_that_do_not_vary_are_said(trained, tmp_path):
     content = json.loads((trained / "config.json").read_text())
     folders = []

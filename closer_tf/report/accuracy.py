@@ -5,6 +5,7 @@ import math
 from closer_tf.plots import CONDITION_COLOURS, CONDITION_NAMES
 from closer_tf.report.published import published
 from closer_tf.report.reading import one_per_seed
+from closer_tf.summary import flat, without_folders
 
 CONFIDENCE = 0.95
 
@@ -69,10 +70,11 @@ def _row(group, condition):
 
 
 def _summary(values, group, condition, readout, run):
+    settings = dict(flat(without_folders(group.config.to_dict())))
     return {
         "mean": sum(values) / len(values),
         "half": interval(values),
         "values": values,
         "seeds": len(values),
-        "published": published(group.settings, condition, readout, run.results["protocol"]),
+        "published": published(settings, condition, readout, run.results["protocol"]),
     }

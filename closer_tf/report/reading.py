@@ -9,7 +9,7 @@ from closer_tf.config import CHECKPOINT_KEYS, TRAINED_CONDITIONS, build_graph
 from closer_tf.errors import CloserError, RunError
 from closer_tf.plots import CONDITION_NAMES
 from closer_tf.runs import RunFolder
-from closer_tf.summary import flat, without_folders
+from closer_tf.summary import flat
 
 _APART = {"description", "seed", "seeds", "readout", "compute"}  # sections that two runs of one group may differ in
 
@@ -261,7 +261,7 @@ def group_runs(runs):
 
 def _settings(run):
     """What a run's group follows from: dict key.path -> value."""
-    content = without_folders(run.config.to_dict())
+    content = run.config.to_dict()
     kept = {key: value for key, value in content.items() if key not in _APART}
     kept["training"] = {key: value for key, value in kept["training"].items() if key not in CHECKPOINT_KEYS}
     kept["compute"] = {"precision": content["compute"]["precision"]}
