@@ -75,7 +75,7 @@ def written(run_dirs, out, **options):
 def test_one_run(trained, tmp_path, capsys):
     out = tmp_path / "report.html"
     assert report.main([str(trained), "-o", str(out), "--title", "A <b>try</b>"]) == 0
-    assert "1 runs in 1 groups" in capsys.readouterr().out
+    assert "1 run in 1 group, " in capsys.readouterr().out
     page = out.read_text(encoding="utf-8")
     results = json.loads((trained / "results.json").read_text())
     for readouts in results["accuracy"].values():
@@ -108,7 +108,7 @@ def test_a_hundred_runs(hundred, tmp_path):
     assert len(page.encode()) < 3_000_000
     for k, family in enumerate(GRAPHS, start=1):
         assert f'<th scope="row" data-v="{k}">{k}</th><td class="n">25</td><td>{family}</td>' in page
-    assert "the 1 keys in which they differ" in page
+    assert "the 1 key in which they differ" in page
     assert page.count("run_0") >= 100 and "25" in page and "±" in page
     checked_page(page)
 

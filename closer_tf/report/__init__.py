@@ -65,7 +65,8 @@ def _main(options):
     for path, reason in found["unreadable"]:
         print(f"not read: {path}: {reason}")
     size = Path(options.out).stat().st_size / 2**20
-    print(f"report: {options.out}, {found['runs']} runs in {found['groups']} groups, {size:.2f} MB")
+    counts = " in ".join(f"{found[what]} {what.removesuffix('s') if found[what] == 1 else what}" for what in ("runs", "groups"))
+    print(f"report: {options.out}, {counts}, {size:.2f} MB")
 
 
 def write_report(run_dirs, out, title="CLoSeR runs", embeddings="pca", details=DETAILS):
