@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -194,6 +195,13 @@ def test_what_cannot_be_read_is_listed(trained, tmp_path, capsys):
     for part in ("not read out yet", "results.json: damaged", "masks.npz", "versions.json: damaged", "history.csv: damaged"):
         assert part in page
     checked_page(page)
+
+
+def test_folder_names_that_are_no_text(trained, tmp_path, capsys):
+    odd = copied(trained, tmp_path / os.fsdecode(b"run_\xff"))
+    arguments = [str(odd), str(tmp_path / "\x1b[31mred"), "-o", str(tmp_path / "report.html"), "--embeddings", "none"]
+    assert report.main(arguments) == 0
+    assert "run_?" in (tmp_path / "report.html").read_text(encoding="utf-8") and "\x1b" not in capsys.readouterr().out
 
 
 def test_no_run_at_all_is_an_error_and_leaves_the_old_page(tmp_path, capsys):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from closer_tf import __version__
-from closer_tf.command import add_version, run_command
+from closer_tf.command import add_version, printable, run_command
 from closer_tf.errors import CloserError, RunError
 from closer_tf.files import write_atomically
 from closer_tf.report.embeddings import METHODS, check_method
@@ -63,7 +63,7 @@ def main(arguments=None):
 def _main(options):
     found = write_report(options.run_dirs, options.out, options.title, options.embeddings, options.details)
     for path, reason in found["unreadable"]:
-        print(f"not read: {path}: {reason}")
+        print(printable(f"not read: {path}: {reason}"))
     size = Path(options.out).stat().st_size / 2**20
     counts = " in ".join(f"{found[what]} {what.removesuffix('s') if found[what] == 1 else what}" for what in ("runs", "groups"))
     print(f"report: {options.out}, {counts}, {size:.2f} MB")
@@ -99,7 +99,7 @@ def write_report(run_dirs, out, title="CLoSeR runs", embeddings="pca", details=D
         raise RunError(f"none of the {len(unreadable)} folders is a run that can be read:\n{reasons}{more}")
     groups = group_runs(runs)
     page = _render(title, runs, groups, unreadable, embeddings, details)
-    write_atomically(out, page)
+    write_atomically(out, page.encode(errors="replace"))  # a folder's name may hold what is no text
     return {"runs": len(runs), "groups": len(groups), "unreadable": unreadable}
 
 
