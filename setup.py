@@ -15,7 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["closer_tf", "closer_tf.*"]),
-    package_data={"closer_tf": ["*.json", "reference/*.json"]},
+    package_data={"closer_tf": ["*.json", "reference/*.json", "report/*.html", "report/*.css", "report/*.js"]},
     python_requires=">=3.11",
     install_requires=[
         "tensorflow>=2.17",
@@ -29,6 +29,7 @@ setup(
         "joblib>=1.3",
         "threadpoolctl>=3.1",
         "pydantic>=2.7",
+        "jinja2>=3.1",
         "matplotlib>=3.8",
         "networkx>=3",
         "pillow>=10",
@@ -40,6 +41,7 @@ setup(
     extras_require={
         "allen": ["allensdk>=2.16.2", "hdmf<5.1", "pyarrow<26"],
         "nwb": ["pynwb>=2.8"],
+        "umap": ["umap-learn>=0.5.6"],
         "onnx": ["onnx>=1.16,<1.19", "tf2onnx>=1.16.1", "onnxruntime>=1.18"],
         "dev": [
             "pytest>=8",

@@ -5,6 +5,7 @@ The public names below are imported when they are first used, so that `import cl
 
 import importlib
 import os
+import sys
 
 import wrapt
 
@@ -41,12 +42,43 @@ __all__ = sorted(_PUBLIC)
 _WITHOUT_KERAS = ("config", "data", "estimator", "evaluate", "export", "graphs", "masks", "probes", "train")
 
 
-@wrapt.when_imported("keras")
-def _register(keras):
-    """Make saved ensembles loadable with plain `keras.saving.load_model`, whichever package is imported first."""
-    del keras
-    for module in ("ensemble", "augmentation", "encoders", "temporal"):
-        importlib.import_module(f"closer_tf.{module}")
+_IMPORT_KERAS = (
+    "augmentation",
+    "determinism",
+    "encoders",
+    "ensemble",
+    "layers",
+    "loop",
+    "losses",
+    "optimizers",
+    "pairwise",
+    "progress_lines",
+    "temporal",
+    "tensorboard",
+    "tensorflow_step",
+    "transformer",
+)
+"""Modules with `import keras` at their top."""
+
+
+def _register(imported):
+    """Make saved ensembles loadable with plain `keras.saving.load_model`, whichever package or module is imported first.
+
+    Called when Keras has been imported, or one of `_IMPORT_KERAS`. Where that happens while one of these modules is being
+    imported, which the modules below may need, nothing is done yet: it is called again at that module's end.
+    """
+    if "keras" not in sys.modules:
+        return
+    for name in _IMPORT_KERAS:
+        module = sys.modules.get(f"closer_tf.{name}")
+        if module is not None and module is not imported and getattr(module.__spec__, "_initializing", False):
+            return
+    for name in ("ensemble", "augmentation", "encoders", "temporal"):
+        importlib.import_module(f"closer_tf.{name}")
+
+
+for _name in ("keras", *(f"closer_tf.{name}" for name in _IMPORT_KERAS)):
+    wrapt.register_post_import_hook(_register, _name)
 
 
 def __getattr__(name):

@@ -12,6 +12,7 @@ COMMANDS = {
     "train-fused": ("closer_tf.fused", "train several seeds of a run config in one, and read each out"),
     "evaluate": ("closer_tf.evaluate", "read a finished run out again, or in another way"),
     "summary": ("closer_tf.summary", "set the readouts of several runs side by side"),
+    "report": ("closer_tf.report", "compare runs on one HTML page"),
     "export": ("closer_tf.export", "take a run's ensemble elsewhere: SavedModel, Keras, ONNX"),
     "allen": ("closer_tf.data.allen", "fetch the Allen Institute's recordings as session files"),
     "doctor": ("closer_tf.doctor", "say what this environment can do"),
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   closer_tf doctor
   closer_tf train run_configs/quickstart.json
   closer_tf evaluate runs/quickstart --set readout.knn_neighbours=20
+  closer_tf report runs/* -o report.html
   closer_tf export runs/quickstart --to exports/digits
 
 `closer_tf COMMAND --help` says more; `python -m closer_tf COMMAND` is the same.

@@ -18,6 +18,7 @@ OPTIONAL = {
     "sessions of the Allen Institute": (("allensdk",), "pip install 'closer_tf[allen]'; without it NWB files are read by h5py"),
     "other NWB files": (("pynwb",), "pip install 'closer_tf[nwb]'"),
     "ONNX export": (("onnx", "tf2onnx", "onnxruntime"), "pip install 'closer_tf[onnx]'"),
+    "UMAP in reports": (("umap-learn",), "pip install 'closer_tf[umap]'; without it --embeddings pca or tsne"),
     "TensorBoard": (("tensorboard",), "pip install tensorboard"),
 }
 """what for -> (libraries, what to do without them)"""

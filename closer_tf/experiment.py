@@ -32,7 +32,7 @@ def load_splits(config):
     if config.training.batch_size > len(data.train):
         raise ConfigError(
             f"training.batch_size: expected at most the {len(data.train)} training samples of {data.name}, "
-            f"found {config.training.batch_size}"
+            f"found {config.training.batch_size}; choose a smaller one, such as --set training.batch_size=32"
         )
     looks_back = config.condition in TEMPORAL_CONDITIONS and make_objective(config).needs_previous
     if looks_back and not data.windowed:

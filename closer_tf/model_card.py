@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from closer_tf.config import PATH_KEYS
+from closer_tf.summary import without_folders
 
 FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "accuracy")
 
@@ -24,7 +24,7 @@ def describe_run(run, config):
     return {
         "run": run.path.resolve().name,
         "description": config.description,
-        "config": _without_folders(config.to_dict()),
+        "config": without_folders(config.to_dict()),
         "config_digest": config.digest(),
         "trained_epochs": len(history),
         "last_epoch": history[-1] if history else None,
@@ -49,12 +49,3 @@ def checksums(folder):
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         found[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
     return found
-
-
-def _without_folders(config):
-    """The config with the bare names of its data files: where they lie says nothing to others."""
-    for section in ("dataset", "masks"):
-        for key in PATH_KEYS:
-            if config[section].get(key):
-                config[section][key] = Path(config[section][key]).name
-    return config

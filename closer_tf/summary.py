@@ -112,7 +112,7 @@ def _about_run(run, config, results):
     per_epoch = float(np.median(seconds)) if seconds else None
     steps = _steps_per_epoch(config, results["samples"])
     about = {
-        "config": _without_folders(config.to_dict()),
+        "config": without_folders(config.to_dict()),
         "changes": results.get("changes", []),
         "epochs": results["epochs"],
         "steps_per_epoch": steps,
@@ -138,7 +138,7 @@ def _steps_per_epoch(config, samples):
 
 def _identity(condition, config):
     """What a condition's result follows from beside seeds, as a frozenset of (key, JSON value)."""
-    content = _without_folders(config.to_dict())
+    content = without_folders(config.to_dict())
     sections = ["dataset", "readout"] + ["masks", "num_encoders"] * (condition != "full_input")
     if condition not in ("full_input", "masked_input"):
         sections += ["encoders"] if config.encoders else ["encoder", "encoders"]  # the one takes the other's place
@@ -150,14 +150,14 @@ def _identity(condition, config):
         chosen["training"] = {"validation_fraction": content["training"]["validation_fraction"]}
     chosen["readout"] = {key: value for key, value in content["readout"].items() if key not in _WHAT_IS_READ_OUT}
     chosen["objective"] = {key: content["objective"][key] for key in _OBJECTIVE_KEYS.get(condition, ())}
-    return frozenset((key, json.dumps(value)) for key, value in _flat(chosen))
+    return frozenset((key, json.dumps(value)) for key, value in flat(chosen))
 
 
-def _flat(content, prefix=""):
+def flat(content, prefix=""):
     """(key.path, value) of every value that is no object."""
     for key, value in content.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -184,7 +184,7 @@ def _scope(condition, key):
     return (condition, key) if key.startswith("objective.weights.") else key
 
 
-def _without_folders(config):
+def without_folders(config):
     """The config with the bare names of its files: where they lie says nothing to others."""
     for section in (config["dataset"], config["masks"]):
         for key in PATH_KEYS:

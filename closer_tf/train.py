@@ -107,7 +107,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     from closer_tf.evaluate import readout
     from closer_tf.files import write_with
     from closer_tf.loop import run_training, steps_per_epoch
-    from closer_tf.progress import ProgressLines
+    from closer_tf.progress_lines import ProgressLines
 
     run = RunFolder(run_dir)
     exists = run.check(config)

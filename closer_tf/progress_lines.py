@@ -1,0 +1,54 @@
+"""What a person sees while a run trains: one line per epoch, and a bar over the steps where there is a terminal."""
+
+import time
+
+import keras
+
+from closer_tf.progress import bar, console, duration
+
+
+class ProgressLines(keras.callbacks.Callback):
+    """Prints the losses and the time left after each epoch, and shows a bar over the steps in a terminal.
+
+    Args:
+        epochs: the config's epochs.
+        steps: steps per epoch.
+        lines: print about this many lines in all; the first and last epoch always have theirs.
+    """
+
+    def __init__(self, epochs, steps, lines=100):
+        super().__init__()
+        self.epochs, self.steps, self.every = epochs, steps, max(1, epochs // lines)
+        self.done, self.spent = 0, 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the bar of this epoch."""
+        self.began = time.perf_counter()
+        self.bar = bar(self.steps, f"epoch {epoch + 1}/{self.epochs}")
+        self.bar.start()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Move the bar."""
+        self.bar.advance(self.bar.task_ids[0])
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print the epoch's line."""
+        self.bar.stop()
+        seconds = time.perf_counter() - self.began
+        self.done, self.spent = self.done + 1, self.spent + seconds
+        number = epoch + 1
+        if number % self.every and self.done > 1 and number < self.epochs:
+            return
+        first = [key for key in ("loss", "val_loss") if key in logs]
+        rest = [key for key in logs if key not in first and not key.startswith("val_")]
+        losses = "  ".join(f"{key} {logs[key]:.4f}" for key in (*first, *rest))
+        left = duration(self.spent / self.done * (self.epochs - number))
+        console().print(f"epoch {number}/{self.epochs}  {losses}  {seconds:.1f} s  left: {left}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        """Leave the terminal as it was, however the training ended."""
+        if hasattr(self, "bar"):
+            self.bar.stop()

@@ -1,0 +1,372 @@
+"""One page that compares runs: `python -m closer_tf.report RUN_DIR ... -o report.html`.
+
+The page is one HTML file with everything inside; it asks nothing of the network. Text from configs and folders is escaped.
+`reading.py` reads run folders; `accuracy.py` and `published.py` have the numbers, `drawing.py` and `embeddings.py` the
+pictures; `page.html`, `page.css` and `page.js` are the page.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from closer_tf import __version__
+from closer_tf.command import add_version, printable, run_command
+from closer_tf.errors import CloserError, RunError
+from closer_tf.files import write_atomically
+from closer_tf.report.embeddings import METHODS, check_method
+from closer_tf.report.reading import differing_keys, group_runs, one_per_seed, read_run, run_folders
+
+DETAILS = 4  # groups whose receptive fields, graphs, maps and embeddings are drawn
+MOST_KEYS, MOST_CURVES, MOST_MASKS, MOST_MAPS, MOST_CLASSES = 40, 100, 24, 10, 20
+METHOD_NAMES = {"pca": "principal components", "tsne": "t-SNE", "umap": "UMAP"}
+
+EPILOG = """examples:
+  python -m closer_tf.report runs/quickstart -o report.html
+  python -m closer_tf.report runs/* -o report.html
+  python -m closer_tf.report runs -o report.html --embeddings none
+
+exit codes: 0 the page is written, also where some of the folders could not be read (it lists them with the reason);
+2 no folder could be read, or another mistake that the message explains."""
+
+
+def main(arguments=None):
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m closer_tf.report",
+        description="Compare runs, finished or not, on one self-contained HTML page.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="run folders, or folders that hold run folders")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the HTML file to write")
+    parser.add_argument("--title", default="CLoSeR runs", help="title of the page")
+    parser.add_argument(
+        "--embeddings",
+        default="pca",
+        choices=METHODS,
+        help="how embeddings are drawn; reads data and checkpoints anew, for which Keras is loaded (default: pca)",
+    )
+    parser.add_argument(
+        "--details",
+        type=int,
+        default=DETAILS,
+        metavar="N",
+        help=f"groups of runs whose receptive fields, graphs, maps and embeddings are drawn (default: {DETAILS})",
+    )
+    add_version(parser)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _main(options), needs_keras=False)
+
+
+def _main(options):
+    found = write_report(options.run_dirs, options.out, options.title, options.embeddings, options.details)
+    for path, reason in found["unreadable"]:
+        print(printable(f"not read: {path}: {reason}"))
+    size = Path(options.out).stat().st_size / 2**20
+    counts = " in ".join(f"{found[what]} {what.removesuffix('s') if found[what] == 1 else what}" for what in ("runs", "groups"))
+    print(f"report: {options.out}, {counts}, {size:.2f} MB")
+
+
+def write_report(run_dirs, out, title="CLoSeR runs", embeddings="pca", details=DETAILS):
+    """Write the page.
+
+    Args:
+        run_dirs: run folders, or folders that hold run folders.
+        out: the HTML file; replaced, completely or not at all.
+        title: the page's title.
+        embeddings: 'pca', 'tsne', 'umap' or 'none'.
+        details: groups of runs whose receptive fields, graphs, maps and embeddings are drawn.
+
+    Returns:
+        dict: `runs` and `groups`, how many; `unreadable`, a list of (path, reason).
+
+    Raises:
+        RunError: no run could be read, or the page cannot be written.
+        ConfigError: the method is unknown or not installed.
+    """
+    check_method(embeddings)
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise RunError(f"{out}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise RunError(f"{out}: is a folder; expected the name of the HTML file to write")
+    runs, unreadable = _read(run_folders(run_dirs))
+    if not runs:
+        reasons = "\n".join(f"  {path}: {reason}" for path, reason in unreadable[:5])
+        more = f"\n  and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+        raise RunError(f"none of the {len(unreadable)} folders is a run that can be read:\n{reasons}{more}")
+    groups = group_runs(runs)
+    page = _render(title, runs, groups, unreadable, embeddings, details)
+    write_atomically(out, page.encode(errors="replace"))  # a folder's name may hold what is no text
+    return {"runs": len(runs), "groups": len(groups), "unreadable": unreadable}
+
+
+def _read(paths):
+    """([Run], [(path, reason)])."""
+    from closer_tf.progress import bar
+
+    runs, unreadable = [], []
+    with bar(len(paths), "reading runs") as progress:
+        for path in paths:
+            try:
+                runs.append(read_run(path))
+            except CloserError as error:
+                reason = str(error).removeprefix(f"{path}: ")
+                unreadable.append((str(path), reason))
+            progress.advance(progress.task_ids[0])
+    return runs, unreadable
+
+
+def _render(title, runs, groups, unreadable, method, details):
+    from closer_tf.report import drawing
+    from closer_tf.report.accuracy import accuracy_rows
+    from closer_tf.report.published import source
+
+    rows = accuracy_rows(groups)
+    for row in rows:
+        row["epochs"] = _trained(row)
+    names, many = drawing.Names(), len(groups) > 1
+    scores = list(dict.fromkeys(row["score"] for row in rows))
+    keys = differing_keys(groups)
+    lines = max(1, sum(2 for run in runs if run.history))
+    points = int(min(200, max(20, drawing.MOST_POINTS / lines)))
+    curves = [
+        (group, _curve(one_per_seed(group), "loss", points)) for group in groups if any(run.history for run in group.runs)
+    ]
+    return _template().render(
+        title=title,
+        runs=runs,
+        groups=groups,
+        unreadable=unreadable,
+        simulated=any(row["simulated"] for row in rows),
+        rows=rows,
+        has_published=any(found["published"] for row in rows for found in row["readouts"].values()),
+        published_source=source(),
+        strips=[(score, drawing.strips([row for row in rows if row["score"] == score], names, many)) for score in scores],
+        other_readouts=sorted({name for row in rows for name in row["readouts"]} - {"single", "ensemble"}),
+        differing=keys[:MOST_KEYS],
+        left_out_keys=len(keys[MOST_KEYS:]),
+        curves=curves[:MOST_CURVES],
+        left_out_curves=len(curves[MOST_CURVES:]),
+        points=points,
+        details=_details(groups[: max(0, details)], method, points),
+        method_name=METHOD_NAMES.get(method, ""),
+        table=[_about_run(run, group) for group in groups for run in group.runs],
+        names=names.lists,
+        version=__version__,
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        command=_command(),
+        versions=_versions(runs),
+        protocols=list(dict.fromkeys(_protocol(run) for run in runs if run.results)),
+    )
+
+
+def _template():
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("closer_tf", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cut"] = _cut
+    environment.filters["plain"] = _plain
+    environment.filters["condition"] = _condition
+    return environment.get_template("page.html")
+
+
+def _cut(text, most):
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _plain(value):
+    """A value of a config as it is written in one."""
+    import json
+
+    return _cut(value if isinstance(value, str) else json.dumps(value), 80)
+
+
+def _condition(name):
+    from closer_tf.plots import CONDITION_NAMES
+
+    return CONDITION_NAMES.get(name, name)
+
+
+def _trained(row):
+    """After how many epochs a row's encoders were read out, as text."""
+    if row["condition"] in ("masked_input", "full_input", "untrained"):
+        return "–"
+    return row["group"].settings["read out after epochs"]
+
+
+def _curve(runs, quantity, points):
+    from closer_tf.report import drawing
+
+    series = []
+    for run in runs:
+        epochs = [row["epoch"] for row in run.history]
+        for kind, column in (("training", quantity), ("validation", f"val_{quantity}")):
+            if run.history and all(column in row for row in run.history):
+                series.append((run.name, kind, epochs, [row[column] for row in run.history]))
+    return drawing.curves(quantity, series, points) if series else ""
+
+
+def _details(groups, method, points):
+    """The heavy pictures of the first run of each group."""
+    if not groups:
+        return []
+    from closer_tf.progress import bar
+
+    if method != "none":
+        from closer_tf.quiet import import_keras
+
+        import_keras()
+    found = []
+    with bar(len(groups), "drawing") as progress:
+        for group in groups:
+            run = group.runs[0]
+            embedded = _embeddings(run, method)
+            found.append(
+                {
+                    "group": group,
+                    "run": run,
+                    "fields": _fields(run),
+                    "graph": _graph(run),
+                    "curves": _other_curves(run, points),
+                    "likelihoods": _likelihoods(run, embedded.get("label_names", ())),
+                    "embeddings": embedded,
+                }
+            )
+            progress.advance(progress.task_ids[0])
+    return found
+
+
+def _embeddings(run, method):
+    """What the page shows of a run's embeddings: {} where none are asked for, `reason` where there are none."""
+    from closer_tf.report import drawing
+    from closer_tf.report.embeddings import embedding_panels
+
+    if method == "none":
+        return {}
+    try:
+        found = embedding_panels(run, method)
+    except CloserError as error:
+        return {"reason": _cut(error, 300)}
+    names, labels = found["label_names"], found["labels"]
+    pictures = []
+    for name, at in found["panels"]:
+        says = f"{METHOD_NAMES[method]} of {found['stimuli']} embeddings, {name}, coloured by label."
+        pictures.append((name, drawing.scatter(at, labels, names, says)))
+    about = {"stimuli": found["stimuli"], "named": bool(names), "label_names": names, "reason": ""}
+    return {**about, "pictures": pictures, "key": drawing.key(names)}
+
+
+def _fields(run):
+    """The receptive fields' pictures, or the units of each area."""
+    import numpy as np
+
+    from closer_tf.report import drawing
+
+    fields = run.fields
+    if fields is None:
+        return {"says": "They cannot be read.", "areas": [], "pictures": []}
+    lengths = [len(cells) for cells in fields.indices]
+    if fields.labels or fields.grid[0] == 1:
+        names = fields.labels or [""] * len(lengths)
+        seen = f"{sum(lengths)} of {fields.grid[1]} units are seen, each by one encoder." if fields.labels else ""
+        return {"says": seen, "areas": list(zip(names, lengths)), "pictures": []}
+    coverage, pixels = fields.coverage(), fields.pixels()
+    shown = pixels[:MOST_MASKS]
+    cells = "pixels" if fields.patch_size == 1 else f"patches of {fields.patch_size} x {fields.patch_size} pixels"
+    count = f"{min(lengths)}" if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)}"
+    rest = f" The first {len(shown)} are drawn." if len(shown) < len(pixels) else ""
+    says = (
+        f"Each of {fields.num_encoders} encoders sees {count} of {fields.grid[0] * fields.grid[1]} {cells}; together they see "
+        f"{np.mean(coverage > 0):.0%} of the image, each pixel by {coverage.mean():.2g} encoders on average.{rest}"
+    )
+    pictures = [(drawing.mask(seen, f"What encoder {i} sees: {seen.sum()} pixels"), i) for i, seen in enumerate(shown)]
+    low, high = coverage.min(), coverage.max()
+    picture = drawing.heat(coverage, f"Coverage: {low} to {high} encoders see a pixel")
+    return {"says": says, "areas": [], "pictures": [*pictures, (picture, f"coverage, {low} to {high}")]}
+
+
+def _graph(run):
+    from closer_tf.report import drawing
+
+    graph = run.graph()
+    if graph is None:
+        return None
+    arrows = "An arrow from i to j: encoder i is pulled towards encoder j"
+    moves = "; with stop-gradient, only i moves." if run.config.objective.stop_gradient else "."
+    says = f"{graph.family.replace('_', ' ')}: {graph.num_edges} edges, density {graph.density:.2f}. {arrows}{moves}"
+    return {"picture": drawing.graph(graph), "says": says}
+
+
+def _other_curves(run, points):
+    """(name, picture) of every quantity that a run logged but the loss."""
+    columns = run.history[0] if run.history else {}
+    names = [name for name in columns if name not in ("epoch", "seconds", "loss") and not name.startswith("val_")]
+    return [(name, _curve([run], name, points)) for name in names]
+
+
+def _likelihoods(run, label_names):
+    """The class mean pseudo-likelihoods that the readout measured, or None."""
+    import numpy as np
+
+    from closer_tf.report import drawing
+
+    maps = {}
+    for condition, measures in run.results.get("measures", {}).items():
+        try:
+            matrices = np.asarray(measures["class_pseudo_likelihood"]["per_encoder"], dtype=np.float64)
+        except (KeyError, TypeError, ValueError):
+            continue
+        if matrices.ndim == 3 and matrices.shape[1] == matrices.shape[2] and np.isfinite(matrices).all():
+            maps[condition] = matrices
+    if not maps:
+        return None
+    largest, conditions = max(matrices.max() for matrices in maps.values()), []
+    for condition, matrices in maps.items():
+        classes = matrices.shape[1]
+        names = label_names if len(label_names) == classes else [str(k) for k in range(classes)]
+        diagonal = np.mean(np.diag(matrices[0]))
+        says = f"{_condition(condition)}, encoder 0: {classes} classes; {diagonal:.4g} on average within a class."
+        most = MOST_MAPS if classes <= MOST_CLASSES else 1
+        rest = [drawing.heat(matrix, f"encoder {i}", 44, largest) for i, matrix in enumerate(matrices[1:most], start=1)]
+        conditions.append((_condition(condition), drawing.labelled_heat(matrices[0], names, says, largest), rest))
+    return {"largest": largest, "conditions": conditions}
+
+
+def _about_run(run, group):
+    found = run.results.get("accuracy", {}).get(run.config.condition, {})
+    each = found.get("single", {}).get("per_encoder", [])
+    shown = {name: f"{found[name]['test']:.3f}" if name in found else "–" for name in ("single", "ensemble")}
+    return {"run": run, "group": group, **shown, "per_encoder": " ".join(f"{value:.3f}".removeprefix("0") for value in each)}
+
+
+def _versions(runs):
+    """[(library, [versions])] over all runs."""
+    found = {}
+    for run in runs:
+        for name, version in run.versions.items():
+            found.setdefault(name, dict.fromkeys([]))[version] = None
+    return [(name, list(versions)) for name, versions in found.items()]
+
+
+def _protocol(run):
+    protocol = run.results["protocol"]
+    return f"{protocol.get('name', '')}: {protocol.get('probe', '')}, at most {protocol.get('max_iter', '?')} iterations"
+
+
+def _command():
+    words = [os.path.basename(sys.argv[0]), *sys.argv[1:]] if sys.argv[0].endswith("closer_tf") else None
+    if words is None:
+        words = ["python -m closer_tf.report", *sys.argv[1:]]
+    if len(words) > 14:
+        words = [*words[:6], "...", *words[-7:]]
+    return " ".join(words)

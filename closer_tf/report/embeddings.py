@@ -1,0 +1,88 @@
+"""Embeddings of a run's test stimuli in two dimensions. The one part of the report that computes with Keras."""
+
+from importlib.util import find_spec
+
+import numpy as np
+
+from closer_tf.errors import ConfigError, RunError
+
+METHODS = ("pca", "tsne", "umap", "none")
+MOST_STIMULI = 500
+ENCODERS = 2  # single encoders shown beside the ensemble
+
+
+def check_method(method):
+    """Refuse a method that is unknown or whose library is not installed.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"--embeddings {method}: expected one of {', '.join(METHODS)}")
+    if method == "umap" and find_spec("umap") is None:
+        raise ConfigError("--embeddings umap: UMAP is not installed: pip install 'closer_tf[umap]', or take --embeddings tsne")
+
+
+def embedding_panels(run, method):
+    """The embeddings of at most 500 test stimuli, of the ensemble (all encoders' embeddings joined) and of the first encoders.
+
+    Args:
+        run: `Run`.
+        method: 'pca', 'tsne' or 'umap'.
+
+    Returns:
+        dict: `panels`, a list of (title, array (n, 2)), `labels` array (n,), `label_names` tuple of str, `stimuli` n.
+
+    Raises:
+        RunError, DataError, ConfigError: the run trains no encoders, or its data or checkpoints cannot be read.
+    """
+    from closer_tf.ensemble import embed
+    from closer_tf.evaluate import trained_ensemble
+    from closer_tf.experiment import check_units, load_splits
+
+    if run.config.condition in ("masked_input", "full_input"):
+        raise RunError("no encoders in this condition")
+    if run.fields is None:
+        raise RunError("the receptive fields cannot be read")
+    data = load_splits(run.config).current()
+    check_units(run.fields, data)
+    ensemble, _, _ = trained_ensemble(run.folder, run.config, data)
+    chosen = np.random.default_rng(0).permutation(len(data.test))[:MOST_STIMULI]
+    test = data.test[np.sort(chosen)]
+    embedded = embed(ensemble, test.inputs)
+    sets = {"ensemble": embedded.reshape(len(embedded), -1)}
+    sets |= {f"encoder {i}": embedded[:, i] for i in range(min(ENCODERS, embedded.shape[1]))}
+    panels = []
+    for name, vectors in sets.items():
+        points, note = in_two_dimensions(np.asarray(vectors, dtype=np.float64), method)
+        panels.append((f"{name}{note}", points))
+    return {"panels": panels, "labels": test.labels, "label_names": data.label_names, "stimuli": len(test)}
+
+
+def in_two_dimensions(vectors, method):
+    """Vectors in two dimensions.
+
+    Args:
+        vectors: float array (n, d).
+        method: 'pca', 'tsne' or 'umap'; the latter two with seed 0.
+
+    Returns:
+        (array (n, 2), note): for PCA the note says which part of the variance is shown.
+    """
+    if not np.isfinite(vectors).all():
+        raise RunError("the embeddings are not finite")
+    centred = vectors - vectors.mean(axis=0)
+    if method == "pca":
+        u, s, _ = np.linalg.svd(centred, full_matrices=False)
+        points = np.zeros((len(vectors), 2))
+        points[:, : min(2, len(s))] = (u * s)[:, :2]
+        part = (s[:2] ** 2).sum() / ((s**2).sum() or 1)
+        return points, f", {part:.0%} of the variance"
+    if method == "umap":
+        import umap
+
+        return umap.UMAP(random_state=0).fit_transform(centred), ""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30, max(1, (len(vectors) - 1) / 3))
+    return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(centred), ""

@@ -1,0 +1,328 @@
+"""Reading run folders for the report: what can be read of each, and which runs differ in nothing but seeds."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from closer_tf.config import CHECKPOINT_KEYS, TRAINED_CONDITIONS, build_graph
+from closer_tf.errors import CloserError, RunError
+from closer_tf.plots import CONDITION_NAMES
+from closer_tf.runs import RunFolder
+from closer_tf.summary import flat
+
+_APART = {"description", "seed", "seeds", "readout", "compute"}  # sections that two runs of one group may differ in
+
+
+@dataclass(eq=False)
+class Run:
+    """What was found in one run folder.
+
+    Args:
+        folder: `RunFolder`.
+        config: its `RunConfig`.
+        history: list of dicts, the rows of history.csv.
+        results: the content of results.json as far as the report shows it, {} before the first readout.
+        fields: `ReceptiveFields`, or None where they cannot be read.
+        versions: dict library -> version of the training.
+        notes: list of str, what a reader should know: unfinished, damaged in part, ...
+    """
+
+    folder: RunFolder
+    config: object
+    history: list
+    results: dict
+    fields: object
+    versions: dict
+    notes: list = field(default_factory=list)
+
+    @property
+    def name(self):
+        """The path as it was given."""
+        return str(self.folder.path)
+
+    @property
+    def epochs(self):
+        """Epochs that were trained."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
+    @property
+    def score(self):
+        """'accuracy', or 'R^2' where labels are numbers."""
+        return "R^2" if str(self.results.get("protocol", {}).get("probe", "")).startswith("ridge") else "accuracy"
+
+    def graph(self):
+        """The run's `InteractionGraph`, or None where it has none."""
+        if self.config.condition not in TRAINED_CONDITIONS or self.config.condition in ("supervised", "lpl"):
+            return None
+        try:
+            return build_graph(self.config.objective.graph, self.config.num_encoders, self.config.seeds.graph)
+        except (ValueError, CloserError):  # a matrix file that is gone
+            return None
+
+
+@dataclass(eq=False)
+class Group:
+    """Runs whose configs differ only in seeds, trained as long and read out in the same way.
+
+    Args:
+        number: int, counted from 1.
+        runs: list of `Run`, the first in order of the command line first.
+        settings: dict key.path -> value, what the runs have in common.
+        notes: list of str.
+        told: what tells the group apart from the others, '' where there are none.
+        label: the same after the name of the condition.
+    """
+
+    number: int
+    runs: list
+    settings: dict
+    notes: list = field(default_factory=list)
+    told: str = ""
+    label: str = ""
+
+    @property
+    def config(self):
+        """The config of the first run."""
+        return self.runs[0].config
+
+    @property
+    def is_read_out(self):
+        """Whether its runs have a readout."""
+        return bool(self.runs[0].results)
+
+
+def run_folders(paths):
+    """The run folders that are meant: each path itself, or where it is no run but a folder of runs, those in it."""
+    found = []
+    for path in map(Path, paths):
+        inside = []
+        if path.is_dir() and not (path / "config.json").exists():
+            inside = sorted(child for child in path.iterdir() if (child / "config.json").exists())
+        found += inside or [path]
+    return list(dict.fromkeys(found))
+
+
+def read_run(path):
+    """One run, finished or not.
+
+    Args:
+        path: the run folder.
+
+    Returns:
+        `Run`. Parts that cannot be read are left out, and said in its notes.
+
+    Raises:
+        RunError: there is no run, or its config cannot be read.
+    """
+    folder = RunFolder(path)
+    if not folder.path.exists():
+        raise RunError(f"{folder.path}: no such folder")
+    try:
+        config = folder.load_config()
+    except CloserError as error:
+        raise RunError(str(error)) from None
+    except OSError as error:
+        raise RunError(f"{folder.path}: cannot be read: {error.strerror or error}") from None
+    notes = []
+
+    def part(read, without):
+        try:
+            return read()
+        except (CloserError, OSError) as error:
+            notes.append(str(error).replace(f"{folder.path}/", ""))
+            return without
+
+    history = part(folder.read_history, [])
+    if not all(math.isfinite(row.get("epoch", math.nan)) for row in history):
+        notes.append(f"{folder.history_file.name}: damaged: expected a number of the epoch in every row")
+        history = []
+    run = Run(
+        folder,
+        config,
+        history,
+        part(lambda: checked_results(folder), {}),
+        part(folder.load_masks, None),
+        part(lambda: _versions(folder), {}),
+        notes,
+    )
+    notes += _state(run)
+    return run
+
+
+def checked_results(folder):
+    """The content of results.json, checked where the report relies on it.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    results = folder.read_results()
+    if not results:
+        return {}
+    try:
+        accuracy = {
+            str(condition): {str(readout): _checked_values(found) for readout, found in readouts.items()}
+            for condition, readouts in results["accuracy"].items()
+        }
+        checked = {
+            "accuracy": accuracy,
+            "measures": {str(condition): dict(found) for condition, found in results.get("measures", {}).items()},
+            "protocol": dict(results["protocol"]),
+            "chance": _number(results["chance"]),
+            "epochs": int(results["epochs"]),
+            "step": int(results.get("step", 0)),
+            "dataset": str(results.get("dataset", "")),
+            "simulated": bool(results.get("simulated")),
+            "samples": {str(name): int(count) for name, count in results.get("samples", {}).items()},
+            "config_digest": results.get("config_digest"),
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{folder.results_file}: damaged: {type(error).__name__} {error}; remove it and read out again"
+        ) from None
+    return checked
+
+
+def _checked_values(found):
+    values = {"test": _number(found["test"])}
+    if "per_encoder" in found:
+        values["per_encoder"] = [_number(value) for value in found["per_encoder"]]
+    return values
+
+
+def _number(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"expected a finite number, found {value!r}")
+    return float(value)
+
+
+def _versions(folder):
+    path = folder.path / "versions.json"
+    if not path.exists():
+        return {}
+    try:
+        return {str(name): str(version) for name, version in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path}: damaged: {error}") from None
+
+
+def _state(run):
+    """Notes on how far a run has come."""
+    notes, wanted = [], run.config.training.epochs
+    trains = run.config.condition in TRAINED_CONDITIONS
+    if trains and run.epochs < wanted:
+        notes.append(f"unfinished: {run.epochs} of {wanted} epochs")
+    if not run.results:
+        notes.append("not read out yet")
+    elif trains and (run.results["epochs"], run.results["step"]) != (run.epochs, 0):
+        steps = f" and {run.results['step']} steps" if run.results["step"] else ""
+        notes.append(f"read out after {run.results['epochs']} epochs{steps}")
+    if run.results.get("config_digest") not in (None, run.config.digest()):
+        notes.append("read out under another config than it has now")
+    for change in _changes(run.folder):
+        if change["event"] == "not finite":
+            notes.append(f"stopped in epoch {int(change['epoch']) + 1}, not finite")
+        elif change["event"] == "learning rate":
+            notes.append(f"learning rate {change['from']:g}, from epoch {int(change['epoch']) + 1} on {change['to']:g}")
+    return notes
+
+
+def _changes(folder):
+    try:
+        return folder.changes()
+    except CloserError:  # said when the config was read
+        return []
+
+
+def group_runs(runs):
+    """Put runs that differ only in seeds together.
+
+    Args:
+        runs: list of `Run`.
+
+    Returns:
+        List of `Group` in the order of their first runs, labelled by what tells them apart.
+    """
+    by_key = {}
+    for run in runs:
+        settings = _settings(run)
+        by_key.setdefault(json.dumps(settings, sort_keys=True), (settings, []))[1].append(run)
+    groups = [Group(number, found, settings) for number, (settings, found) in enumerate(by_key.values(), start=1)]
+    varying = differing_keys(groups)
+    for group in groups:
+        told = [
+            f"{_short(key)}={_plain(group.settings[key])}" for key in varying if key != "condition" and key in group.settings
+        ]
+        group.told = ", ".join(told + ["not read out"] * (not group.is_read_out))
+        group.label = ", ".join([CONDITION_NAMES[group.config.condition], *([group.told] if group.told else [])])
+        group.notes += _about_seeds(group)
+    return groups
+
+
+def _settings(run):
+    """What a run's group follows from: dict key.path -> value."""
+    content = run.config.to_dict()
+    kept = {key: value for key, value in content.items() if key not in _APART}
+    kept["training"] = {key: value for key, value in kept["training"].items() if key not in CHECKPOINT_KEYS}
+    kept["compute"] = {"precision": content["compute"]["precision"]}
+    kept["dataset"].pop("data_dir", None)
+    settings = dict(flat(kept))
+    if run.results:
+        settings["read out after epochs"] = run.results["epochs"]
+        settings["read out after steps"] = run.results["step"]
+        settings |= {f"readout.{key}": value for key, value in run.results["protocol"].items() if key != "seed"}
+    else:
+        settings["read out after epochs"] = "not yet"
+    rates = [[change["epoch"], change["to"]] for change in _changes(run.folder) if change["event"] == "learning rate"]
+    if rates:
+        settings["learning rate changed at"] = rates
+    return settings
+
+
+def differing_keys(groups):
+    """The keys whose values are not the same in all groups, in the order of the config; of how it was read out, in all groups
+    that were."""
+    differing = []
+    for key in dict.fromkeys(key for group in groups for key in group.settings):
+        of_readout = key.startswith(("readout.", "read out after"))
+        having = [group for group in groups if group.is_read_out or not of_readout]
+        if key == "read out after epochs" and all(
+            group.settings[key] == group.settings["training.epochs"]
+            for group in having
+            if group.config.condition in TRAINED_CONDITIONS
+        ):
+            continue
+        if len({json.dumps(group.settings.get(key, "absent")) for group in having}) > 1:
+            differing.append(key)
+    return differing
+
+
+def _about_seeds(group):
+    """Notes on what the seeds of a group's runs do and do not cover."""
+    notes = []
+    if len(group.runs) > 1:
+        seeds = [run.config.seeds.model_dump() for run in group.runs]
+        fixed = [name for name in seeds[0] if len({one[name] for one in seeds}) == 1]
+        if fixed and len(fixed) < len(seeds[0]):
+            notes.append(f"the same in all runs, so not part of the interval: seeds.{', seeds.'.join(fixed)}")
+        first = {}
+        for run, one in zip(group.runs, seeds):
+            key = json.dumps(one)
+            if key in first:
+                notes.append(f"{run.name} has the seeds of {first[key]} and is counted once with it")
+            first.setdefault(key, run.name)
+    return notes
+
+
+def one_per_seed(group):
+    """The group's runs, of those with the same seeds only the first."""
+    return list({json.dumps(run.config.seeds.model_dump()): run for run in reversed(group.runs)}.values())[::-1]
+
+
+def _short(key):
+    return key.rpartition(".")[2]
+
+
+def _plain(value):
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,304 @@
+"""The report: what it says, that it is safe and small, and that a browser shows it without complaint."""
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from closer_tf import report, train
+from closer_tf.config import load_config, parse_config
+from closer_tf.report import accuracy, drawing, embeddings, reading
+from closer_tf.report.published import published
+from closer_tf.summary import flat
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GRAPHS = ("all_to_all", "star", "bidirectional_ring", "directional_ring")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder of two epochs on the digits."""
+    folder = tmp_path_factory.mktemp("trained") / "runs" / "small"
+    content = {
+        "description": "four encoders <script>alert(1)</script>",
+        "num_encoders": 4,
+        "masks": {"scheme": "gaussian", "fraction": 0.25},
+        "encoder": {"type": "mlp", "hidden": [8], "embedding_dim": 4},
+        "training": {"epochs": 2, "batch_size": 256},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+    }
+    config = folder.parent.parent / "small.json"
+    config.write_text(json.dumps(content))
+    assert train.main([str(config), "--run-dir", str(folder)]) == 0
+    return folder
+
+
+def copied(folder, to, seed=0, shift=0.0, **changes):
+    """The same run with another seed and settings, and its accuracies shifted."""
+    content = json.loads((folder / "config.json").read_text()) | {"seed": seed, "seeds": {}} | changes
+    config = parse_config(content).resolved()
+    to.mkdir(parents=True)
+    (to / "config.json").write_text(config.to_json())
+    for name in ("masks.npz", "versions.json", "history.csv"):
+        shutil.copy(folder / name, to / name)
+    results = json.loads((folder / "results.json").read_text())
+    for readouts in results["accuracy"].values():
+        for found in readouts.values():
+            found["test"] += shift
+            if "per_encoder" in found:
+                found["per_encoder"] = [value + shift for value in found["per_encoder"]]
+    results["config_digest"] = config.digest()
+    (to / "results.json").write_text(json.dumps(results))
+    return to
+
+
+@pytest.fixture(scope="module")
+def hundred(trained, tmp_path_factory):
+    """A hundred runs: four graphs with 25 seeds each."""
+    folder = tmp_path_factory.mktemp("hundred") / "runs"
+    for k in range(100):
+        graph = {"graph": {"family": GRAPHS[k % 4]}, "temperature": 40.0, "stop_gradient": False, "weights": None}
+        copied(trained, folder / f"run_{k:03}", seed=k // 4, shift=0.001 * (k // 4), objective=graph)
+    return folder
+
+
+def written(run_dirs, out, **options):
+    found = report.write_report(run_dirs, out, **options)
+    return found, out.read_text(encoding="utf-8")
+
+
+def test_one_run(trained, tmp_path, capsys):
+    out = tmp_path / "report.html"
+    assert report.main([str(trained), "-o", str(out), "--title", "A <b>try</b>"]) == 0
+    assert "1 run in 1 group, " in capsys.readouterr().out
+    page = out.read_text(encoding="utf-8")
+    results = json.loads((trained / "results.json").read_text())
+    for readouts in results["accuracy"].values():
+        assert f"{readouts['single']['test']:.3f}" in page and f"{readouts['ensemble']['test']:.3f}" in page
+    for part in ("masked input", "untrained", "CLoSeR", "What encoder 3 sees: 16 pixels", "all to all: 12 edges", "coverage"):
+        assert part in page
+    assert "±" not in re.sub(r"± is half", "", page)  # one seed has no interval
+    assert page.count('class="points hover"') == 3 * 10 and "Not drawn" not in page  # ensemble and two encoders, ten digits
+    assert "effective rank" in page and "Class mean conditional pseudo-likelihood" in page
+    checked_page(page)
+
+
+def checked_page(page):
+    """What holds for every page: inert texts, nothing from elsewhere, accessible tables and pictures."""
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
+    assert "<b>" not in page
+    urls = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s)>]+)""", page)
+    assert all(url.startswith(("data:", "#")) for url in urls)
+    assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
+    assert '<html lang="en">' in page and "<main>" in page and "<nav aria-label" in page
+    assert all('alt="' in image for image in re.findall(r"<img[^>]*>", page))
+    assert all("aria-label" in svg or "aria-hidden" in svg for svg in re.findall(r"<svg[^>]*>", page))
+    assert all('scope="' in header for header in re.findall(r"<th[ >][^>]*>?", page))
+    assert page.count("<caption>") == page.count("<table>")
+
+
+def test_a_hundred_runs(hundred, tmp_path):
+    found, page = written([hundred], tmp_path / "report.html", embeddings="none")
+    assert found == {"runs": 100, "groups": 4, "unreadable": []}
+    assert len(page.encode()) < 3_000_000
+    for k, family in enumerate(GRAPHS, start=1):
+        assert f'<th scope="row" data-v="{k}">{k}</th><td class="n">25</td><td>{family}</td>' in page
+    assert "the 1 key in which they differ" in page
+    assert page.count("run_0") >= 100 and "25" in page and "±" in page
+    checked_page(page)
+
+
+def test_three_hundred_runs_of_many_kinds_stay_small(trained, tmp_path):
+    for k in range(300):
+        copied(trained, tmp_path / "runs" / f"run_{k}", seed=k, masks={"scheme": "gaussian", "fraction": 0.2 + k // 3 / 1000})
+    found, page = written([tmp_path / "runs"], tmp_path / "report.html", embeddings="none")
+    assert found["groups"] == 100 and len(page.encode()) < 6_000_000
+    assert "the first 4 of 100 groups" in page and page.count("What encoder 0 sees") == 4
+
+
+def test_intervals_are_students():
+    assert accuracy.interval([0.5]) is None
+    # t(.975, 4 degrees of freedom) = 2.776445
+    values = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert accuracy.interval(values) == pytest.approx(2.776445 * np.std(values, ddof=1) / math.sqrt(5), rel=1e-6)
+
+
+def test_only_seeds_may_differ_within_a_group(trained, tmp_path):
+    folders = [copied(trained, tmp_path / f"seed_{k}", seed=k, shift=k / 10) for k in range(3)]
+    folders.append(copied(trained, tmp_path / "again", seed=1, shift=0.1, description="the same seed once more"))
+    folders.append(copied(trained, tmp_path / "longer", training={"epochs": 3, "batch_size": 256}))
+    other_protocol = copied(trained, tmp_path / "other_readout", seed=7)
+    results = json.loads((other_protocol / "results.json").read_text())
+    results["protocol"]["max_iter"] = 1000
+    (other_protocol / "results.json").write_text(json.dumps(results))
+    groups = reading.group_runs([reading.read_run(folder) for folder in [*folders, other_protocol]])
+    assert [len(group.runs) for group in groups] == [4, 1, 1]
+    assert reading.differing_keys(groups) == ["training.epochs", "readout.max_iter"]
+    row = next(row for row in accuracy.accuracy_rows(groups) if row["condition"] == "closer")
+    single = row["readouts"]["single"]
+    assert single["seeds"] == 3 and single["half"] == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
+    assert "counted once" in groups[0].notes[0]
+
+
+def test_files_of_one_name_in_two_folders_are_two_groups(trained, tmp_path):
+    folders = []
+    for k in range(2):
+        masks = {"scheme": "custom", "path": str(tmp_path / f"{k}" / "masks.npy")}
+        folders.append(reading.read_run(copied(trained, tmp_path / f"run_{k}", seed=k, masks=masks)))
+    assert reading.differing_keys(reading.group_runs(folders)) == ["masks.path"]
+
+
+def test_seeds_that_do_not_vary_are_said(trained, tmp_path):
+    content = json.loads((trained / "config.json").read_text())
+    folders = []
+    for k in range(2):
+        folder = copied(trained, tmp_path / f"{k}", seed=k)
+        content["seed"], content["seeds"] = k, {"masks": 5}
+        (folder / "config.json").write_text(parse_config(content).resolved().to_json())
+        folders.append(reading.read_run(folder))
+    (group,) = reading.group_runs(folders)
+    assert group.notes == ["the same in all runs, so not part of the interval: seeds.masks"]
+
+
+def test_what_cannot_be_read_is_listed(trained, tmp_path, capsys):
+    good = copied(trained, tmp_path / "good")
+    unfinished = copied(trained, tmp_path / "unfinished", seed=2)
+    (unfinished / "results.json").unlink()
+    (unfinished / "history.csv").write_text("epoch,seconds,loss\n1,0.1,nan\n")
+    damaged = copied(trained, tmp_path / "damaged", seed=3)
+    (damaged / "results.json").write_text('{"accuracy": 3}')
+    (damaged / "masks.npz").write_bytes(b"no zip")
+    (damaged / "versions.json").write_text("[")
+    (damaged / "history.csv").write_text("a,b\nx,y\n")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    out = tmp_path / "report.html"
+    arguments = [good, unfinished, damaged, broken, tmp_path / "nothing <i>", "-o", out, "--embeddings", "none"]
+    assert report.main(list(map(str, arguments))) == 0
+    page, said = out.read_text(encoding="utf-8"), capsys.readouterr().out
+    assert "3 runs in 2 groups" in said and said.count("not read: ") == 2
+    for part in (
+        "2 could not be read",
+        "no such folder",
+        "nothing &lt;i&gt;",
+        "damaged: Expecting",
+        "unfinished: 1 of 2 epochs",
+    ):
+        assert part in page
+    for part in ("not read out yet", "results.json: damaged", "masks.npz", "versions.json: damaged", "history.csv: damaged"):
+        assert part in page
+    checked_page(page)
+
+
+def test_folder_names_that_are_no_text(trained, tmp_path, capsys):
+    odd = copied(trained, tmp_path / os.fsdecode(b"run_\xff"))
+    arguments = [str(odd), str(tmp_path / "\x1b[31mred"), "-o", str(tmp_path / "report.html"), "--embeddings", "none"]
+    assert report.main(arguments) == 0
+    assert "run_?" in (tmp_path / "report.html").read_text(encoding="utf-8") and "\x1b" not in capsys.readouterr().out
+
+
+def test_no_run_at_all_is_an_error_and_leaves_the_old_page(tmp_path, capsys):
+    out = tmp_path / "report.html"
+    out.write_text("old")
+    assert report.main([str(tmp_path / "a"), str(tmp_path), "-o", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "none of the 2 folders is a run" in said and "no such folder" in said and "no config.json" in said
+    assert out.read_text() == "old"
+    assert report.main([str(tmp_path), "-o", str(tmp_path / "none" / "x.html")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_umap_is_asked_for_only_where_it_is_installed(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(embeddings, "find_spec", lambda name: None)
+    assert report.main([str(trained), "-o", str(tmp_path / "x.html"), "--embeddings", "umap"]) == 2
+    assert "pip install 'closer_tf[umap]'" in capsys.readouterr().err
+
+
+def test_embeddings_in_two_dimensions():
+    rng = np.random.default_rng(0)
+    flat = rng.normal(size=(30, 2)) @ np.array([[3.0, 0, 1], [0, 2.0, 1]])
+    points, note = embeddings.in_two_dimensions(flat, "pca")
+    centred = flat - flat.mean(axis=0)
+    np.testing.assert_allclose(points @ points.T, centred @ centred.T, atol=1e-9)  # nothing is lost of a plane
+    assert note == ", 100% of the variance"
+    assert embeddings.in_two_dimensions(flat, "tsne")[0].shape == (30, 2)
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "run_configs").glob("*.json")), ids=lambda path: path.stem)
+def test_published_values_are_those_of_the_shipped_configs(path):
+    config = load_config(path)
+    said = re.search(r"Published test accuracy \(\d+ seeds\): single ([\d.]+).*?, ensemble ([\d.]+\d)", config.description)
+    settings = dict(flat(config.to_dict()))
+    if settings.get("dataset.path"):
+        settings["dataset.path"] = Path(settings["dataset.path"]).name
+    protocol = {"name": "published", "max_iter": 100}
+    found = [published(settings, config.condition, readout, protocol) for readout in ("single", "ensemble")]
+    if said is None:
+        assert found == [None, None]
+        return
+    for value, text in zip(found, said.groups()):
+        assert value is not None and value["mean"] == pytest.approx(float(text), abs=0.0006)
+        assert f"igure {value['figure'][:1]}" in config.description
+    assert published(settings, config.condition, "single", {"name": "converged", "max_iter": 5000}) is None
+
+
+def test_published_values_follow_the_settings():
+    config = load_config(REPOSITORY / "run_configs" / "mlp_gaussian.json", ["masks.fraction=0.15"])
+    settings, protocol = dict(flat(config.to_dict())), {"name": "published", "max_iter": 100}
+    assert published(settings, "closer", "single", protocol)["figure"] == "3b"
+    assert published(settings, "untrained", "ensemble", protocol)["epochs"] is None
+    assert published(settings | {"masks.sigma": 4.0}, "closer", "single", protocol) is None
+    assert published(settings | {"optimizer.learning_rate": 0.01}, "closer", "single", protocol) is None
+    assert published(settings | {"optimizer.learning_rate": 0.01}, "untrained", "single", protocol) is not None
+
+
+def test_lines_break_where_a_loss_is_not_finite():
+    picture = drawing.curves("loss", [("a", "training", [1, 2, 3, 4, 5], [1.0, 2.0, math.nan, 4.0, 5.0])], 200)
+    (line,) = re.findall(r'data-what="epoch" d="([^"]*)"', picture)
+    assert line.count("M") == 2 and "nan" not in picture
+
+
+CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+PROBE = """<script>
+const table = document.querySelector("#runs table"), button = table.querySelectorAll("th button")[4];
+button.focus(); button.click(); button.click();
+const values = [...table.tBodies[0].rows].map((row) => Number(row.cells[4].dataset.v ?? row.cells[4].textContent));
+const mark = document.querySelector("svg .hover"), box = mark.getBoundingClientRect();
+mark.closest("svg").dispatchEvent(new PointerEvent("pointermove", { clientX: box.x + 1, clientY: box.y + box.height / 2 }));
+document.title = JSON.stringify({
+  sorted: values.every((value, k) => k === 0 || values[k - 1] >= value), rows: values.length,
+  sort: button.closest("th").getAttribute("aria-sort"), said: document.getElementById("said").textContent,
+  tip: document.getElementById("tip").textContent,
+  wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+});
+console.log("the probe ran");
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+@pytest.mark.parametrize("many", [False, True], ids=["one run", "a hundred"])
+def test_a_browser_shows_it_without_complaint(many, trained, hundred, tmp_path):
+    page = written([hundred if many else trained], tmp_path / "report.html", embeddings="none")[1]
+    (tmp_path / "report.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=400,900",
+    ]
+    address = (tmp_path / "report.html").as_uri()
+    command = [CHROMIUM, *options, "--enable-logging=stderr", "--v=0", "--dump-dom", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert len(console) == 1 and "the probe ran" in console[0], console
+    found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout)[1].replace("&amp;", "&"))
+    assert found["sorted"] and found["sort"] == "descending" and found["rows"] == (100 if many else 1)
+    assert found["said"].startswith("sorted by") and "encoder" in found["tip"] and found["wide"] <= 0
