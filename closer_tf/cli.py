@@ -9,6 +9,8 @@ from closer_tf.config import suggestion
 
 COMMANDS = {
     "train": ("closer_tf.train", "train an ensemble from a run config and read it out"),
+    "sweep": ("closer_tf.sweep", "run many trainings from one file, here or on a cluster"),
+    "reproduce": ("closer_tf.reproduce", "draw the paper's panels again, beside the published values"),
     "evaluate": ("closer_tf.evaluate", "read a finished run out again, or in another way"),
     "summary": ("closer_tf.summary", "set the readouts of several runs side by side"),
     "export": ("closer_tf.export", "take a run's ensemble elsewhere: SavedModel, Keras, ONNX"),

@@ -80,7 +80,7 @@ def readout(run, config, data, redo=False):
         "changes": run.changes(),
         "epochs": epochs,
         "step": step,
-        "protocol": _protocol(config),
+        "protocol": protocol(config),
         "dataset": data.name,
         "simulated": data.simulated,
         "chance": data.chance,
@@ -146,7 +146,7 @@ def print_table(results):
     from rich.table import Table
 
     from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.progress import console
+    from closer_tf.terminal import console
 
     score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
     simulated = ", simulated data" if results.get("simulated") else ""
@@ -166,7 +166,8 @@ def print_table(results):
     console().print(f"{name} probe: {stopped} of {len(fits)} fits stopped at {limit} iterations before they had converged.")
 
 
-def _protocol(config):
+def protocol(config):
+    """How a config's run is read out, as the dict that results.json holds."""
     options = config.readout
     by_number = getattr(config.dataset, "label", None) == "time"
     logistic = "multinomial logistic regression, L2, L-BFGS from a cold start, on z-scored features"
@@ -208,7 +209,7 @@ def _arranged(config, data, of_split):
 def _evaluate_condition(condition, config, data, fields, embedded):
     """dict with `accuracy`, `probes` and `measures` of one condition."""
     from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.progress import console
+    from closer_tf.terminal import console
 
     accuracy, probes = _probe_condition(_features(condition, config, data, fields, embedded), config, data, condition)
     outcome = {"accuracy": accuracy, "probes": probes}

@@ -184,7 +184,7 @@ def dry_run(config, run_dir, timed_steps=5):
     from closer_tf import experiment
     from closer_tf.determinism import make_deterministic
     from closer_tf.loop import steps_per_epoch, training_stream
-    from closer_tf.progress import duration
+    from closer_tf.terminal import duration
 
     run = RunFolder(run_dir)
     run.check(config)

@@ -1,0 +1,20 @@
+"""What all output to a person shares. Never imports Keras."""
+
+import sys
+
+from rich.console import Console
+
+
+def console():
+    """A console on standard output that never wraps lines written to a file."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def duration(seconds):
+    """Seconds as people write them: '41 s', '3 min 20 s', '5 h 12 min'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
