@@ -33,6 +33,7 @@ def main(arguments=None):
     parser.add_argument("--scale", choices=("quick", "full"), default="quick", help="(default: quick)")
     parser.add_argument("--seeds", type=int, metavar="N", help="the seeds 0 to N - 1 in place of the scale's")
     parser.add_argument("--out", default="results/figures", help="folder of pictures and tables (default: results/figures)")
+    parser.add_argument("--claims", action="store_true", help="check the paper's orderings on finished runs; run nothing")
     parser.add_argument("--no-run", action="store_true", help="draw what finished runs hold; run nothing")
     parser.add_argument(
         "--from", dest="others", metavar="DIR", action="append", default=[], help="also use the finished runs below DIR"
@@ -42,8 +43,8 @@ def main(arguments=None):
     add_running(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    if bool(options.panels) == options.all:
-        parser.error("expected panels, such as fig3b, or --all")
+    if bool(options.panels) == (options.all or options.claims):
+        parser.error("expected panels, such as fig3b, or --all, or --claims")
     return run_command(lambda: _main(options), needs_keras=False)
 
 
@@ -58,11 +59,14 @@ def _main(options):
     shelf = Shelf(runs_dir, options.others)
     of_file = {path: panel_points(path, file, options) for path, file, _, _ in chosen}
     missing = {point.name: point for points in of_file.values() for point in points if shelf.find(point) is None}
+    if options.claims:
+        write_claims(chosen, of_file, shelf, options)
+        return 0
     code = 0
     if options.dry_run:
         from closer_tf.reproduction.estimate import print_estimate
 
-        print_estimate(chosen, of_file, missing, options)
+        print_estimate(chosen, of_file, missing, options.scale)
         return 0
     if missing and not options.no_run:
         name = "all" if options.all else "_".join(options.panels)
@@ -140,6 +144,35 @@ def write_panel(name, panel, file, found, options):
     write_atomically(out.with_suffix(".md"), to_markdown(rows, title, notes))
     write_atomically(out.with_suffix(".csv"), to_csv(rows))
     print(f"{title}: {out}.png, .svg, .json, .md, .csv")
+
+
+def write_claims(chosen, of_file, shelf, options):
+    """Check every claim on finished runs; write OUT/claims_SCALE.json and .md, and print the table.
+
+    Args:
+        chosen: list of (path, `PanelFile`, name, `Panel`).
+        of_file: dict path -> list of `Point`.
+        shelf: `Shelf`.
+        options: the command line's.
+    """
+    from closer_tf.files import make_folder, write_atomically
+    from closer_tf.reproduction.claims import check, load_claims, to_dicts, to_markdown
+
+    by_file = {path: [one for point in points if (one := shelf.find(point))] for path, points in of_file.items()}
+    found = {name: by_file[path] for path, _, name, _ in chosen}
+    panels = {name: panel for _, _, name, panel in chosen}
+    verdicts = [check(claim, panels, found) for claim in load_claims()]
+    note = (
+        f"{options.scale} scale. Differences are means over the seeds that both sides have, with 95% CI (Student t, paired). "
+        "'Holds' and 'does not hold' are said at p < .05, one-sided; everything else cannot be seen yet."
+    )
+    out = Path(options.out) / f"claims_{options.scale}"
+    make_folder(out.parent, parents=True)
+    write_atomically(out.with_suffix(".json"), json.dumps({"note": note, "claims": to_dicts(verdicts)}, indent=1) + "\n")
+    write_atomically(out.with_suffix(".md"), to_markdown(verdicts, note))
+    for one in verdicts:
+        print(f"{one.verdict}: {one.claim}: {one.why}, {one.seeds} seed{'s' * (one.seeds != 1)}")
+    print(f"{out}.json, .md")
 
 
 def scale_note(found, rows, scale):

@@ -7,7 +7,8 @@ from rich.console import Console
 
 def console():
     """A console on standard output that never wraps lines written to a file."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    in_terminal = sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=not in_terminal, width=None if in_terminal else 120)
 
 
 def duration(seconds):

@@ -1,0 +1,188 @@
+"""A sweep on two workers, one of them killed on the way and the whole stopped once, beside the same runs one after another.
+
+$CLOSER_TF_SWEEP_RUNS sets how many trainings (default 4); $CLOSER_TF_SWEEP_REPORT a JSON file that takes what was counted.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from trainers import Trainers
+
+from closer_tf.checkpoints import checkpoint_files
+from closer_tf.runs import RunFolder
+from closer_tf.sweeps.config import parse_sweep
+from closer_tf.sweeps.points import sweep_points
+from closer_tf.versions import versions
+
+RUNS = int(os.environ.get("CLOSER_TF_SWEEP_RUNS", 4))
+EPOCHS, EVERY = 24, 4
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+PATIENCE = 120 + 30 * RUNS
+
+
+@pytest.fixture
+def sweep(tiny_config):
+    """A sweep of `RUNS` trainings of a few seconds, as plain data."""
+    tiny_config["training"] = {"epochs": EPOCHS, "batch_size": 32, "checkpoint_every": EVERY}
+    grid = {"masks.fraction": [0.15, 0.3]} if RUNS > 1 else {}
+    return {"base": tiny_config, "grid": grid, "seeds": list(range(-(-RUNS // 2))), "baselines": [], "retries": 1}
+
+
+@contextlib.contextmanager
+def tcp_cluster(folder):
+    """Context with the address of a Dask scheduler that has two workers, each a process of its own."""
+    python = [sys.executable, "-m"]
+    about = folder / "scheduler.json"
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(about)]
+    with open(folder / "cluster.log", "w") as log, contextlib.ExitStack() as started:
+
+        def start(*arguments):
+            process = subprocess.Popen([*python, *arguments], stdout=log, stderr=log, start_new_session=True)
+            started.callback(process.wait)
+            started.callback(process.terminate)
+
+        start("distributed.cli.dask_scheduler", *options)
+        wait_for(about.exists)
+        address = json.loads(about.read_text())["address"]
+        for name in ("one", "two"):
+            start("distributed.cli.dask_worker", address, "--nthreads", "1", "--name", name, "--no-dashboard")
+        yield address
+
+
+def wait_for(found, seconds=PATIENCE):
+    """Wait until a function returns something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        time.sleep(0.05)
+    raise AssertionError(f"nothing happened in {seconds} s")
+
+
+def trainings(runs_dir):
+    """The processes that train into a folder now, as a dict run folder -> process."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "closer_tf.sweeps.training" in command and command[-1].startswith(str(runs_dir)):
+            found[Path(command[-1])] = process
+    return found
+
+
+def halfway(runs_dir):
+    """(run folder, process) of a training that has a checkpoint and is not done, or None."""
+    for run, process in trainings(runs_dir).items():
+        files = checkpoint_files(run / "checkpoints")
+        if files and not files[0].name.startswith(f"epoch-{EPOCHS:05d}") and process.is_running():
+            return run, process
+    return None
+
+
+def final_weights(run_dir):
+    """The arrays of a run's last checkpoint."""
+    with np.load(checkpoint_files(run_dir / "checkpoints")[0]) as stored:
+        return {key: stored[key] for key in stored.files if key.startswith("variable_")}
+
+
+def history(run_dir):
+    """A run's history without the times."""
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in RunFolder(run_dir).read_history()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600 + 60 * RUNS)
+@pytest.mark.parametrize("where", ["local", "tcp"])
+def test_a_killed_worker_and_a_stop_change_nothing(sweep, where, tmp_path):
+    points = sweep_points(parse_sweep(sweep))
+    file, runs_dir = tmp_path / "digits.json", tmp_path / "runs"
+    file.write_text(json.dumps(sweep))
+    began = time.monotonic()
+    with tcp_cluster(tmp_path) if where == "tcp" else contextlib.nullcontext() as address:
+        there = ["--scheduler", address] if address else ["--workers", "2"]
+        arguments = ["-m", "closer_tf.sweep", str(file), "--runs-dir", str(runs_dir), "--threads", "1", *there]
+
+        def start():
+            with open(tmp_path / "sweep.log", "a") as log:
+                return subprocess.Popen([sys.executable, *arguments], stdout=log, stderr=log, start_new_session=True)
+
+        command = start()
+        killed, process = wait_for(lambda: halfway(runs_dir))
+        process.parent().kill()  # the worker; what it was training goes on elsewhere
+        wait_for(lambda: sum((runs_dir / p.name / "results.json").exists() for p in points) >= len(points) // 3)
+        wait_for(lambda: halfway(runs_dir))
+        stopped = len(trainings(runs_dir))
+        os.killpg(command.pid, signal.SIGINT)  # as Ctrl-C does, to all processes of the terminal
+        assert command.wait(PATIENCE) == 130
+        assert not trainings(runs_dir)
+        at_stop = json.loads((runs_dir / "digits.sweep.json").read_text())["points"]
+        command = start()
+        assert command.wait(PATIENCE) == 0
+    seconds = time.monotonic() - began
+    record = json.loads((runs_dir / "digits.sweep.json").read_text())
+    done_before = [point["run"] for point in at_stop if point["state"] == "done"]
+    again = {point["run"]: point for point in record["points"]}
+    assert len(again) == len(points) and all(point["state"] == "done" for point in again.values())
+    assert done_before and all(again[name]["tries"] == 0 for name in done_before)  # what was done was skipped
+
+    began = time.monotonic()
+    for name, value in ONE_THREAD.items():
+        os.environ[name] = value
+    with Trainers() as trainers:
+        for point in points:
+            (tmp_path / "config.json").write_text(point.config.to_json())
+            assert trainers.run(tmp_path, "config.json", "--run-dir", f"alone/{point.name}") == 0
+    for name in ONE_THREAD:
+        del os.environ[name]
+    alone_seconds = time.monotonic() - began
+
+    begun = 0
+    for point in points:
+        ours, alone = runs_dir / point.name, tmp_path / "alone" / point.name
+        log = (runs_dir / "logs" / f"{point.name}.log").read_text()
+        epochs = [int(k) for k in re.findall(rf"^epoch (\d+)/{EPOCHS} ", log, re.MULTILINE)]
+        assert epochs == list(range(1, EPOCHS + 1)), point.name  # each epoch once, in order
+        begun += len(re.findall("^run: ", log, re.MULTILINE))
+        mine, theirs = final_weights(ours), final_weights(alone)
+        assert mine.keys() == theirs.keys() and all(np.array_equal(mine[key], theirs[key]) for key in mine), point.name
+        histories = [
+            [{k: v for k, v in row.items() if k != "seconds"} for row in RunFolder(d).read_history()] for d in (ours, alone)
+        ]
+        assert histories[0] == histories[1]
+        results = [RunFolder(folder).read_results() for folder in (ours, alone)]
+        assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["probes"] == results[1]["probes"]
+    assert len(list(runs_dir.glob("*/config.json"))) == len(points)
+    assert len(points) + 1 <= begun <= len(points) + 3  # the killed one and those that were stopped began twice
+    report = {
+        "where": where,
+        "runs": len(points),
+        "epochs_each": EPOCHS,
+        "killed_worker_of": killed.name,
+        "done_when_stopped": len(done_before),
+        "training_when_stopped": stopped,
+        "trainings_begun": begun,
+        "epochs_trained_twice": 0,
+        "runs_lost": 0,
+        "weights_histories_and_readouts_equal_to_the_bit": len(points),
+        "seconds": round(seconds, 1),
+        "seconds_one_after_another_in_one_warm_process_each": round(alone_seconds, 1),
+    }
+    if "CLOSER_TF_SWEEP_REPORT" in os.environ:
+        _note(Path(os.environ["CLOSER_TF_SWEEP_REPORT"]), report)
+
+
+def _note(file, report):
+    content = json.loads(file.read_text()) if file.exists() else {"sweeps": []}
+    content["command"] = f"CLOSER_TF_SWEEP_RUNS={RUNS} python -m pytest tests/test_sweep_robustness.py"
+    content["versions"] = versions() | {name: __import__(name).__version__ for name in ("dask", "distributed")}
+    content["sweeps"] = [*(one for one in content["sweeps"] if one["where"] != report["where"]), report]
+    file.write_text(json.dumps(content, indent=1) + "\n")
