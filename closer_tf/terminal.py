@@ -12,10 +12,12 @@ def console():
 
 
 def duration(seconds):
-    """Seconds as people write them: '41 s', '3 min 20 s', '5 h 12 min'."""
+    """Seconds as people write them: '41 s', '3 min 20 s', '5 h 12 min', '3 d 4 h'."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return f"{seconds // 86400} d {seconds % 86400 // 3600} h"

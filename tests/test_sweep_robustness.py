@@ -88,6 +88,22 @@ def halfway(runs_dir):
     return None
 
 
+def lose(training, machine):
+    """Kill the worker of a training, whose point goes on elsewhere; the training itself too where the machine is lost."""
+    worker = training.parent()
+    if machine:
+        worker.suspend()
+        training.kill()
+    worker.kill()
+
+
+def done(runs_dir):
+    """Names of the runs that the record says are done."""
+    record = runs_dir / "digits.sweep.json"
+    points = json.loads(record.read_text())["points"] if record.exists() else []
+    return [point["run"] for point in points if point["state"] == "done"]
+
+
 def final_weights(run_dir):
     """The arrays of a run's last checkpoint."""
     with np.load(checkpoint_files(run_dir / "checkpoints")[0]) as stored:
@@ -117,22 +133,21 @@ def test_a_killed_worker_and_a_stop_change_nothing(sweep, where, tmp_path):
 
         command = start()
         killed, process = wait_for(lambda: halfway(runs_dir))
-        process.parent().kill()  # the worker; what it was training goes on elsewhere
-        wait_for(lambda: sum((runs_dir / p.name / "results.json").exists() for p in points) >= len(points) // 3)
+        lose(process, machine=where == "tcp")
+        wait_for(lambda: len(done(runs_dir)) >= -(-len(points) // 3))
         wait_for(lambda: halfway(runs_dir))
         stopped = len(trainings(runs_dir))
         os.killpg(command.pid, signal.SIGINT)  # as Ctrl-C does, to all processes of the terminal
         assert command.wait(PATIENCE) == 130
         assert not trainings(runs_dir)
-        at_stop = json.loads((runs_dir / "digits.sweep.json").read_text())["points"]
+        done_before = done(runs_dir)
         command = start()
         assert command.wait(PATIENCE) == 0
     seconds = time.monotonic() - began
     record = json.loads((runs_dir / "digits.sweep.json").read_text())
-    done_before = [point["run"] for point in at_stop if point["state"] == "done"]
-    again = {point["run"]: point for point in record["points"]}
-    assert len(again) == len(points) and all(point["state"] == "done" for point in again.values())
-    assert done_before and all(again[name]["tries"] == 0 for name in done_before)  # what was done was skipped
+    said = {point["run"]: point for point in record["points"]}
+    assert len(said) == len(points) and all(point["state"] == "done" for point in said.values())
+    assert done_before and all(said[name]["tries"] == 0 for name in done_before)  # what was done was skipped
 
     began = time.monotonic()
     for name, value in ONE_THREAD.items():
@@ -145,13 +160,16 @@ def test_a_killed_worker_and_a_stop_change_nothing(sweep, where, tmp_path):
         del os.environ[name]
     alone_seconds = time.monotonic() - began
 
-    begun = 0
+    begun, twice = 0, 0
     for point in points:
         ours, alone = runs_dir / point.name, tmp_path / "alone" / point.name
         log = (runs_dir / "logs" / f"{point.name}.log").read_text()
         epochs = [int(k) for k in re.findall(rf"^epoch (\d+)/{EPOCHS} ", log, re.MULTILINE)]
-        assert epochs == list(range(1, EPOCHS + 1)), point.name  # each epoch once, in order
-        begun += len(re.findall("^run: ", log, re.MULTILINE))
+        begun_here = len(re.findall("^run: ", log, re.MULTILINE))
+        assert EPOCHS - len(set(epochs)) < begun_here  # a training that stops at an epoch's end saves it and prints no line
+        again = len(epochs) - len(set(epochs))
+        assert again <= (EVERY if where == "tcp" and point.name == killed.name else 0), point.name
+        begun, twice = begun + begun_here, twice + again
         mine, theirs = final_weights(ours), final_weights(alone)
         assert mine.keys() == theirs.keys() and all(np.array_equal(mine[key], theirs[key]) for key in mine), point.name
         histories = [
@@ -161,16 +179,19 @@ def test_a_killed_worker_and_a_stop_change_nothing(sweep, where, tmp_path):
         results = [RunFolder(folder).read_results() for folder in (ours, alone)]
         assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["probes"] == results[1]["probes"]
     assert len(list(runs_dir.glob("*/config.json"))) == len(points)
-    assert len(points) + 1 <= begun <= len(points) + 3  # the killed one and those that were stopped began twice
+    assert len(points) + 1 <= begun <= len(points) + 1 + stopped  # the killed one and those that were stopped began again
     report = {
         "where": where,
         "runs": len(points),
         "epochs_each": EPOCHS,
-        "killed_worker_of": killed.name,
+        "killed": "a worker and its training" if where == "tcp" else "a worker",
+        "killed_while_training": killed.name,
         "done_when_stopped": len(done_before),
         "training_when_stopped": stopped,
         "trainings_begun": begun,
-        "epochs_trained_twice": 0,
+        "epochs_trained": EPOCHS * len(points),
+        "epochs_trained_twice": twice,
+        "epochs_between_checkpoints": EVERY,
         "runs_lost": 0,
         "weights_histories_and_readouts_equal_to_the_bit": len(points),
         "seconds": round(seconds, 1),

@@ -45,6 +45,8 @@ def _lines(panel, found, rows, heading, chance):
         _published_line(axis, theirs, colour)
         if mine:
             x = [row["x"] for row in mine]
+            for row in mine:
+                axis.plot([row["x"]] * len(row["values"]), row["values"], ".", color=colour, markersize=3, alpha=0.6)
             y = np.array([row["ours"] for row in mine])
             half = np.array([row["ours_ci95"] or 0.0 for row in mine])
             axis.errorbar(x, y, half, color=colour, marker="o", markersize=5, capsize=3, linewidth=1.8, zorder=3)

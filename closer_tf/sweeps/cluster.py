@@ -5,8 +5,10 @@ batch system.
 """
 
 import contextlib
+import inspect
 import logging
 
+from closer_tf.config import suggestion
 from closer_tf.errors import CloserError, ConfigError
 
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "lsf": "LSFCluster", "pbs": "PBSCluster"}
@@ -79,13 +81,22 @@ def make_batch_cluster(system, options):
         import dask_jobqueue
     except ImportError:
         raise ConfigError(f"--batch {system}: dask-jobqueue is not installed: pip install 'closer_tf[sweep]'") from None
-    given = {"cores": 1, "processes": 1, **options}  # one training per job; the CPUs that it may use are asked for apart
-    if (given["cores"], given["processes"]) != (1, 1):
+    make = getattr(dask_jobqueue, BATCH_SYSTEMS[system])
+    known = {name for part in (*make.__mro__, *make.job_cls.__mro__) for name in _parameters(part)}
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"--batch-options: {name}: {BATCH_SYSTEMS[system]} has no such option.{suggestion(name, known)}")
+    given = {"cores": 1, "processes": 1, "scheduler_options": {"dashboard_address": ":0"}, **options}
+    if (given["cores"], given["processes"]) != (1, 1):  # its CPUs are asked for apart
         raise ConfigError("--batch-options: cores and processes: expected 1, as each job runs one training; see docs/sweeps.md")
     try:
-        return getattr(dask_jobqueue, BATCH_SYSTEMS[system])(**given)
+        return make(**given)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"--batch-options: {error}") from None
+
+
+def _parameters(part):
+    return inspect.signature(part.__init__).parameters if "__init__" in vars(part) else ()
 
 
 def trainings_per_host(client):

@@ -73,7 +73,8 @@ class Sweep:
         self.runs_dir = Path(self.runs_dir).absolute()
         self.outcomes = [self._look_at(point) for point in self.points]
         self.id = uuid.uuid4().hex
-        self.stop_asked = threading.Event()
+        self.stop_asked, self.signal_number = threading.Event(), None
+        self.began, self.share = time.time(), 1
 
     @property
     def record_file(self):
