@@ -22,6 +22,8 @@ COMMANDS = {
 EXAMPLES = """examples:
   closer_tf doctor
   closer_tf train run_configs/quickstart.json
+  closer_tf sweep run_configs/sweeps/digits.json --workers 2
+  closer_tf reproduce fig3b --dry-run
   closer_tf evaluate runs/quickstart --set readout.knn_neighbours=20
   closer_tf export runs/quickstart --to exports/digits
 

@@ -18,6 +18,8 @@ OPTIONAL = {
     "sessions of the Allen Institute": (("allensdk",), "pip install 'closer_tf[allen]'; without it NWB files are read by h5py"),
     "other NWB files": (("pynwb",), "pip install 'closer_tf[nwb]'"),
     "ONNX export": (("onnx", "tf2onnx", "onnxruntime"), "pip install 'closer_tf[onnx]'"),
+    "sweeps": (("dask", "distributed"), "pip install 'closer_tf[sweep]'"),
+    "sweeps on SLURM, LSF, PBS": (("dask-jobqueue",), "pip install 'closer_tf[sweep]'"),
     "TensorBoard": (("tensorboard",), "pip install tensorboard"),
 }
 """what for -> (libraries, what to do without them)"""

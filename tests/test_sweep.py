@@ -360,3 +360,53 @@ def test_the_time_left_follows_from_the_epochs_that_are_done(content, tmp_path):
     sweep.outcomes[1].state = "running"
     assert report.time_left(sweep) == pytest.approx((2 + 3 + 3) * 10 + 3 * 4)  # epochs, and what comes beside them
     assert "1 of 4 done, 1 running  left: 1 min 32 s" in report.Watcher(show=False).line(sweep)
+
+
+@pytest.mark.parametrize(
+    "code, log, state, error",
+    [
+        (0, "", "done", None),
+        (2, "warning: x\nerror: masks: no\n", "failed", "error: masks: no"),
+        (3, "error: not finite", "failed", "error: not finite"),
+        (1, "Traceback\nValueError: x\n", "failed", "ValueError: x"),
+        (-9, "", "failed", "exit code -9"),
+        (143, "SIGTERM: state saved", "stopped", None),
+        (-15, "", "stopped", None),
+    ],
+)
+def test_how_a_training_ended(tmp_path, monkeypatch, code, log, state, error):
+    def run(sweep, content, run_dir, log_file, threads):
+        Path(log_file).write_text(log)
+        return code
+
+    monkeypatch.setattr(worker, "_run", run)
+    found = worker.train_point("s", {}, tmp_path / "run", tmp_path / "logs" / "run.log", share=10_000)
+    assert (found["state"], found["code"], found["error"], found["threads"]) == (state, code, error, 1)
+
+
+def test_a_folder_in_use_is_waited_for(tmp_path, monkeypatch):
+    tries = []
+
+    def run(sweep, content, run_dir, log_file, threads):
+        tries.append(threads)
+        Path(log_file).write_text("error: runs/x: in use by process 5 on here since today")
+        return 2 if len(tries) < 3 else 0
+
+    monkeypatch.setattr(worker, "_run", run)
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
+    assert worker.train_point("s", {}, tmp_path, tmp_path / "log", threads=5)["state"] == "done" and tries == [5] * 3
+    tries.clear()
+    found = worker.train_point("s", {}, tmp_path, tmp_path / "log", patience=-1)
+    assert found["state"] == "busy" and "in use by process 5" in found["error"]
+
+
+def test_a_stopped_sweep_begins_nothing_on_a_worker(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "_stopped", set())
+    worker.stop_trainings("s")
+    assert worker.train_point("s", {}, tmp_path, tmp_path / "log")["state"] == "stopped"
+
+
+def test_a_training_in_a_process_of_its_own_reports_its_mistake(tmp_path, tiny_config):
+    tiny_config["dataset"] = {"name": "arrays", "path": str(tmp_path / "none.npz")}
+    found = worker.train_point("s", tiny_config, tmp_path / "run", tmp_path / "logs" / "run.log", threads=1)
+    assert found["state"] == "failed" and found["code"] == 2 and "none.npz: no such file" in found["error"]

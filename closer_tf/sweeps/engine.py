@@ -102,7 +102,7 @@ class Sweep:
             watch: function called with this object whenever something may have changed.
 
         Raises:
-            RunError: another process runs a sweep of this name here.
+            RunError: another process runs a sweep of this name here, or the cluster is gone.
         """
         self.began, self.share = time.time(), share
         make_folder(self.runs_dir, parents=True)
@@ -113,6 +113,8 @@ class Sweep:
                 if self.stop_asked.is_set():
                     self._stop(client, running)
                     break
+                if getattr(client, "status", "running") == "closed":
+                    raise RunError("the Dask scheduler is gone. What was trained is saved; the same command goes on from there")
                 slots = sum(found["nthreads"] for found in client.scheduler_info()["workers"].values())
                 while waiting and len(running) < slots:
                     outcome = waiting.popleft()
@@ -152,7 +154,7 @@ class Sweep:
 
     def _take(self, future, outcome):
         """Take in how a point ended; returns whether it is to be tried again."""
-        error = future.exception() if future.status != "cancelled" else "the cluster gave it up"
+        error = "the cluster gave it up" if future.status in ("cancelled", "lost") else future.exception()
         if error is not None:  # KilledWorker and the like: its workers died, again and again
             outcome.state, outcome.error = "failed", f"{type(error).__name__}: {error}" if error != str(error) else error
             return outcome.tries <= self.retries

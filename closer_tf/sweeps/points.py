@@ -94,11 +94,7 @@ def baseline_config(config, condition):
     for section in ("augmentation", "objective", "optimizer", "compute"):
         del content[section]
     content["condition"], content["description"] = condition, ""
-    content["training"] = {
-        "epochs": 0,
-        "batch_size": min(config.training.batch_size, 128),
-        "validation_fraction": config.training.validation_fraction,
-    }
+    content["training"] = {"epochs": 0, "batch_size": 2, "validation_fraction": config.training.validation_fraction}
     content["readout"] |= {"conditions": [], "after_training": True}
     content["seeds"] |= dict.fromkeys(("graph", "dropout", "augmentation", "data_order"))
     if condition != "untrained":
