@@ -176,13 +176,13 @@ def _names(pairs):
     """
     identities = {(condition, identity(condition, config)) for condition, config in pairs}
     seen = {}
-    for condition, identity in identities:
-        for key, value in identity:
+    for condition, found in identities:
+        for key, value in found:
             seen.setdefault(_scope(condition, key), set()).add(value)
     names = {}
-    for condition, identity in identities:
-        varies = [(key, value) for key, value in sorted(identity) if len(seen[_scope(condition, key)]) > 1]
-        names[condition, identity] = ", ".join([condition, *(f"{key}={json.loads(value)}" for key, value in varies)])
+    for condition, found in identities:
+        varies = [(key, value) for key, value in sorted(found) if len(seen[_scope(condition, key)]) > 1]
+        names[condition, found] = ", ".join([condition, *(f"{key}={json.loads(value)}" for key, value in varies)])
     return names
 
 

@@ -14,6 +14,7 @@ from closer_tf import sweep as command
 from closer_tf.config import load_config
 from closer_tf.errors import ConfigError, RunError
 from closer_tf.runs import RunFolder
+from closer_tf.summary import summarise
 from closer_tf.sweeps import report, worker
 from closer_tf.sweeps.cluster import make_batch_cluster
 from closer_tf.sweeps.config import json_schema, load_sweep, parse_sweep, run_configs
@@ -103,6 +104,8 @@ def test_a_baseline_reads_out_what_the_point_itself_would(tiny_config, tmp_path)
         assert list(alone["accuracy"]) == [condition]
         assert alone["accuracy"][condition] == together["accuracy"][condition]
         assert alone["measures"].get(condition) == together["measures"].get(condition)
+    joined = summarise([tmp_path / name for name in ("together", "untrained", "masked_input")])
+    assert set(joined["accuracy"]) == {"closer", "untrained", "masked_input"}
 
 
 def test_a_run_has_the_same_name_in_every_sweep(content):
