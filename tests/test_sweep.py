@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -413,3 +414,20 @@ def test_a_training_in_a_process_of_its_own_reports_its_mistake(tmp_path, tiny_c
     tiny_config["dataset"] = {"name": "arrays", "path": str(tmp_path / "none.npz")}
     found = worker.train_point("s", tiny_config, tmp_path / "run", tmp_path / "logs" / "run.log", threads=1)
     assert found["state"] == "failed" and found["code"] == 2 and "none.npz: no such file" in found["error"]
+
+
+def test_the_examples_of_the_documentation_are_valid(tmp_path, monkeypatch):
+    text = (REPOSITORY / "docs" / "sweeps.md").read_text()
+    sweep, slurm = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, flags=re.DOTALL))
+    base = {"base": str(REPOSITORY / "run_configs" / "mlp_gaussian.json")}
+    points = sweep_points(parse_sweep(sweep | base))
+    assert sum(point.trained for point in points) == 3 * (3 + 2)
+    lsf, pbs = (
+        json.loads(found.replace("\n", " ")) for found in re.findall(r"For (?:LSF|PBS): `(.*?)`", text, flags=re.DOTALL)
+    )
+    monkeypatch.chdir(tmp_path)
+    for system, options in (("slurm", slurm), ("lsf", lsf), ("pbs", pbs)):
+        with make_batch_cluster(system, options) as cluster:
+            script = cluster.job_script()
+        assert "--nthreads 1 " in script and "short" in script
+        assert system != "slurm" or ("--lifetime 23h" in script and "activate" in script and "--gres=gpu:1" in script)
