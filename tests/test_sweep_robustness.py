@@ -200,7 +200,7 @@ def test_a_killed_worker_and_a_stop_change_nothing(alone, where, tmp_path):
         "training_when_stopped": stopped,
         "trainings_begun": begun,
         "epochs_trained": EPOCHS * len(points),
-        "epochs_trained_twice": twice,
+        "whole_epochs_trained_twice": twice,
         "epochs_between_checkpoints": EVERY,
         "runs_lost": 0,
         "weights_histories_and_readouts_equal_to_the_bit": len(points),
