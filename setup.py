@@ -15,7 +15,17 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["closer_tf", "closer_tf.*"]),
-    package_data={"closer_tf": ["*.json", "reference/*.json", "report/*.html", "report/*.css", "report/*.js"]},
+    package_data={
+        "closer_tf": [
+            "*.json",
+            "reference/*.json",
+            "panels/*.json",
+            "panels/base/*.json",
+            "report/*.html",
+            "report/*.css",
+            "report/*.js",
+        ]
+    },
     python_requires=">=3.11",
     install_requires=[
         "tensorflow>=2.17",
@@ -40,6 +50,7 @@ setup(
     ],
     extras_require={
         "allen": ["allensdk>=2.16.2", "hdmf<5.1", "pyarrow<26"],
+        "sweep": ["dask>=2024.8", "distributed>=2024.8", "dask-jobqueue>=0.9"],
         "nwb": ["pynwb>=2.8"],
         "umap": ["umap-learn>=0.5.6"],
         "onnx": ["onnx>=1.16,<1.19", "tf2onnx>=1.16.1", "onnxruntime>=1.18"],
@@ -50,6 +61,9 @@ setup(
             "hypothesis>=6.100",
             "jsonschema>=4.20",
             "ruff>=0.6",
+            "dask>=2024.8",
+            "distributed>=2024.8",
+            "dask-jobqueue>=0.9",
             "nbclient>=0.10",
             "ipykernel>=6.29",
             "psutil>=5.9",

@@ -10,6 +10,8 @@ from closer_tf.config import suggestion
 COMMANDS = {
     "train": ("closer_tf.train", "train an ensemble from a run config and read it out"),
     "train-fused": ("closer_tf.fused", "train several seeds of a run config in one, and read each out"),
+    "sweep": ("closer_tf.sweep", "run many trainings from one file, here or on a cluster"),
+    "reproduce": ("closer_tf.reproduce", "draw the paper's panels again, beside the published values"),
     "evaluate": ("closer_tf.evaluate", "read a finished run out again, or in another way"),
     "summary": ("closer_tf.summary", "set the readouts of several runs side by side"),
     "report": ("closer_tf.report", "compare runs on one HTML page"),
@@ -22,6 +24,8 @@ COMMANDS = {
 EXAMPLES = """examples:
   closer_tf doctor
   closer_tf train run_configs/quickstart.json
+  closer_tf sweep run_configs/sweeps/digits.json --workers 2
+  closer_tf reproduce fig3b --dry-run
   closer_tf evaluate runs/quickstart --set readout.knn_neighbours=20
   closer_tf report runs/* -o report.html
   closer_tf export runs/quickstart --to exports/digits

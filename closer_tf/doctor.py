@@ -19,6 +19,8 @@ OPTIONAL = {
     "other NWB files": (("pynwb",), "pip install 'closer_tf[nwb]'"),
     "ONNX export": (("onnx", "tf2onnx", "onnxruntime"), "pip install 'closer_tf[onnx]'"),
     "UMAP in reports": (("umap-learn",), "pip install 'closer_tf[umap]'; without it --embeddings pca or tsne"),
+    "sweeps": (("dask", "distributed"), "pip install 'closer_tf[sweep]'"),
+    "sweeps on SLURM, LSF, PBS": (("dask-jobqueue",), "pip install 'closer_tf[sweep]'"),
     "TensorBoard": (("tensorboard",), "pip install tensorboard"),
 }
 """what for -> (libraries, what to do without them)"""

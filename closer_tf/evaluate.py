@@ -80,7 +80,7 @@ def readout(run, config, data, redo=False):
         "changes": run.changes(),
         "epochs": epochs,
         "step": step,
-        "protocol": _protocol(config),
+        "protocol": protocol(config),
         "dataset": data.name,
         "simulated": data.simulated,
         "chance": data.chance,
@@ -166,7 +166,8 @@ def print_table(results):
     console().print(f"{name} probe: {stopped} of {len(fits)} fits stopped at {limit} iterations before they had converged.")
 
 
-def _protocol(config):
+def protocol(config):
+    """How a config's run is read out, as the dict that results.json holds."""
     options = config.readout
     by_number = getattr(config.dataset, "label", None) == "time"
     logistic = "multinomial logistic regression, L2, L-BFGS from a cold start, on z-scored features"

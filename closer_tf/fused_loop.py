@@ -8,7 +8,7 @@ from closer_tf.errors import DivergedError
 from closer_tf.files import remove
 from closer_tf.fused_model import FusedEnsembles
 from closer_tf.loop import CheckpointKeeper, Interrupted, Signals, go_through_epochs, steps_per_epoch, training_stream
-from closer_tf.progress import ProgressLines
+from closer_tf.progress_lines import ProgressLines
 
 
 def run_fused_training(models, data, configs, runs, checkpoints, callbacks=()):

@@ -95,7 +95,7 @@ def summarise(run_dirs):
     accuracy, measures = {}, {}
     for run, config, results in found:
         for condition, readouts in results["accuracy"].items():
-            name = names[condition, _identity(condition, config)]
+            name = names[condition, identity(condition, config)]
             for readout, values in readouts.items():
                 _note(accuracy, run, (name, readout), config.seed, values["test"])
             for measure in ("alignment", "agreement"):
@@ -136,9 +136,15 @@ def _steps_per_epoch(config, samples):
     return -(-count // config.training.batch_size)
 
 
-def _identity(condition, config):
-    """What a condition's result follows from beside seeds, as a frozenset of (key, JSON value)."""
+def identity(condition, config):
+    """What a condition's result follows from beside seeds, as a frozenset of (key, JSON value).
+
+    Args:
+        condition: a run's own condition, or one that its readout compares it with.
+        config: the run's resolved `RunConfig`.
+    """
     content = without_folders(config.to_dict())
+    content["dataset"].pop("data_dir", None)  # where a data set of TensorFlow Datasets lies
     sections = ["dataset", "readout"] + ["masks", "num_encoders"] * (condition != "full_input")
     if condition not in ("full_input", "masked_input"):
         sections += ["encoders"] if config.encoders else ["encoder", "encoders"]  # the one takes the other's place
@@ -168,15 +174,15 @@ def _names(pairs):
     Args:
         pairs: list of (condition, config). Weights of temporal terms are compared within a condition alone.
     """
-    identities = {(condition, _identity(condition, config)) for condition, config in pairs}
+    identities = {(condition, identity(condition, config)) for condition, config in pairs}
     seen = {}
-    for condition, identity in identities:
-        for key, value in identity:
+    for condition, found in identities:
+        for key, value in found:
             seen.setdefault(_scope(condition, key), set()).add(value)
     names = {}
-    for condition, identity in identities:
-        varies = [(key, value) for key, value in sorted(identity) if len(seen[_scope(condition, key)]) > 1]
-        names[condition, identity] = ", ".join([condition, *(f"{key}={json.loads(value)}" for key, value in varies)])
+    for condition, found in identities:
+        varies = [(key, value) for key, value in sorted(found) if len(seen[_scope(condition, key)]) > 1]
+        names[condition, found] = ", ".join([condition, *(f"{key}={json.loads(value)}" for key, value in varies)])
     return names
 
 

@@ -26,6 +26,27 @@ def load_config(path, overrides=()):
     Raises:
         ConfigError: the file is missing or no JSON, or a key is unknown, of a wrong type or impossible.
     """
+    content = read_json(path)
+    for override in overrides:
+        apply_override(content, override)
+    try:
+        return parse_config(content, str(path)).resolved()
+    except DataError as error:
+        raise ConfigError(f"{path}: objective.graph.path: {error}") from None
+
+
+def read_json(path):
+    """The JSON object that a config file holds.
+
+    Args:
+        path: the file.
+
+    Returns:
+        dict.
+
+    Raises:
+        ConfigError: the file is missing, too long, no JSON or no object, or a key is given twice.
+    """
     path = Path(path)
     try:
         with open(path, encoding="utf-8") as file:
@@ -43,12 +64,7 @@ def load_config(path, overrides=()):
         raise ConfigError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a JSON object {{...}} at the top, found {json_kind(content)}")
-    for override in overrides:
-        apply_override(content, override)
-    try:
-        return parse_config(content, str(path)).resolved()
-    except DataError as error:
-        raise ConfigError(f"{path}: objective.graph.path: {error}") from None
+    return content
 
 
 def _without_repeats(pairs):
@@ -77,7 +93,7 @@ def parse_config(content, source="config"):
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
-        lines = [f"{source}: {_explain(mistake, content)}" for mistake in error.errors()]
+        lines = [f"{source}: {explain(mistake, content)}" for mistake in error.errors()]
         raise ConfigError("\n".join(lines)) from None
 
 
@@ -108,36 +124,56 @@ def apply_override(content, override):
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = text
+    set_key(content, key, value, f"--set {override}")
+
+
+def set_key(content, key, value, source):
+    """Set one key of a config given as plain data, which is changed.
+
+    Args:
+        content: dict.
+        key: the key's path, such as 'training.epochs'; parts may be positions in a list.
+        value: any JSON value.
+        source: what to call it in error messages.
+
+    Raises:
+        ConfigError: the path leads through something without keys.
+    """
     *parents, last = key.strip().split(".")
     target = content
     for depth, part in enumerate(parents):
-        target = _descend(target, part, ".".join(parents[: depth + 1]), override)
+        target = _descend(target, part, ".".join(parents[: depth + 1]), source)
     if isinstance(target, list):
-        target[_index(target, last, key, override)] = value
+        target[_index(target, last, key, source)] = value
     else:
         target[last] = value
 
 
-def _descend(target, part, path, override):
+def _descend(target, part, path, source):
     if isinstance(target, list):
-        child = target[_index(target, part, path, override)]
+        child = target[_index(target, part, path, source)]
     else:
         child = target.setdefault(part, {})
         if child is None:
             child = target[part] = {}
     if not isinstance(child, (dict, list)):
-        raise ConfigError(f"--set {override}: '{path}' is {json_kind(child)}, it has no keys below it")
+        raise ConfigError(f"{source}: '{path}' is {json_kind(child)}, it has no keys below it")
     return child
 
 
-def _index(items, part, path, override):
+def _index(items, part, path, source):
     if not part.isdecimal() or int(part) >= len(items):
-        raise ConfigError(f"--set {override}: '{path}': expected an index from 0 to {len(items) - 1}, found '{part}'")
+        raise ConfigError(f"{source}: '{path}': expected an index from 0 to {len(items) - 1}, found '{part}'")
     return int(part)
 
 
-def _explain(mistake, content):
-    """One line for one pydantic error: the key's full path, what was expected, what came."""
+def explain(mistake, content):
+    """One line for one pydantic error in a config: the key's full path, what was expected, what came.
+
+    Args:
+        mistake: one of `ValidationError.errors()`.
+        content: the plain data that was validated.
+    """
     path, found = [], content
     for part in mistake["loc"]:
         if isinstance(found, dict) and part in found or isinstance(found, list) and isinstance(part, int) and part < len(found):

@@ -1,0 +1,207 @@
+"""The paper's panels again: `python -m closer_tf.reproduce fig3b`."""
+
+import argparse
+import json
+from pathlib import Path
+
+from closer_tf.command import add_version, run_command
+from closer_tf.sweep import add_running, check_running, run_points, seeds_of
+
+EPILOG = """examples:
+  python -m closer_tf.reproduce digits --workers 2
+  python -m closer_tf.reproduce fig2b --data-dir ~/tensorflow_datasets
+  python -m closer_tf.reproduce fig3b fig3c --scale full --scheduler tcp://10.0.0.5:8786
+  python -m closer_tf.reproduce --all --dry-run
+  python -m closer_tf.reproduce fig4 --no-run --from my_runs
+
+A panel's runs are made by the sweep engine in --runs-dir, where panels share them; what is finished is used. The picture shows
+the published values beside ours, the table the difference in units of the joint standard error, with seeds and epochs. 'quick'
+has fewer epochs, seeds and points than the paper, and says so. Ctrl-C stops; the same command goes on.
+exit codes: as for closer_tf.sweep."""
+
+
+def main(arguments=None):
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m closer_tf.reproduce",
+        description="Run what is behind a panel of the paper, and draw it with the published values beside ours.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("panels", nargs="*", help="panels such as fig3b, or whole figures such as fig3")
+    parser.add_argument("--all", action="store_true", help="every panel of figures 2 to 5, 8, S1 and S2")
+    parser.add_argument("--scale", choices=("quick", "full"), default="quick", help="(default: quick)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="the seeds 0 to N - 1 in place of the scale's")
+    parser.add_argument("--out", default="results/figures", help="folder of pictures and tables (default: results/figures)")
+    parser.add_argument("--claims", action="store_true", help="check the paper's orderings on finished runs; run nothing")
+    parser.add_argument("--no-run", action="store_true", help="draw what finished runs hold; run nothing")
+    parser.add_argument(
+        "--from", dest="others", metavar="DIR", action="append", default=[], help="also use the finished runs below DIR"
+    )
+    parser.add_argument("--data-dir", metavar="DIR", help="TensorFlow Datasets directory, for CIFAR")
+    parser.add_argument("--sessions", metavar="DIR", help="folder of the session files, for figures 8 and S2")
+    add_running(parser)
+    add_version(parser)
+    options = parser.parse_args(arguments)
+    if bool(options.panels) == (options.all or options.claims):
+        parser.error("expected panels, such as fig3b, or --all, or --claims")
+    return run_command(lambda: _main(options), needs_keras=False)
+
+
+def _main(options):
+    """Do what the command line asks; returns the exit code."""
+    from closer_tf.reproduction.panels import choose_panels
+    from closer_tf.reproduction.results import Shelf
+
+    check_running(options)
+    chosen = choose_panels(options.panels)
+    runs_dir = Path(options.runs_dir).absolute()
+    shelf = Shelf(runs_dir, options.others)
+    of_file = {path: panel_points(path, file, options) for path, file, _, _ in chosen}
+    missing = {point.name: point for points in of_file.values() for point in points if shelf.find(point) is None}
+    if options.claims:
+        write_claims(chosen, of_file, shelf, options)
+        return 0
+    code = 0
+    if options.dry_run:
+        from closer_tf.reproduction.estimate import print_estimate
+
+        print_estimate(chosen, of_file, missing, options.scale)
+        return 0
+    if missing and not options.no_run:
+        name = "all" if options.all else "_".join(options.panels)
+        code = run_points(f"{name}_{options.scale}", list(missing.values()), 2, options)
+    for path, file, name, panel in chosen:
+        write_panel(name, panel, file, [one for point in of_file[path] if (one := shelf.find(point))], options)
+    absent = sum(shelf.find(point) is None for point in missing.values())
+    if absent:
+        print(f"{absent} of the runs behind these panels are not there; the pictures leave them out")
+    return code
+
+
+def panel_points(path, file, options):
+    """The points of the sweep behind a panel file, at the scale and with the data that the options say.
+
+    Args:
+        path: the panel file.
+        file: `PanelFile`.
+        options: the command line's.
+
+    Returns:
+        List of `Point`.
+    """
+    from closer_tf.sweeps.points import sweep_points
+
+    sweep = file.sweeps[options.scale]
+    dataset = json.loads((path.parent / sweep.base).read_text())["dataset"]
+    overrides = []
+    if dataset["name"].startswith("cifar") and options.data_dir:
+        overrides.append(f"dataset.data_dir={json.dumps(options.data_dir)}")
+    if dataset["name"] == "session" and options.sessions:
+        overrides.append(f"dataset.path={json.dumps(str(Path(options.sessions) / Path(dataset['path']).name))}")
+    return sweep_points(sweep, str(path), overrides, seeds_of(options))
+
+
+def write_panel(name, panel, file, found, options):
+    """Write a panel's picture (PNG, SVG) and table (JSON, Markdown, CSV) to OUT/figNAME_SCALE.*
+
+    Args:
+        name: the paper's name of it.
+        panel: `Panel`.
+        file: `PanelFile`.
+        found: list of `Found`.
+        options: the command line's.
+    """
+    from closer_tf import plots
+    from closer_tf.files import make_folder, write_atomically
+    from closer_tf.reproduction.draw import draw
+    from closer_tf.reproduction.panels import is_of_paper, reference
+    from closer_tf.reproduction.table import rows_of, to_csv, to_markdown
+
+    rows = rows_of(panel, found)
+    out = Path(options.out) / f"{'fig' * is_of_paper(name)}{name}_{options.scale}"
+    make_folder(out.parent, parents=True)
+    of_paper = is_of_paper(name)
+    title = f"Figure {name}: {panel.title}" if of_paper else panel.title
+    scale = scale_note(found, rows, options.scale)
+    for suffix in ("png", "svg"):
+        plots.save(draw(panel, name, found, rows, f"{title}\n{scale}"), out.with_suffix(f".{suffix}"))
+    notes = [file.about, scale]
+    if of_paper:
+        notes.append(f"Published: {reference()['source']}")
+    content = {
+        "figure": name,
+        "title": panel.title,
+        "about": file.about,
+        "scale": options.scale,
+        "scale_note": scale,
+        "published_source": reference()["source"] if of_paper else None,
+        "readout": found[0].about["protocol"] if found else None,
+        "versions": found[0].about["versions"] if found else None,
+        "rows": rows,
+    }
+    write_atomically(out.with_suffix(".json"), json.dumps(content, indent=1) + "\n")
+    write_atomically(out.with_suffix(".md"), to_markdown(rows, title, notes))
+    write_atomically(out.with_suffix(".csv"), to_csv(rows))
+    print(f"{title}: {out}.png, .svg, .json, .md, .csv")
+
+
+def write_claims(chosen, of_file, shelf, options):
+    """Check every claim on finished runs; write OUT/claims_SCALE.json and .md, and print the table.
+
+    Args:
+        chosen: list of (path, `PanelFile`, name, `Panel`).
+        of_file: dict path -> list of `Point`.
+        shelf: `Shelf`.
+        options: the command line's.
+    """
+    from closer_tf.files import make_folder, write_atomically
+    from closer_tf.reproduction.claims import check, load_claims, to_dicts, to_markdown
+
+    by_file = {path: [one for point in points if (one := shelf.find(point))] for path, points in of_file.items()}
+    found = {name: by_file[path] for path, _, name, _ in chosen}
+    panels = {name: panel for _, _, name, panel in chosen}
+    verdicts = [check(claim, panels, found) for claim in load_claims()]
+    note = (
+        f"{options.scale} scale. Differences are means over the seeds that both sides have, with 95% CI (Student t, paired). "
+        "'Holds' and 'does not hold' are said at p < .05, one-sided; everything else cannot be seen yet."
+    )
+    out = Path(options.out) / f"claims_{options.scale}"
+    make_folder(out.parent, parents=True)
+    write_atomically(out.with_suffix(".json"), json.dumps({"note": note, "claims": to_dicts(verdicts)}, indent=1) + "\n")
+    write_atomically(out.with_suffix(".md"), to_markdown(verdicts, note))
+    for one in verdicts:
+        print(f"{one.verdict}: {one.claim}: {one.why}, {one.seeds} seed{'s' * (one.seeds != 1)}")
+    print(f"{out}.json, .md")
+
+
+def scale_note(found, rows, scale):
+    """One sentence that says how much was trained for a picture, beside what the paper trained.
+
+    Args:
+        found: list of `Found`.
+        rows: the panel's table.
+        scale: 'quick' or 'full'.
+    """
+    if not found:
+        return f"{scale} scale: no run is finished yet"
+    seeds = sorted({row["ours_seeds"] for row in rows if row["ours_seeds"]})
+    epochs = sorted({one.epochs for one in found if one.epochs})
+    published = [(row["published_epochs"], row["published_seeds"]) for row in rows if row["published_epochs"]]
+    points = sum(row["ours"] is not None for row in rows)
+    there = sum(row["published"] is not None for row in rows)
+    ours = f"{_range(epochs)} epochs" if epochs else "nothing trained"
+    if published:
+        ours += f" (published: {published[0][0]})"
+    ours += f", {_range(seeds)} seed{'s' * (seeds[-1:] != [1])}"
+    if published:
+        ours += f" (published: {published[0][1]})"
+    return f"{scale} scale: {ours}, {points} points" + (f" (published: {there})" if there else "") + "; bars: 95% CI over seeds"
+
+
+def _range(numbers):
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,171 @@
+"""The panels of the paper's figures as data: what is drawn, the sweep behind it at each scale, and the published numbers.
+
+The definitions are the JSON files of `closer_tf/panels`, the published numbers those of `closer_tf/reference`.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from closer_tf.config import suggestion
+from closer_tf.config.base import Section
+from closer_tf.config.reading import explain, read_json
+from closer_tf.errors import ConfigError
+from closer_tf.sweeps.config import SweepConfig
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PANELS = PACKAGE / "panels"
+REFERENCE = PACKAGE / "reference" / "paper_results.json"
+SCALES = ("quick", "full")
+
+Readout = Literal["single", "ensemble", "alignment"]
+
+
+class Published(Section):
+    """Which published series stands beside ours."""
+
+    figure: str
+    """The paper's panel."""
+    condition: str
+    """Its series."""
+    masking: str | None = None
+    """Its masks, where a panel shows several."""
+
+
+class Series(Section):
+    """One line, violin or matrix of a panel."""
+
+    name: str
+    """What it is called in the picture."""
+    where: list[dict[str, Any]] = Field(min_length=1)
+    """Which runs belong to it: those whose config has all keys and values of one of these objects."""
+    colour: str
+    """A condition, for that condition's colour, or a colour."""
+    published: Published | None = None
+    """The published numbers. Default null: there are none."""
+    constant: bool = False
+    """The same for all x: drawn as a horizontal line."""
+    readout: Readout | None = None
+    """In place of the panel's readouts. Default null: those."""
+
+
+class Panel(Section):
+    """One panel of a figure."""
+
+    title: str
+    """What it shows."""
+    form: Literal["lines", "violins", "matrices"]
+    """How the paper draws it."""
+    readouts: list[Readout] = ["single"]
+    """What is shown of each run; violins show each of them beside the other."""
+    x: str = ""
+    """What lines run over: a key of the run config, or 'density' for that of the interaction graph."""
+    x_label: str = ""
+    """Label of the horizontal axis."""
+    series: list[Series] = Field(min_length=1)
+    """What is drawn."""
+
+
+class PanelFile(Section):
+    """Panels that share a sweep."""
+
+    about: str
+    """The experiment."""
+    sweeps: dict[Literal["quick", "full"], SweepConfig]
+    """The sweep behind them: 'full' as in the paper, 'quick' with fewer epochs, seeds and points."""
+    panels: dict[str, Panel]
+    """The panels by the paper's name, such as '3b'."""
+
+
+@functools.cache
+def panel_files():
+    """All panel definitions that ship with the package, as a dict path -> `PanelFile`."""
+    found = {}
+    for path in sorted(PANELS.glob("*.json")):
+        content = read_json(path)
+        try:
+            found[path] = PanelFile.model_validate(content)
+        except ValidationError as error:
+            lines = [f"{path}: {explain(mistake, content)}" for mistake in error.errors()]
+            raise ConfigError("\n".join(lines)) from None
+    return found
+
+
+def choose_panels(names):
+    """The panels that some names stand for.
+
+    Args:
+        names: such as 'fig3b', '3b', or 'fig3' for all panels of figure 3; none stands for every panel of the paper.
+
+    Returns:
+        List of (path, `PanelFile`, panel name, `Panel`), in the order of the figures.
+
+    Raises:
+        ConfigError: there is no such panel.
+    """
+    every = [(path, file, name, panel) for path, file in panel_files().items() for name, panel in file.panels.items()]
+    every.sort(key=lambda entry: (not entry[2][0].isdigit(), entry[2]))
+    if not names:
+        return [entry for entry in every if is_of_paper(entry[2])]
+    chosen = []
+    for name in names:
+        short = name.removeprefix("fig")
+        fitting = [entry for entry in every if entry[2] == short] or [entry for entry in every if entry[2][:-1] == short]
+        if not fitting:
+            known = [f"fig{entry[2]}" if is_of_paper(entry[2]) else entry[2] for entry in every]
+            hint = suggestion(name, known)
+            raise ConfigError(f"no panel '{name}'; expected one of {', '.join(known)}, or a whole figure such as fig3.{hint}")
+        chosen += [entry for entry in fitting if entry not in chosen]
+    return chosen
+
+
+def is_of_paper(name):
+    """Whether a panel is one of the paper's, not one for trying things out."""
+    return name[0].isdigit() or name[0] == "S"
+
+
+@functools.cache
+def reference():
+    """The published numbers, as `closer_tf/reference/paper_results.json` holds them."""
+    return json.loads(REFERENCE.read_text(encoding="utf-8"))
+
+
+def published_points(series, readout):
+    """The published points of a series.
+
+    Args:
+        series: `Series`.
+        readout: 'single' or 'ensemble'.
+
+    Returns:
+        List of dicts with `x` (None where there is no axis), `mean`, `ci95`, `sem` and `seeds`; empty where nothing was
+        published.
+    """
+    wanted = series.published
+    if wanted is None:
+        return []
+    for entry in reference()["entries"]:
+        same = entry["figure"] == wanted.figure and entry["condition"] == wanted.condition and entry["readout"] == readout
+        if same and wanted.masking in (None, entry["masking"]):
+            break
+    else:
+        return []
+    columns = [entry.get(key) for key in ("x", "accuracy_mean", "ci95_half_width", "sem")]
+    if columns[0] is None:
+        columns = [[value] for value in columns]
+    columns = [column if column is not None else [None] * len(columns[1]) for column in columns]
+    return [
+        {"x": x, "mean": mean, "ci95": ci95, "sem": sem, "seeds": entry.get("n_seeds")} for x, mean, ci95, sem in zip(*columns)
+    ]
+
+
+def published_epochs(series):
+    """Epochs of the published trainings of a series, or None: nothing is trained, or nothing was published."""
+    condition = None if series.published is None else series.published.condition
+    if condition in (None, "untrained", "masked_input"):
+        return None
+    figure = series.published.figure
+    return 300 if figure.startswith("8") else 2000 if figure.startswith("5") else 1000

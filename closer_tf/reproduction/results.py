@@ -1,0 +1,139 @@
+"""What finished runs say about a panel: one number per series, x, readout and seed."""
+
+import json
+from dataclasses import dataclass
+
+from closer_tf.config import TRAINED_CONDITIONS, build_graph
+from closer_tf.errors import RunError
+from closer_tf.evaluate import protocol
+from closer_tf.runs import RunFolder
+from closer_tf.sweeps.points import baseline_of, finished_runs, is_finished, run_name
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of one run, or of one condition that its readout compares it with.
+
+    Args:
+        config: `RunConfig` of the point that asked for it.
+        values: dict 'single', 'ensemble', 'alignment' -> number; what there is.
+        epochs: whole epochs that were trained.
+        run: name of the run folder.
+        matrices: class mean pseudo-likelihood per encoder, or None.
+        label_names: names of the classes for the matrices.
+        about: dict with `chance`, `dataset`, `protocol`, `samples` and `versions` of the readout.
+    """
+
+    config: object
+    values: dict
+    epochs: int
+    run: str
+    matrices: list | None
+    about: dict
+
+
+class Shelf:
+    """Finished runs, by what they are results of.
+
+    Args:
+        runs_dir: where sweeps put their runs.
+        others: folders of further run folders that may be used, whatever made them.
+    """
+
+    def __init__(self, runs_dir, others=()):
+        self.runs_dir = runs_dir
+        self.others = finished_runs(others)
+        self.compared = {}
+        for run, config in self.others.values():
+            for condition in run.read_results().get("accuracy", {}):
+                if condition not in TRAINED_CONDITIONS:
+                    self.compared.setdefault(baseline_of(config, condition), (run, condition))
+
+    def find(self, point):
+        """The result that a point of a sweep asks for.
+
+        Args:
+            point: `Point`.
+
+        Returns:
+            `Found`, or None: no finished run holds it.
+        """
+        own = RunFolder(self.runs_dir / point.name)
+        condition = point.config.condition
+        try:
+            if own.check(point.config) and is_finished(own, point.config):
+                return _found(point, own, condition)
+        except RunError:
+            pass
+        name = run_name(point.config)
+        if name in self.others and protocol(self.others[name][1]) == protocol(point.config):
+            return _found(point, self.others[name][0], condition)
+        if condition not in TRAINED_CONDITIONS:
+            key = baseline_of(point.config, condition)
+            if key in self.compared:
+                return _found(point, *self.compared[key])
+        return None
+
+
+def _found(point, run, condition):
+    results = run.read_results()
+    if condition not in results.get("accuracy", {}):
+        return None
+    values = {key: found["test"] for key, found in results["accuracy"][condition].items() if key in ("single", "ensemble")}
+    measures = results["measures"].get(condition, {})
+    if measures.get("alignment") is not None:
+        values["alignment"] = measures["alignment"]
+    matrices = measures.get("class_pseudo_likelihood", {}).get("per_encoder")
+    about = {key: results[key] for key in ("chance", "dataset", "protocol", "samples", "versions")}
+    epochs = results["epochs"] if condition in TRAINED_CONDITIONS else 0
+    return Found(point.config, values, epochs, run.path.name, matrices, about)
+
+
+def of_series(found, series):
+    """Those results that belong to a series.
+
+    Args:
+        found: list of `Found`.
+        series: `Series`.
+    """
+    return [one for one in found if any(_has(one.config.to_dict(), wanted) for wanted in series.where)]
+
+
+def by_x(found, panel, series, readout):
+    """The results of a series, point by point.
+
+    Args:
+        found: list of `Found` of the panel's sweep.
+        panel: `Panel`.
+        series: `Series`.
+        readout: 'single', 'ensemble' or 'alignment'.
+
+    Returns:
+        dict x -> dict seed -> `Found`, in ascending x; x is None where there is no axis or the series is constant.
+    """
+    points = {}
+    for one in of_series(found, series):
+        if readout in one.values:
+            x = None if series.constant or not panel.x else x_of(one.config, panel.x)
+            points.setdefault(x, {})[one.config.seed] = one
+    return {x: dict(sorted(points[x].items())) for x in sorted(points, key=lambda x: (x is not None, x or 0))}
+
+
+def x_of(config, key):
+    """A config's position on a panel's horizontal axis."""
+    if key == "density":
+        if config.condition not in TRAINED_CONDITIONS:
+            return 0.0
+        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
+        return graph.num_edges / (config.num_encoders * (config.num_encoders - 1))
+    return _value(config.to_dict(), key)
+
+
+def _has(content, wanted):
+    return all(json.dumps(_value(content, key)) == json.dumps(value) for key, value in wanted.items())
+
+
+def _value(content, key):
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content

@@ -1,0 +1,185 @@
+"""The statistics of the paper's figures, by SciPy: intervals over seeds, and the tests behind the stars.
+
+Every result carries the number of seeds that it rests on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+"""(p below this, what is drawn), as in figures 4 and 8."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Args:
+        mean: the mean.
+        seeds: number of values.
+        sd: standard deviation over seeds (ddof 1), or None for one seed.
+        sem: standard error of the mean, sd / sqrt(seeds), or None for one seed.
+        ci95: half width of the 95% confidence interval (Student t), or None for one seed.
+    """
+
+    mean: float
+    seeds: int
+    sd: float | None
+    sem: float | None
+    ci95: float | None
+
+    def __str__(self):
+        spread = "" if self.ci95 is None else f" +- {self.ci95:.4f}"
+        return f"{self.mean:.4f}{spread} ({self.seeds} seed{'s' * (self.seeds != 1)})"
+
+
+@dataclass(frozen=True)
+class Test:
+    """The outcome of a test whether the first of two sets of values is larger.
+
+    Args:
+        name: which test.
+        difference: mean of the first minus mean of the second.
+        p: the one-sided p-value, or None where there are too few seeds to test.
+        statistic: the test's statistic, or None.
+        seeds: (number of first values, number of second values).
+    """
+
+    name: str
+    difference: float
+    p: float | None
+    statistic: float | None
+    seeds: tuple
+
+    @property
+    def stars(self):
+        """'***', '**', '*', or '' where p is .05 or more, or unknown."""
+        return stars(self.p)
+
+
+def estimate(values, level=0.95):
+    """Mean, spread and Student t confidence interval.
+
+    Args:
+        values: one number per seed.
+        level: of the interval.
+
+    Returns:
+        `Estimate`.
+
+    Raises:
+        ValueError: there are no values, or some are not finite.
+    """
+    values = _checked(values)
+    count = len(values)
+    if count == 1:
+        return Estimate(float(values[0]), 1, None, None, None)
+    sd = float(values.std(ddof=1))
+    sem = sd / count**0.5
+    return Estimate(float(values.mean()), count, sd, sem, float(stats.t.ppf(0.5 + level / 2, count - 1)) * sem)
+
+
+def paired_t_test(first, second):
+    """One-sided paired t-test that `first` is larger (the paper's test between graphs, figure 4).
+
+    Args:
+        first, second: one number per seed, the same seeds in the same order.
+
+    Returns:
+        `Test`; p is None for one seed, and 0.0 or 1.0 where all differences are the same and not zero.
+
+    Raises:
+        ValueError: the numbers of values differ, there are none, or some are not finite.
+    """
+    first, second = _checked(first), _checked(second)
+    if len(first) != len(second):
+        raise ValueError(f"a paired test needs as many first as second values, found {len(first)} and {len(second)}")
+    differences = first - second
+    statistic, p = None, None
+    if len(first) > 1:
+        if np.ptp(differences) > 1e-12:
+            found = stats.ttest_rel(first, second, alternative="greater")
+            statistic, p = float(found.statistic), float(found.pvalue)
+        else:  # SciPy divides by the spread
+            p = 0.5 if abs(differences[0]) < 1e-12 else float(differences[0] < 0)
+    return Test("one-sided paired t-test", float(differences.mean()), p, statistic, (len(first), len(second)))
+
+
+def independent_t_test(first, second):
+    """One-sided t-test of independent samples with equal variances that `first` is larger (figure 8's caption).
+
+    Args:
+        first, second: one number per seed; their numbers may differ.
+
+    Returns:
+        `Test`; p is None where both have one seed, or nothing varies.
+
+    Raises:
+        ValueError: there are no values, or some are not finite.
+    """
+    first, second = _checked(first), _checked(second)
+    statistic, p = None, None
+    if len(first) + len(second) > 2 and max(np.ptp(first), np.ptp(second)) > 0:
+        found = stats.ttest_ind(first, second, alternative="greater")
+        statistic, p = float(found.statistic), float(found.pvalue)
+    difference = float(first.mean() - second.mean())
+    return Test("one-sided independent t-test", difference, p, statistic, (len(first), len(second)))
+
+
+def permutation_test(first, second, resamples=10_000, seed=0):
+    """One-sided permutation test that the mean of `first` is larger (what figure 8's stars were computed with).
+
+    Args:
+        first, second: one number per seed, independent samples.
+        resamples: number of random permutations; where there are not more than that, all of them are taken.
+        seed: of the random permutations.
+
+    Returns:
+        `Test`; p is None where both have one seed.
+
+    Raises:
+        ValueError: there are no values, or some are not finite.
+    """
+    first, second = _checked(first), _checked(second)
+    difference, p = float(first.mean() - second.mean()), None
+    if len(first) + len(second) > 2:
+        if max(np.ptp(first), np.ptp(second), abs(difference)) == 0:
+            p = 1.0
+        elif min(len(first), len(second)) == 1:
+            p = _leave_one(first, second)  # SciPy wants two of each
+        else:
+            found = stats.permutation_test(
+                (first, second),
+                lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+                permutation_type="independent",
+                vectorized=True,
+                n_resamples=resamples,
+                alternative="greater",
+                random_state=np.random.default_rng(seed),
+            )
+            p = float(found.pvalue)
+    return Test("one-sided permutation test", difference, p, difference, (len(first), len(second)))
+
+
+def stars(p):
+    """The stars of a p-value: '***' below .001, '**' below .01, '*' below .05, '' otherwise and for None."""
+    return next((shown for limit, shown in STARS if p is not None and p < limit), "")
+
+
+def _leave_one(first, second):
+    """The exact p where one sample has one value: each value in turn is that one."""
+    pooled = np.concatenate([first, second])
+    alone = first if len(first) == 1 else second
+    differences = pooled - (pooled.sum() - pooled) / (len(pooled) - 1)  # each value minus the mean of the others
+    sign = 1 if len(first) == 1 else -1
+    seen = sign * (alone[0] - (pooled.sum() - alone[0]) / (len(pooled) - 1))
+    return float(np.mean(sign * differences >= seen - 1e-12))
+
+
+def _checked(values):
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"expected a list of finite numbers, one per seed, found {values.tolist()}")
+    return values

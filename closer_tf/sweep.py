@@ -1,0 +1,156 @@
+"""Many runs from one file: `python -m closer_tf.sweep SWEEP.json`."""
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from closer_tf.command import USER_ERROR, add_version, run_command
+from closer_tf.errors import ConfigError
+
+EPILOG = """examples:
+  python -m closer_tf.sweep run_configs/sweeps/digits.json
+  python -m closer_tf.sweep run_configs/sweeps/digits.json --dry-run
+  python -m closer_tf.sweep run_configs/sweeps/digits.json --scheduler tcp://10.0.0.5:8786
+  python -m closer_tf.sweep run_configs/sweeps/digits.json --batch slurm --jobs 10 --batch-options slurm.json
+
+Every point is an ordinary run folder in --runs-dir. Points that are done are skipped, interrupted ones go on, failed ones are
+reported and tried again. Ctrl-C has the running trainings save and stop; the same command goes on from there. A point whose
+worker is lost goes on elsewhere from its last checkpoint. docs/sweeps.md says what a sweep file holds, and how to use a
+cluster.
+exit codes: 0 all points are done, 2 a point failed or a mistake that the message explains, 130 stopped by Ctrl-C, 143 by
+SIGTERM."""
+
+
+def main(arguments=None):
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m closer_tf.sweep",
+        description="Run every point of a sweep file: a grid or list over any keys of a run config, and seeds.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sweep", help="a sweep file (JSON)")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a key of every point's config, such as dataset.data_dir=DIR; can be repeated",
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="the seeds 0 to N - 1 in place of the file's")
+    add_running(parser)
+    add_version(parser)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _main(options), needs_keras=False)
+
+
+def add_running(parser):
+    """Give an argument parser the options that say where and how a sweep runs."""
+    parser.add_argument("--runs-dir", default="runs", help="the folder of all run folders (default: runs)")
+    parser.add_argument("--dry-run", action="store_true", help="list the points and what would be done; run nothing")
+    where = parser.add_argument_group("where it runs")
+    where.add_argument("--workers", type=int, metavar="N", help="trainings at once on this machine (default: 1 per 4 cores)")
+    where.add_argument("--threads", type=int, metavar="N", help="threads per training (default: cores / trainings at once)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="use the workers of a running Dask scheduler")
+    where.add_argument("--batch", choices=("slurm", "lsf", "pbs"), help="start workers as jobs of a batch system")
+    where.add_argument("--jobs", type=int, default=1, metavar="N", help="jobs to start with --batch (default: 1)")
+    where.add_argument("--batch-options", metavar="FILE", help="JSON object with dask-jobqueue's options for these jobs")
+
+
+def _main(options):
+    """Do what the command line asks; returns the exit code."""
+    from closer_tf.sweeps.config import load_sweep
+    from closer_tf.sweeps.points import sweep_points
+
+    config = load_sweep(options.sweep)
+    check_running(options)
+    seeds = seeds_of(options)
+    points = sweep_points(config, options.sweep, options.overrides, seeds)
+    return run_points(Path(options.sweep).stem, points, config.retries, options)
+
+
+def seeds_of(options):
+    """The seeds that --seeds stands for, or None."""
+    if options.seeds is None:
+        return None
+    if options.seeds < 1:
+        raise ConfigError(f"--seeds {options.seeds}: expected at least 1")
+    return list(range(options.seeds))
+
+
+def check_running(options):
+    """Refuse options of `add_running` that cannot be.
+
+    Raises:
+        ConfigError: a number is below 1, or two ways of running are given.
+    """
+    for name in ("workers", "threads", "jobs"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: expected at least 1")
+    if options.scheduler and options.batch:
+        raise ConfigError("--scheduler and --batch: expected one of them")
+    if options.workers and (options.scheduler or options.batch):
+        raise ConfigError("--workers is for this machine alone; a scheduler has its workers, --batch has --jobs")
+
+
+def run_points(name, points, retries, options):
+    """Run the points of a sweep as the options say; show progress and a table.
+
+    Args:
+        name: the sweep's name.
+        points: list of `Point`.
+        retries: how often a failed point is tried again.
+        options: what `add_running` gives.
+
+    Returns:
+        The exit code.
+    """
+    from closer_tf.sweeps.engine import Sweep, stopping_on_signals
+    from closer_tf.sweeps.report import Watcher, print_plan, print_table
+
+    sweep = Sweep(name, points, options.runs_dir, retries)
+    if options.dry_run:
+        print_plan(sweep)
+        return 0
+    if len(sweep.of_state("done")) < len(points):
+        with stopping_on_signals(sweep), cluster(options) as (client, share), Watcher() as watch:
+            sweep.run(client, share, options.threads, watch)
+    print_table(sweep)
+    if sweep.stop_asked.is_set():
+        print(f"stopped: the same command goes on from here. Record: {sweep.record_file}")
+        return 128 + sweep.signal_number
+    if sweep.record_file.exists():
+        print(f"record: {sweep.record_file}")
+    return 0 if len(sweep.of_state("done")) == len(points) else USER_ERROR
+
+
+@contextlib.contextmanager
+def cluster(options):
+    """Context with (Dask client, trainings that a machine runs at once), as the options say."""
+    from closer_tf.sweeps import cluster as clusters
+    from closer_tf.sweeps.worker import usable_cores
+
+    if options.scheduler:
+        with clusters.running_cluster(options.scheduler) as client:
+            yield client, clusters.trainings_per_host(client)
+    elif options.batch:
+        with clusters.batch_cluster(options.batch, options.jobs, _batch_options(options.batch_options)) as client:
+            yield client, 1  # the batch system gives each job cores of its own
+    else:
+        workers = options.workers or max(1, usable_cores() // 4)
+        with clusters.local_cluster(workers) as client:
+            yield client, workers
+
+
+def _batch_options(path):
+    if path is None:
+        return {}
+    from closer_tf.config.reading import read_json
+
+    return read_json(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

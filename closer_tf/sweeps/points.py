@@ -1,0 +1,219 @@
+"""What a sweep asks for: one run folder per point, baselines counted once, and how far each of them is."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from closer_tf.checkpoints import checkpoint_files
+from closer_tf.config import TRAINED_CONDITIONS, RecordingSource, RunConfig, parse_config
+from closer_tf.errors import ConfigError, RunError
+from closer_tf.evaluate import protocol
+from closer_tf.runs import RunFolder
+from closer_tf.summary import identity
+from closer_tf.sweeps.config import run_configs
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep.
+
+    Args:
+        name: the name of its run folder; follows from the config alone, so that sweeps share runs.
+        label: what tells it apart in the sweep.
+        config: resolved `RunConfig`.
+        baseline: it trains nothing and is there for others to be compared with.
+    """
+
+    name: str
+    label: str
+    config: RunConfig
+    baseline: bool = False
+
+    @property
+    def trained(self):
+        """Whether there is something to train."""
+        return self.config.condition in TRAINED_CONDITIONS
+
+
+def sweep_points(sweep, source="sweep", overrides=(), seeds=None):
+    """All points of a sweep: those of the file, then the baselines that they share.
+
+    A point reads out its own condition alone, whatever `readout.conditions` says; each of the sweep's baselines is read out in
+    a run that trains nothing, once for all points whose result it would be.
+
+    Args:
+        sweep, source, overrides, seeds: as for `run_configs`.
+
+    Returns:
+        List of `Point`, without repeats.
+
+    Raises:
+        ConfigError: a point is no valid run config, or two points would share a folder and be read out differently.
+    """
+    points, compared = {}, []
+    for label, config, baselines in run_configs(sweep, source, overrides, seeds):
+        config = _read_out_alone(config)
+        _add(points, Point(run_name(config), label, config), source)
+        if config.condition in TRAINED_CONDITIONS:
+            compared += [(condition, config, label) for condition in baselines]
+    for condition, config, label in compared:
+        config = baseline_config(config, condition)
+        _add(points, Point(run_name(config), f"{condition} of {label}", config, baseline=True), source)
+    return list(points.values())
+
+
+def _add(points, point, source):
+    known = points.setdefault(point.name, point)
+    if known.config.to_dict() | {"description": ""} != point.config.to_dict() | {"description": ""}:
+        raise ConfigError(
+            f"{source}: points '{known.label}' and '{point.label}' are the same training and differ in 'readout', in where the "
+            f"data lies or in when checkpoints are written; expected one of them (read out again with closer_tf.evaluate)"
+        )
+
+
+def _read_out_alone(config):
+    """The config with a readout of its own condition alone; what it is compared with has runs of its own."""
+    return config.model_copy(update={"readout": config.readout.model_copy(update={"conditions": []})})
+
+
+def baseline_config(config, condition):
+    """The config of the run that reads out what others are compared with.
+
+    What the result does not follow from is at its default, so that all runs that share a baseline have the same one.
+
+    Args:
+        config: the resolved `RunConfig` of a point.
+        condition: 'masked_input', 'untrained' or 'full_input'.
+
+    Returns:
+        Resolved `RunConfig`.
+    """
+    content = config.to_dict()
+    for section in ("augmentation", "objective", "optimizer", "compute"):
+        del content[section]
+    content["condition"], content["description"] = condition, ""
+    content["training"] = {"epochs": 0, "batch_size": 2, "validation_fraction": config.training.validation_fraction}
+    content["readout"] |= {"conditions": [], "after_training": True}
+    content["seeds"] |= dict.fromkeys(("graph", "dropout", "augmentation", "data_order"))
+    if condition != "untrained":
+        content |= {"encoder": {"type": "mlp"}, "encoders": None}
+        content["seeds"]["initialization"] = None
+    if condition == "full_input":
+        by_area = isinstance(config.dataset, RecordingSource)
+        content["masks"] = {"scheme": "areas" if by_area else "gaussian"}
+        content["num_encoders"] = 2
+        content["seeds"]["masks"] = None
+    return parse_config(content, f"{condition} of the point").resolved()
+
+
+def baseline_of(config, condition):
+    """The key under which a baseline's result is found: what it follows from, seeds included.
+
+    Args:
+        config: a run's resolved `RunConfig`.
+        condition: the run's own condition, or one that its readout compares it with.
+
+    Returns:
+        (identity, seeds), hashable.
+    """
+    names = {"untrained": ("masks", "initialization"), "masked_input": ("masks",), "full_input": ()}[condition]
+    seeds = config.seeds.model_dump()
+    return identity(condition, config), tuple(seeds[name] for name in (*names, "validation_split", "readout"))
+
+
+def run_name(config):
+    """The name of a config's run folder: readable, and the same for the same training on the same files."""
+    parts = [config.dataset.name, config.condition]
+    if config.condition not in ("masked_input", "full_input"):
+        parts.append(config.each_encoder()[0].type)
+    if config.condition != "full_input":
+        fraction = getattr(config.masks, "fraction", None)
+        parts += [config.masks.scheme, *([f"q{fraction:g}"] if fraction is not None else [])]
+    if config.condition == "closer" and config.objective.graph.family != "all_to_all":
+        parts.append(config.objective.graph.family)
+    if config.condition in TRAINED_CONDITIONS:
+        parts.append(f"e{config.training.epochs}")
+    parts.append(f"s{config.seed}")
+    files = [Path(value).name for key in ("path", "test_path") if (value := getattr(config.dataset, key, None))]
+    digest = hashlib.sha256(json.dumps([config.digest(), files]).encode()).hexdigest()
+    return re.sub(r"[^\w.-]+", "_", "_".join([*parts, digest[:10]]))
+
+
+def progress_of(point, runs_dir):
+    """How far a point is.
+
+    Args:
+        point: `Point`.
+        runs_dir: the folder of all run folders.
+
+    Returns:
+        (state, epochs): state is 'done', 'interrupted' (a checkpoint is there, or the readout is missing) or 'new'; epochs
+        is the whole epochs that are done.
+
+    Raises:
+        RunError: the run folder is damaged or holds another run.
+    """
+    run = RunFolder(Path(runs_dir) / point.name)
+    if not run.check(point.config):
+        return "new", 0
+    if is_finished(run, point.config):
+        return "done", point.config.training.epochs if point.trained else 0
+    files = checkpoint_files(run.checkpoints)
+    found = re.match(r"epoch-(\d+)", files[0].name) if files else None
+    return ("interrupted" if files or not point.trained else "new"), int(found[1]) if found else 0
+
+
+def is_finished(run, config):
+    """Whether a run folder holds all that a config asks for: the last epoch, and its readout by the same protocol.
+
+    Args:
+        run: `RunFolder`.
+        config: resolved `RunConfig`.
+    """
+    epochs = config.training.epochs if config.condition in TRAINED_CONDITIONS else 0
+    if not config.readout.after_training:
+        return run.ensemble_file.exists() and (not epochs or any(_ends(path, epochs) for path in _files(run)))
+    try:
+        results = run.read_results()
+    except RunError:
+        return False  # is read out again
+    asked = [*config.readout.conditions, config.condition]
+    return (
+        run.ensemble_file.exists()
+        and results.get("config_digest") == config.digest()
+        and (results["epochs"], results["step"]) == (epochs, 0)
+        and results["protocol"] == protocol(config)
+        and all(condition in results["accuracy"] for condition in asked)
+    )
+
+
+def _files(run):
+    return checkpoint_files(run.checkpoints)
+
+
+def _ends(path, epochs):
+    return path.name.startswith(f"epoch-{epochs:05d}-")
+
+
+def finished_runs(folders):
+    """The finished runs below some folders.
+
+    Args:
+        folders: folders of run folders.
+
+    Returns:
+        dict name -> (`RunFolder`, `RunConfig`), by the name that `run_name` gives their configs.
+    """
+    found = {}
+    for folder in folders:
+        for file in sorted(Path(folder).glob("*/config.json")):
+            run = RunFolder(file.parent)
+            try:
+                config = run.load_config()
+                if is_finished(run, config):
+                    found.setdefault(run_name(config), (run, config))
+            except (RunError, ConfigError):
+                continue  # from before, or being written: of no use here
+    return found
