@@ -38,7 +38,7 @@ CASES = {  # name -> (keys of the config, stack)
 }
 
 
-SLOW = ("vit", "chance, vit", "random graphs", "supervised", "two architectures", "temporal")
+SLOW = ("chance, vit", "random graphs", "supervised", "two architectures", "temporal")
 
 
 def slow(case):

