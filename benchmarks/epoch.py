@@ -9,13 +9,13 @@ from benchmarks.timing import summary
 from closer_tf.data.splits import Split
 from closer_tf.loop import training_stream
 
-CASES = {
-    "mlp q=.1": ("mlp_gaussian", [], 40),
-    "neuronal": ("simulated_tcloser", ["dataset.size=paper", "num_encoders=10"], 200),
+CASES = {  # name -> (config, overrides, steps of a whole epoch)
+    "mlp q=.1": ("mlp_gaussian", [], 351),
+    "neuronal": ("simulated_tcloser", ["dataset.size=paper", "num_encoders=10"], 421),
 }
 
 
-def measure(configs, repeats=7, cases=CASES):
+def measure(configs, repeats=3, cases=CASES):
     """Seconds of epochs of `fit`, and of the same number of bare steps on batches that are there already; they take turns.
 
     Returns:
