@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from closer_tf.config import CHECKPOINT_KEYS, TRAINED_CONDITIONS, build_graph
+from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, build_graph
 from closer_tf.errors import CloserError, RunError
 from closer_tf.plots import CONDITION_NAMES
 from closer_tf.runs import RunFolder
@@ -319,8 +319,10 @@ def one_per_seed(group):
     return list({json.dumps(run.config.seeds.model_dump()): run for run in reversed(group.runs)}.values())[::-1]
 
 
-def _short(key):
-    return key.rpartition(".")[2]
+def _told(key, value):
+    """'key=value' as part of a label: the last part of the key, a file by its bare name."""
+    name = key.rpartition(".")[2]
+    return f"{name}={_plain(Path(value).name if name in PATH_KEYS and value else value)}"
 
 
 def _plain(value):
