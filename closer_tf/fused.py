@@ -14,7 +14,7 @@ FREE = ("description", "masks", "objective", "readout", "seed", "seeds")  # what
 
 EPILOG = """examples:
   closer_tf train-fused run_configs/quickstart.json --seeds 0,1,2
-  closer_tf train-fused run_configs/mlp_gaussian.json --seeds 0,1,2,3 --set training.epochs=20 --runs-dir runs/short
+  python -m closer_tf.fused run_configs/mlp_gaussian.json --seeds 0,1,2,3 --set training.epochs=20 --runs-dir runs/short
 
 Makes the ordinary run folders DIR/seed_0, DIR/seed_1, ..., with the results of separate trainings up to rounding; for when it
 pays see docs/distribution.md. The same command goes on where it stopped, together or, where runs got apart, one group after

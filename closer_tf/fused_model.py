@@ -157,6 +157,7 @@ class FusedEnsembles(keras.Model):
 
     def scatter(self):
         """Hand weights, optimizer state and running means back to the ensembles."""
+        self._settle()
         for ours, own in self._state():
             values = np.asarray(ours)
             stacked = len(values.shape) > len(own[0].shape)
@@ -164,8 +165,14 @@ class FusedEnsembles(keras.Model):
                 variable.assign(values[k] if stacked else values)
         self.scatter_means()
 
+    def _settle(self):
+        """Under JAX, `fit` keeps the variables' values apart until it is asked for them."""
+        if keras.backend.backend() == "jax":
+            self.jax_state_sync()
+
     def scatter_means(self):
         """Hand the epoch's running means back to the ensembles."""
+        self._settle()
         for mean, *own in zip(self.means, *(model.metrics for model in self.models)):
             for s, metric in enumerate(own):
                 metric.total.assign(np.asarray(mean.total)[s])
