@@ -14,10 +14,10 @@ from closer_tf.config.reference import config_reference
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
-SLOW = ("extending", "neuroscientists", "serving")
-EXECUTED = [pytest.param(name, marks=pytest.mark.slow) for name in SLOW] + ["keras_users"]
+EXECUTED = ("extending", "keras_users", "neuroscientists", "serving")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXECUTED)
 def test_a_guide_runs_from_top_to_bottom(name, tmp_path, monkeypatch, capsys):
     if name == "serving":

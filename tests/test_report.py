@@ -151,7 +151,8 @@ def test_files_of_one_name_in_two_folders_are_two_groups(trained, tmp_path):
     for k in range(2):
         masks = {"scheme": "custom", "path": str(tmp_path / f"{k}" / "masks.npy")}
         folders.append(reading.read_run(copied(trained, tmp_path / f"run_{k}", seed=k, masks=masks)))
-    assert reading.differing_keys(reading.group_runs(folders)) == ["masks.path"]
+    groups = reading.group_runs(folders)
+    assert reading.differing_keys(groups) == ["masks.path"] and groups[0].label == "CLoSeR, path=masks.npy"
 
 
 def test_seeds_that_do_not_vary_are_said(trained, tmp_path):

@@ -250,9 +250,7 @@ def group_runs(runs):
     groups = [Group(number, found, settings) for number, (settings, found) in enumerate(by_key.values(), start=1)]
     varying = differing_keys(groups)
     for group in groups:
-        told = [
-            f"{_short(key)}={_plain(group.settings[key])}" for key in varying if key != "condition" and key in group.settings
-        ]
+        told = [_told(key, group.settings[key]) for key in varying if key != "condition" and key in group.settings]
         group.told = ", ".join(told + ["not read out"] * (not group.is_read_out))
         group.label = ", ".join([CONDITION_NAMES[group.config.condition], *([group.told] if group.told else [])])
         group.notes += _about_seeds(group)
