@@ -57,6 +57,11 @@ def add_version(parser):
     parser.add_argument("--version", action="version", version=f"closer_tf {__version__}")
 
 
+def add_overrides(parser, what):
+    """Give an argument parser the repeatable --set KEY=VALUE, as `overrides`; `what` is its help."""
+    parser.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help=what)
+
+
 def _failed(message, code):
     print(f"error: {printable(message)}", file=sys.stderr)
     return code

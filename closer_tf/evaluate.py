@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from closer_tf.command import add_version, run_command
+from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
 from closer_tf.errors import RunError
 from closer_tf.memory import peak_memory_gb
@@ -23,13 +23,8 @@ def main(arguments=None):
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("--redo", action="store_true", help="read out again even what results.json already holds")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override a key of the readout, or where the data lies, such as readout.max_iter=1000 or dataset.data_dir=DIR",
+    add_overrides(
+        parser, "override a key of the readout, or where the data lies, such as readout.max_iter=1000 or dataset.data_dir=DIR"
     )
     add_version(parser)
     options = parser.parse_args(arguments)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.command import add_version, run_command
+from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.errors import DataError, ExportError, RunError
 from closer_tf.files import write_atomically
 from closer_tf.model_card import checksums, describe_run
@@ -59,14 +59,7 @@ def main(arguments=None):
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("--to", required=True, metavar="DIR", help="the folder to make")
     parser.add_argument("--onnx", action="store_true", help="export to ONNX too (needs: pip install 'closer_tf[onnx]')")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override where the data lies, such as dataset.data_dir=DIR; its test stimuli are what is compared",
-    )
+    add_overrides(parser, "override where the data lies, such as dataset.data_dir=DIR; its test stimuli are what is compared")
     add_version(parser)
     options = parser.parse_args(arguments)
     return run_command(lambda: _main(options))

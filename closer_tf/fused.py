@@ -5,7 +5,7 @@ import contextlib
 import re
 from pathlib import Path
 
-from closer_tf.command import add_version, run_command
+from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import TRAINED_CONDITIONS, load_config
 from closer_tf.errors import ConfigError, RunError
 from closer_tf.runs import RunFolder
@@ -32,14 +32,7 @@ def main(arguments=None):
     )
     parser.add_argument("config", help="a run config (JSON)")
     parser.add_argument("--seeds", required=True, help="the runs' seeds, such as 0,1,2")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override any key of the config, such as training.epochs=20; can be repeated",
-    )
+    add_overrides(parser, "override any key of the config, such as training.epochs=20; can be repeated")
     parser.add_argument("--runs-dir", help="where the run folders are (default: runs/<name of the config>)")
     add_version(parser)
     options = parser.parse_args(arguments)

@@ -1,5 +1,6 @@
 """Whether an ensemble can fit into the machine's memory, from its config alone; and how much of it was taken."""
 
+import contextlib
 import math
 import sys
 
@@ -33,11 +34,9 @@ def peak_memory_bytes():
 
     Linux's `ru_maxrss` starts at what the parent process held, hence /proc where there is one.
     """
-    try:
+    with contextlib.suppress(OSError, StopIteration):  # no Linux, or none that tells
         with open("/proc/self/status") as file:
             return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        pass
     try:
         import resource
     except ImportError:  # Windows

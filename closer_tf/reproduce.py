@@ -114,8 +114,9 @@ def write_panel(name, panel, file, found, options):
     """
     from closer_tf import plots
     from closer_tf.files import make_folder, write_atomically
+    from closer_tf.published import reference
     from closer_tf.reproduction.draw import draw
-    from closer_tf.reproduction.panels import is_of_paper, reference
+    from closer_tf.reproduction.panels import is_of_paper
     from closer_tf.reproduction.table import rows_of, to_csv, to_markdown
 
     rows = rows_of(panel, found)

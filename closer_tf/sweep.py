@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from closer_tf.command import USER_ERROR, add_version, run_command
+from closer_tf.command import USER_ERROR, add_overrides, add_version, run_command
 from closer_tf.errors import ConfigError
 
 EPILOG = """examples:
@@ -30,14 +30,7 @@ def main(arguments=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sweep", help="a sweep file (JSON)")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override a key of every point's config, such as dataset.data_dir=DIR; can be repeated",
-    )
+    add_overrides(parser, "override a key of every point's config, such as dataset.data_dir=DIR; can be repeated")
     parser.add_argument("--seeds", type=int, metavar="N", help="the seeds 0 to N - 1 in place of the file's")
     add_running(parser)
     add_version(parser)

@@ -4,14 +4,14 @@ import argparse
 import contextlib
 import importlib.util
 import re
-import resource
 import time
 import warnings
 from pathlib import Path
 
-from closer_tf.command import add_version, run_command
+from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import TRAINED_CONDITIONS, load_config
 from closer_tf.errors import CloserWarning, ConfigError
+from closer_tf.memory import peak_memory_gb
 from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
 
@@ -36,14 +36,7 @@ def main(arguments=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", help="a run config (JSON)")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override any key of the config, such as training.epochs=20; can be repeated",
-    )
+    add_overrides(parser, "override any key of the config, such as training.epochs=20; can be repeated")
     parser.add_argument("--run-dir", help="the run folder (default: runs/<name of the config>)")
     parser.add_argument(
         "--dry-run", action="store_true", help="check and build everything, say what would run and how long, train nothing"
@@ -207,14 +200,13 @@ def dry_run(config, run_dir, timed_steps=5):
     model.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)
     step = (time.perf_counter() - began) / timed_steps
     steps = steps_per_epoch(data.train, config.training.batch_size)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     disk = 3 * 4 * ensemble.count_params() * (config.training.keep_checkpoints + 1) / 2**30
     samples = len(data.train) + len(data.validation) + len(data.test)
     probe = 12 * samples * ensemble.output_shape[1] * ensemble.output_shape[2] / 2**30  # float32, and z-scored in float64
     print(
         f"time: {step * 1000:.0f} ms per step on this machine ({timed_steps} throw-away steps), "
         f"{duration(step * steps)} per epoch, {duration(step * steps * config.training.epochs)} in all, readout not counted\n"
-        f"memory: {peak:.1f} GB so far; the readout takes about {probe:.1f} GB more\n"
+        f"memory: {peak_memory_gb():.1f} GB so far; the readout takes about {probe:.1f} GB more\n"
         f"disk: up to {disk:.2f} GB of checkpoints\n"
         f"dry run: nothing was trained or written."
     )

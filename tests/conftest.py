@@ -20,6 +20,18 @@ def shared():
 
 
 @pytest.fixture
+def double():
+    """Keras computes in float64."""
+    import keras
+
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
 def tiny_config():
     """A config, as plain data, that trains in about a second."""
     return {

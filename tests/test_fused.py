@@ -2,7 +2,6 @@
 
 import contextlib
 
-import keras
 import numpy as np
 import pytest
 
@@ -46,13 +45,9 @@ def slow(case):
 
 
 @pytest.fixture
-def double(monkeypatch):
-    monkeypatch.setattr(experiment, "_precision", lambda name: contextlib.nullcontext())  # configs know float32 at most
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
+def double(double, monkeypatch):
+    """Also for models of configs, which know float32 at most."""
+    monkeypatch.setattr(experiment, "_precision", lambda name: contextlib.nullcontext())
 
 
 @pytest.fixture(scope="module")

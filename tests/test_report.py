@@ -122,13 +122,6 @@ def test_three_hundred_runs_of_many_kinds_stay_small(trained, tmp_path):
     assert "the first 4 of 100 groups" in page and page.count("What encoder 0 sees") == 4
 
 
-def test_intervals_are_students():
-    assert accuracy.interval([0.5]) is None
-    # t(.975, 4 degrees of freedom) = 2.776445
-    values = [0.1, 0.2, 0.3, 0.4, 0.5]
-    assert accuracy.interval(values) == pytest.approx(2.776445 * np.std(values, ddof=1) / math.sqrt(5), rel=1e-6)
-
-
 def test_only_seeds_may_differ_within_a_group(trained, tmp_path):
     folders = [copied(trained, tmp_path / f"seed_{k}", seed=k, shift=k / 10) for k in range(3)]
     folders.append(copied(trained, tmp_path / "again", seed=1, shift=0.1, description="the same seed once more"))
@@ -248,6 +241,23 @@ def test_published_values_are_those_of_the_shipped_configs(path):
         assert value is not None and value["mean"] == pytest.approx(float(text), abs=0.0006)
         assert f"igure {value['figure'][:1]}" in config.description
     assert published(settings, config.condition, "single", {"name": "converged", "max_iter": 5000}) is None
+
+
+def test_every_setting_leads_to_a_published_point():
+    """Each value of each setting's axis has its point in the published series."""
+    known = json.loads((REPOSITORY / "closer_tf" / "reference" / "published_settings.json").read_text())
+    protocol = {"name": "published", "max_iter": 100}
+    for entry in known["published"]:
+        settings = dict(entry["also"])
+        for name in entry["needs"]:
+            settings |= known["settings"][name]
+        for x in entry.get("x", [None]):
+            found = published(settings | {entry.get("x_key"): x}, entry["condition"], entry["readout"], protocol)
+            assert 0 < found["mean"] < 1 and found["seeds"] in (10, 30), entry
+    stop = {"objective.stop_gradient": True, "objective.graph.family": "random", "objective.graph.num_edges": 20}
+    mlp = dict(flat(load_config(REPOSITORY / "run_configs" / "mlp_gaussian.json").to_dict()))
+    graph = mlp | stop | {"objective.graph.weighting": "uniform"}
+    assert published(graph, "closer", "single", protocol)["mean"] == pytest.approx(0.369465)
 
 
 def test_published_values_follow_the_settings():

@@ -13,6 +13,7 @@ import pytest
 from closer_tf import reproduce
 from closer_tf.config import load_config
 from closer_tf.errors import ConfigError
+from closer_tf.published import reference
 from closer_tf.reproduction import claims
 from closer_tf.reproduction.estimate import count_and_estimate, random_data, seconds_per_step, steps_per_epoch
 from closer_tf.reproduction.panels import (
@@ -23,7 +24,6 @@ from closer_tf.reproduction.panels import (
     panel_files,
     published_epochs,
     published_points,
-    reference,
 )
 from closer_tf.reproduction.results import Found, Shelf, by_x
 from closer_tf.reproduction.table import COLUMNS, rows_of, to_csv, to_markdown

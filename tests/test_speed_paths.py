@@ -19,15 +19,6 @@ ENCODERS = {
 }
 
 
-@pytest.fixture
-def double():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(3).integers(0, 17, (64, 8, 8, 1)).astype("uint8")

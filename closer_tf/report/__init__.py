@@ -120,9 +120,9 @@ def _read(paths):
 
 
 def _render(title, runs, groups, unreadable, method, details):
+    from closer_tf.published import reference
     from closer_tf.report import drawing
     from closer_tf.report.accuracy import accuracy_rows
-    from closer_tf.report.published import source
 
     rows = accuracy_rows(groups)
     for row in rows:
@@ -143,7 +143,7 @@ def _render(title, runs, groups, unreadable, method, details):
         simulated=any(row["simulated"] for row in rows),
         rows=rows,
         has_published=any(found["published"] for row in rows for found in row["readouts"].values()),
-        published_source=source(),
+        published_source=reference()["source"],
         strips=[(score, drawing.strips([row for row in rows if row["score"] == score], names, many)) for score in scores],
         other_readouts=sorted({name for row in rows for name in row["readouts"]} - {"single", "ensemble"}),
         differing=keys[:MOST_KEYS],

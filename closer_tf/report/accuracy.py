@@ -1,31 +1,10 @@
 """Mean accuracies over seeds, their confidence intervals, and the published values beside them."""
 
-import math
-
 from closer_tf.plots import CONDITION_COLOURS, CONDITION_NAMES
 from closer_tf.report.published import published
 from closer_tf.report.reading import one_per_seed
+from closer_tf.statistics import estimate
 from closer_tf.summary import flat, without_folders
-
-CONFIDENCE = 0.95
-
-
-def interval(values):
-    """Half the width of the two-sided Student-t 95% confidence interval of the mean.
-
-    Args:
-        values: list of floats, one per seed.
-
-    Returns:
-        float, or None for a single value.
-    """
-    if len(values) < 2:
-        return None
-    from scipy.stats import t
-
-    mean = sum(values) / len(values)
-    sd = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sd / math.sqrt(len(values)))
 
 
 def accuracy_rows(groups):
@@ -71,9 +50,10 @@ def _row(group, condition):
 
 def _summary(values, group, condition, readout, run):
     settings = dict(flat(without_folders(group.config.to_dict())))
+    found = estimate(values)
     return {
-        "mean": sum(values) / len(values),
-        "half": interval(values),
+        "mean": found.mean,
+        "half": found.ci95,
         "values": values,
         "seeds": len(values),
         "published": published(settings, condition, readout, run.results["protocol"]),

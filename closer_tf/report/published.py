@@ -1,19 +1,16 @@
-"""The published accuracies, and which of them a run's config corresponds to."""
+"""Which published number a run's config corresponds to."""
 
 import json
 import math
 from functools import cache
 from importlib.resources import files
 
+from closer_tf.published import epochs_of, published_series
+
 
 @cache
-def _reference():
-    return json.loads((files("closer_tf") / "reference" / "published_accuracy.json").read_text(encoding="utf-8"))
-
-
-def source():
-    """Where the numbers come from, in a sentence or two."""
-    return _reference()["source"]
+def _settings():
+    return json.loads((files("closer_tf") / "reference" / "published_settings.json").read_text(encoding="utf-8"))
 
 
 def published(settings, condition, readout, protocol):
@@ -30,21 +27,27 @@ def published(settings, condition, readout, protocol):
     """
     if protocol.get("name") != "published" or protocol.get("max_iter") != 100:
         return None
-    reference = _reference()
-    for entry in reference["published"]:
+    known = _settings()
+    for entry in known["published"]:
         if (entry["condition"], entry["readout"]) != (condition, readout):
             continue
         needed = dict(entry["also"])
         for name in entry["needs"]:
-            needed |= reference["settings"][name]
+            needed |= known["settings"][name]
         if not all(_same(settings.get(key), value) for key, value in needed.items()):
             continue
-        points = entry.get("x", [None])
-        for k, x in enumerate(points):
+        ours = entry.get("x", [None])
+        for x, theirs in zip(ours, entry.get("published_x", ours)):
             if x is None or _same(settings.get(entry["x_key"]), x):
-                found = {key: entry[key] for key in ("seeds", "figure")}
-                return {**found, "mean": entry["mean"][k], "ci95": entry["ci95"][k], "epochs": entry.get("epochs")}
+                return _point(entry, theirs)
     return None
+
+
+def _point(entry, x):
+    points = published_series(entry["figure"], entry["series"], entry["readout"], entry.get("masking"))
+    point = next(point for point in points if point["x"] == x)
+    found = {key: point[key] for key in ("mean", "ci95", "seeds")}
+    return {**found, "figure": entry["figure"], "epochs": epochs_of(entry["figure"], entry["condition"])}
 
 
 def _same(found, expected):

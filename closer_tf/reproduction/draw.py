@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from closer_tf.plots import CONDITION_COLOURS
-from closer_tf.reproduction.panels import published_points, reference
+from closer_tf.published import reference
+from closer_tf.reproduction.panels import published_points
 from closer_tf.reproduction.results import of_series
 
 READOUT_NAMES = {"single": "single encoder", "ensemble": "ensemble", "alignment": "alignment of embedding maps"}

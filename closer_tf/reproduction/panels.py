@@ -1,10 +1,9 @@
 """The panels of the paper's figures as data: what is drawn, the sweep behind it at each scale, and the published numbers.
 
-The definitions are the JSON files of `closer_tf/panels`, the published numbers those of `closer_tf/reference`.
+The definitions are the JSON files of `closer_tf/panels`, the published numbers those of `closer_tf/published.py`.
 """
 
 import functools
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +13,11 @@ from closer_tf.config import suggestion
 from closer_tf.config.base import Section
 from closer_tf.config.reading import explain, read_json
 from closer_tf.errors import ConfigError
+from closer_tf.published import epochs_of, published_series
 from closer_tf.sweeps.config import SweepConfig
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PANELS = PACKAGE / "panels"
-REFERENCE = PACKAGE / "reference" / "paper_results.json"
 SCALES = ("quick", "full")
 
 Readout = Literal["single", "ensemble", "alignment"]
@@ -127,12 +126,6 @@ def is_of_paper(name):
     return name[0].isdigit() or name[0] == "S"
 
 
-@functools.cache
-def reference():
-    """The published numbers, as `closer_tf/reference/paper_results.json` holds them."""
-    return json.loads(REFERENCE.read_text(encoding="utf-8"))
-
-
 def published_points(series, readout):
     """The published points of a series.
 
@@ -141,31 +134,12 @@ def published_points(series, readout):
         readout: 'single' or 'ensemble'.
 
     Returns:
-        List of dicts with `x` (None where there is no axis), `mean`, `ci95`, `sem` and `seeds`; empty where nothing was
-        published.
+        As `closer_tf.published.published_series`.
     """
     wanted = series.published
-    if wanted is None:
-        return []
-    for entry in reference()["entries"]:
-        same = entry["figure"] == wanted.figure and entry["condition"] == wanted.condition and entry["readout"] == readout
-        if same and wanted.masking in (None, entry["masking"]):
-            break
-    else:
-        return []
-    columns = [entry.get(key) for key in ("x", "accuracy_mean", "ci95_half_width", "sem")]
-    if columns[0] is None:
-        columns = [[value] for value in columns]
-    columns = [column if column is not None else [None] * len(columns[1]) for column in columns]
-    return [
-        {"x": x, "mean": mean, "ci95": ci95, "sem": sem, "seeds": entry.get("n_seeds")} for x, mean, ci95, sem in zip(*columns)
-    ]
+    return [] if wanted is None else published_series(wanted.figure, wanted.condition, readout, wanted.masking)
 
 
 def published_epochs(series):
     """Epochs of the published trainings of a series, or None: nothing is trained, or nothing was published."""
-    condition = None if series.published is None else series.published.condition
-    if condition in (None, "untrained", "masked_input"):
-        return None
-    figure = series.published.figure
-    return 300 if figure.startswith("8") else 2000 if figure.startswith("5") else 1000
+    return None if series.published is None else epochs_of(series.published.figure, series.published.condition)

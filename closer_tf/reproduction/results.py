@@ -1,5 +1,6 @@
 """What finished runs say about a panel: one number per series, x, readout and seed."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 
@@ -60,11 +61,9 @@ class Shelf:
         """
         own = RunFolder(self.runs_dir / point.name)
         condition = point.config.condition
-        try:
+        with contextlib.suppress(RunError):  # a folder of that name that holds another run, or a damaged one, is no result
             if own.check(point.config) and is_finished(own, point.config):
                 return _found(point, own, condition)
-        except RunError:
-            pass
         name = run_name(point.config)
         if name in self.others and protocol(self.others[name][1]) == protocol(point.config):
             return _found(point, self.others[name][0], condition)
