@@ -6,7 +6,6 @@ fused step with one product per encoder (separate products). Random pixels stand
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +32,13 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     import_keras()
     from benchmarks.step import device
-    from benchmarks.timing import busy, machine, matrix_rate
+    from benchmarks.timing import OtherWork, machine, matrix_rate
 
     results = {"machine": {**machine(), "device": device()}, "matrix_product_gflops": round(matrix_rate(), 1), "steps": []}
+    other_work = OtherWork()
     for case in options.cases:
         results["steps"] += measure(case, options.repeats, options.seconds)
-    about = results["machine"]
-    about["load_after"] = round(os.getloadavg()[0], 2)
-    about["other_work_ran_beside"] = busy(about["load_before"], about["load_after"], about["cores"])
+    results["machine"] |= other_work.found()
     out = Path(options.out).with_suffix(".json")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, json.dumps(results, indent=1) + "\n")

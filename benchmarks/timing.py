@@ -107,6 +107,11 @@ class OtherWork:
         """float, in cores."""
         return max(0.0, (self._used() - self.used) / (time.perf_counter() - self.began))
 
+    def found(self):
+        """dict: as result files hold it."""
+        cores = self.cores()
+        return {"cores_busy_with_other_work": round(cores, 2), "other_work_ran_beside": cores > 0.1}
+
 
 def processor():
     """The processor's name."""

@@ -63,3 +63,15 @@ def test_the_command_writes_numbers_and_a_picture(tmp_path):
     assert ours[0]["edges"] == 2 and len(ours[0]["repeats_ms"]) == 3
     assert found["step"][0]["median_ms"] > 0 and found["matrix_product_gflops"] > 0
     assert (tmp_path / "new" / "here.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_trainings_in_one_are_measured(tmp_path, monkeypatch):
+    from benchmarks import fused
+
+    monkeypatch.setitem(fused.CASES, "digits", ("quickstart", [], 64, (2,)))
+    fused.main(["-o", str(tmp_path / "fused"), "--cases", "digits", "--repeats", "3", "--seconds", "0.5"])
+    found = json.loads((tmp_path / "fused.json").read_text())
+    assert [row["variant"] for row in found["steps"]] == ["one after another", "fused, stacked", "fused, separate products"]
+    assert all(row["runs"] == 2 and row["median_ms"] > 0 for row in found["steps"])
+    assert isinstance(found["machine"]["other_work_ran_beside"], bool)
