@@ -76,9 +76,14 @@ class Nadam(keras.optimizers.Optimizer):
         of_momentum, of_gradient, epsilon = (ops.cast(factor, variable.dtype) for factor in self._factors)
         index = self._get_variable_index(variable)
         m, v = self._momentums[index], self._velocities[index]
-        self.assign_add(m, (1.0 - self.beta_1) * (gradient - m))
-        self.assign_add(v, (1.0 - self.beta_2) * (ops.square(gradient) - v))
-        self.assign_sub(variable, (of_momentum * m + of_gradient * gradient) / (ops.sqrt(v) + epsilon))
+        if keras.backend.backend() == "tensorflow":
+            from closer_tf.tensorflow_nadam import update
+
+            update(variable, m, v, gradient, self.beta_1, self.beta_2, of_momentum, of_gradient, epsilon)
+        else:
+            self.assign_add(m, (1.0 - self.beta_1) * (gradient - m))
+            self.assign_add(v, (1.0 - self.beta_2) * (ops.square(gradient) - v))
+            self.assign_sub(variable, (of_momentum * m + of_gradient * gradient) / (ops.sqrt(v) + epsilon))
 
     def get_config(self):
         """Arguments to rebuild the optimizer from, as plain data."""

@@ -48,3 +48,13 @@ def test_serialisation_keeps_every_setting():
     optimizer = Nadam(learning_rate=0.01, beta_1=0.8, beta_2=0.9, epsilon=1e-5, schedule_decay=0.1)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert again.get_config() == optimizer.get_config()
+
+
+def test_tensorflows_kernels_agree_with_the_formula(monkeypatch):
+    rng = np.random.default_rng(3)
+    gradients = (rng.normal(size=(100, 5)) * [1, 10, 0.01, 1e-4, 0.0]).astype(np.float32)
+    start = rng.normal(size=5).astype(np.float32)
+    kernels = run(Nadam(), gradients, start)
+    monkeypatch.setattr("closer_tf.optimizers.keras.backend.backend", lambda: "another")
+    formula = run(Nadam(), gradients, start)
+    np.testing.assert_allclose(kernels, formula, rtol=1e-6, atol=1e-7)
