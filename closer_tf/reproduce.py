@@ -12,7 +12,7 @@ EPILOG = """examples:
   python -m closer_tf.reproduce fig2b --data-dir ~/tensorflow_datasets
   python -m closer_tf.reproduce fig3b fig3c --scale full --scheduler tcp://10.0.0.5:8786
   python -m closer_tf.reproduce --all --dry-run
-  python -m closer_tf.reproduce fig4 --no-run --from my_runs
+  python -m closer_tf.reproduce fig4 --no-run --from my_runs --from results/of_last_year.json
 
 A panel's runs are made by the sweep engine in --runs-dir, where panels share them; what is finished is used. The picture shows
 the published values beside ours, the table the difference in units of the joint standard error, with seeds and epochs. 'quick'
@@ -36,7 +36,12 @@ def main(arguments=None):
     parser.add_argument("--claims", action="store_true", help="check the paper's orderings on finished runs; run nothing")
     parser.add_argument("--no-run", action="store_true", help="draw what finished runs hold; run nothing")
     parser.add_argument(
-        "--from", dest="others", metavar="DIR", action="append", default=[], help="also use the finished runs below DIR"
+        "--from",
+        dest="others",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="also use the finished runs below a folder, or the results in a file of closer_tf.summary; can be repeated",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="TensorFlow Datasets directory, for CIFAR")
     parser.add_argument("--sessions", metavar="DIR", help="folder of the session files, for figures 8 and S2")

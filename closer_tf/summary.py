@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.command import add_version, run_command
-from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, RecordingSource
+from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, RecordingSource, parse_config
 from closer_tf.errors import RunError
 from closer_tf.files import write_atomically
 from closer_tf.runs import RunFolder
@@ -20,6 +20,7 @@ _OBJECTIVE_KEYS = {
     "lpl": ("weights",),
 }
 """Keys of `objective` that a condition has."""
+_BY_SEED = ("accuracy", "measures")  # what a summary holds seed by seed
 
 
 def main(arguments=None):
@@ -134,6 +135,47 @@ def _steps_per_epoch(config, samples):
         count += samples["validation"]
         count -= round(config.training.validation_fraction * count)
     return -(-count // config.training.batch_size)
+
+
+def read_summary(file):
+    """The readouts in a file that this module wrote, run by run.
+
+    Args:
+        file: path of a JSON file.
+
+    Returns:
+        dict run name -> (resolved `RunConfig`, results): the results' `accuracy.<condition>.<readout>.test`,
+        `measures.<condition>.<measure>`, `chance`, `protocol`, `versions` and `epochs`, as results.json has them.
+
+    Raises:
+        RunError: the file cannot be read or is no summary.
+    """
+    try:
+        summary = json.loads(Path(file).read_text())
+        configs = {name: parse_config(about["config"], f"{file}: {name}").resolved() for name, about in summary["runs"].items()}
+        conditions = {name: {config.condition, *config.readout.conditions} for name, config in configs.items()}
+        names = _names([(condition, configs[name]) for name in configs for condition in conditions[name]])
+        found = {}
+        for name, config in configs.items():
+            named = {condition: names[condition, identity(condition, config)] for condition in conditions[name]}
+            accuracy, measures = ({c: _of_seed(summary[key].get(named[c], {}), config.seed) for c in named} for key in _BY_SEED)
+            results = {
+                "accuracy": {
+                    condition: {key: {"test": value} for key, value in of.items()} for condition, of in accuracy.items() if of
+                },
+                "measures": measures,
+                "chance": summary["chance"],
+                **{key: summary["runs"][name][key] for key in ("protocol", "versions", "epochs")},
+            }
+            found[name] = (config, results)
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file}: expected a file written by python -m closer_tf.summary, found none ({error!r})") from error
+
+
+def _of_seed(readouts, seed):
+    """dict readout or measure -> its value for a seed, of those that have one."""
+    return {name: of["test"][of["seeds"].index(seed)] for name, of in readouts.items() if seed in of["seeds"]}
 
 
 def identity(condition, config):

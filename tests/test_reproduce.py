@@ -12,7 +12,7 @@ import pytest
 
 from closer_tf import reproduce
 from closer_tf.config import load_config
-from closer_tf.errors import ConfigError
+from closer_tf.errors import ConfigError, RunError
 from closer_tf.published import reference
 from closer_tf.reproduction import claims
 from closer_tf.reproduction.estimate import count_and_estimate, random_data, seconds_per_step, steps_per_epoch
@@ -28,12 +28,13 @@ from closer_tf.reproduction.panels import (
 from closer_tf.reproduction.results import Found, Shelf, by_x
 from closer_tf.reproduction.table import COLUMNS, rows_of, to_csv, to_markdown
 from closer_tf.statistics import estimate
+from closer_tf.summary import summarise
 from closer_tf.sweeps.config import parse_sweep
 from closer_tf.sweeps.points import sweep_points
 from closer_tf.train import train_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ABOUT = {"chance": 0.1, "dataset": "cifar10", "protocol": {"name": "published"}, "samples": {}, "versions": {}}
+ABOUT = {"chance": 0.1, "protocol": {"name": "published"}, "versions": {}}
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +206,34 @@ def test_finished_runs_of_other_commands_are_found(tiny_config, tmp_path):
     assert [shelf.find(point) for point in other] == [None] * 3  # another readout
     train_run(points[0].config, tmp_path / "runs" / points[0].name)
     assert Shelf(tmp_path / "runs").find(points[0]).run == points[0].name
+
+
+def test_summaries_of_runs_are_results_too(tiny_config, tmp_path):
+    tiny_config["training"]["epochs"] = 1
+    graph = {"objective": {**tiny_config.get("objective", {}), "graph": {"family": "directional_ring"}}}
+    runs = {}
+    for name, content in {"one": tiny_config, "ring": tiny_config | graph, "later": tiny_config | {"seed": 5}}.items():
+        (tmp_path / "c.json").write_text(json.dumps(content))
+        runs[name] = train_run(load_config(tmp_path / "c.json"), tmp_path / "mine" / name)
+    file = tmp_path / "kept.json"
+    file.write_text(json.dumps(summarise(sorted((tmp_path / "mine").iterdir()))))
+    shelf = Shelf(tmp_path / "runs", [str(file)])
+    sweeps = {"one": {}, "ring": {"base": tiny_config | graph}, "later": {"seeds": [5]}}
+    for name, sweep in sweeps.items():
+        for point in sweep_points(parse_sweep({"base": tiny_config} | sweep)):
+            condition, found = point.config.condition, shelf.find(point)
+            expected = runs[name]["accuracy"][condition]
+            assert found.values["single"] == expected["single"]["test"]
+            assert found.values["ensemble"] == expected["ensemble"]["test"]
+            assert found.values.get("alignment") == runs[name]["measures"].get(condition, {}).get("alignment")
+            assert found.epochs == (1 if condition == "closer" else 0) and found.about["chance"] == runs[name]["chance"]
+            assert found.run == name or condition != "closer"
+    (point, *_) = sweep_points(parse_sweep({"base": tiny_config, "set": {"readout.max_iter": 5}}))
+    assert shelf.find(point) is None  # another readout
+    for content in ("{}", "[1]", "no JSON", '{"runs": {"a": {"config": {}}}}'):
+        file.write_text(content)
+        with pytest.raises(RunError, match="kept.json: expected a file written by python -m closer_tf.summary"):
+            Shelf(tmp_path / "runs", [str(file)])
 
 
 def test_the_estimate_counts_shared_runs_once(points):

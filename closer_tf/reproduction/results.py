@@ -3,11 +3,13 @@
 import contextlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from closer_tf.config import TRAINED_CONDITIONS, build_graph
 from closer_tf.errors import RunError
 from closer_tf.evaluate import protocol
 from closer_tf.runs import RunFolder
+from closer_tf.summary import read_summary
 from closer_tf.sweeps.points import baseline_of, finished_runs, is_finished, run_name
 
 
@@ -22,7 +24,7 @@ class Found:
         run: name of the run folder.
         matrices: class mean pseudo-likelihood per encoder, or None.
         label_names: names of the classes for the matrices.
-        about: dict with `chance`, `dataset`, `protocol`, `samples` and `versions` of the readout.
+        about: dict with `chance`, `protocol` and `versions` of the readout.
     """
 
     config: object
@@ -38,17 +40,28 @@ class Shelf:
 
     Args:
         runs_dir: where sweeps put their runs.
-        others: folders of further run folders that may be used, whatever made them.
+        others: what may be used beside, whatever made it: folders of run folders, and files of `closer_tf.summary`.
+
+    Raises:
+        RunError: a file of `others` is no summary.
     """
 
     def __init__(self, runs_dir, others=()):
         self.runs_dir = runs_dir
-        self.others = finished_runs(others)
-        self.compared = {}
-        for run, config in self.others.values():
-            for condition in run.read_results().get("accuracy", {}):
-                if condition not in TRAINED_CONDITIONS:
-                    self.compared.setdefault(baseline_of(config, condition), (run, condition))
+        self.others, self.compared = {}, {}
+        folders = [path for path in others if Path(path).is_dir()]
+        for run, config in finished_runs(folders).values():
+            self._add(run.path.name, config, run.read_results())
+        for file in sorted(set(others) - set(folders)):
+            for name, (config, results) in read_summary(file).items():
+                self._add(name, config, results)
+
+    def _add(self, name, config, results):
+        one = (name, results)
+        self.others.setdefault(run_name(config), []).append(one)
+        for condition in results.get("accuracy", {}):
+            if condition not in TRAINED_CONDITIONS:
+                self.compared.setdefault(baseline_of(config, condition), one)
 
     def find(self, point):
         """The result that a point of a sweep asks for.
@@ -63,10 +76,10 @@ class Shelf:
         condition = point.config.condition
         with contextlib.suppress(RunError):  # a folder of that name that holds another run, or a damaged one, is no result
             if own.check(point.config) and is_finished(own, point.config):
-                return _found(point, own, condition)
-        name = run_name(point.config)
-        if name in self.others and protocol(self.others[name][1]) == protocol(point.config):
-            return _found(point, self.others[name][0], condition)
+                return _found(point, own.path.name, own.read_results())
+        for name, results in self.others.get(run_name(point.config), []):
+            if {"name": "published"} | results["protocol"] == protocol(point.config):  # older summaries knew no other name
+                return _found(point, name, results)
         if condition not in TRAINED_CONDITIONS:
             key = baseline_of(point.config, condition)
             if key in self.compared:
@@ -74,8 +87,8 @@ class Shelf:
         return None
 
 
-def _found(point, run, condition):
-    results = run.read_results()
+def _found(point, run, results):
+    condition = point.config.condition
     if condition not in results.get("accuracy", {}):
         return None
     values = {key: found["test"] for key, found in results["accuracy"][condition].items() if key in ("single", "ensemble")}
@@ -83,9 +96,9 @@ def _found(point, run, condition):
     if measures.get("alignment") is not None:
         values["alignment"] = measures["alignment"]
     matrices = measures.get("class_pseudo_likelihood", {}).get("per_encoder")
-    about = {key: results[key] for key in ("chance", "dataset", "protocol", "samples", "versions")}
+    about = {key: results[key] for key in ("chance", "protocol", "versions")}
     epochs = results["epochs"] if condition in TRAINED_CONDITIONS else 0
-    return Found(point.config, values, epochs, run.path.name, matrices, about)
+    return Found(point.config, values, epochs, run, matrices, about)
 
 
 def of_series(found, series):
