@@ -8,6 +8,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+OF_THE_STACK = """
+augmentation binning converged_regression data encoders ensemble estimator evaluate export fused graphs import loop losses masks
+measures optimizers probes recordings run_configs softmax_regression speed_paths temporal train
+""".split()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of those modules that lie directly on TensorFlow, Keras, NumPy and scikit-learn."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in OF_THE_STACK:
+            item.add_marker("stack")
 
 
 @pytest.fixture(scope="session")
