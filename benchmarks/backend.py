@@ -37,3 +37,15 @@ def wait(result):
     """Return when the result has been computed."""
     for value in keras.tree.flatten(result):
         np.asarray(value)
+
+
+def bare_step(model, batch):
+    """A function that runs one compiled training step on a batch in the backend's memory and waits for it."""
+    if keras.backend.backend() != "tensorflow":
+        return lambda: model.train_on_batch(*batch)
+    import tensorflow as tf
+
+    if "bare" not in model.__dict__:
+        model.__dict__["bare"] = tf.function(lambda *data: model.train_step(data), autograph=False)
+    data = tuple(tf.constant(part) for part in batch)
+    return lambda: wait(model.__dict__["bare"](*data)["loss"])

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from benchmarks.backend import bare_step
 from benchmarks.step import ready
 from benchmarks.timing import summary
 from closer_tf.data.splits import Split
@@ -49,17 +50,3 @@ def measure(configs, repeats=3, cases=CASES):
         rows[-2]["times_bare_steps"] = round(ratio, 3)
         print(f"epoch: {case}: fit takes {ratio:.3f} times the bare steps", flush=True)
     return rows
-
-
-def bare_step(model, batch):
-    """A function that runs one compiled training step on a batch in the backend's memory and waits for it."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        return lambda: model.train_on_batch(*batch)
-    import tensorflow as tf
-
-    if "bare" not in model.__dict__:
-        model.__dict__["bare"] = tf.function(lambda *data: model.train_step(data), autograph=False)
-    data = tuple(tf.constant(part) for part in batch)
-    return lambda: float(model.__dict__["bare"](*data)["loss"])

@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 
+from benchmarks.backend import bare_step
 from benchmarks.reference import ReferenceLoss
-from benchmarks.stacked import stacked
 from benchmarks.timing import interleaved, median_ms, summary
 from closer_tf import experiment
 from closer_tf.config import load_config
 from closer_tf.data.splits import Split, Splits
+from closer_tf.fused_model import FusedEnsembles
 
 NO_AUGMENTATION = "augmentation={}"
 CASES = {
@@ -60,9 +61,8 @@ def measure(configs, rate_gflops, cases=CASES, repeats=15):
                     model.optimizer, ReferenceLoss(loss.temperature, loss.graph, loss.stop_gradient), jit_compile=False
                 )
             elif variant.startswith("stacked"):
-                loss, model = model.loss, stacked(model)
-                model.compile(loss=loss, jit_compile=False)
-            steps[variant] = lambda model=model, batch=batch: model.train_on_batch(*batch)
+                model, batch = FusedEnsembles([model]), tuple(part[None] for part in batch)
+            steps[variant] = bare_step(model, batch)
         for variant, seconds in interleaved(steps, repeats, budget_s=25.0).items():
             floor = floors[variant]
             about = {"case": case, "variant": variant, "floor_ms": round(floor, 1)}
