@@ -10,20 +10,22 @@ from benchmarks.timing import summary
 from closer_tf.data.splits import Split
 from closer_tf.loop import training_stream
 
-CASES = {  # name -> (config, overrides, steps of a whole epoch)
-    "mlp q=.1": ("mlp_gaussian", [], 351),
-    "neuronal": ("simulated_tcloser", ["dataset.size=paper", "num_encoders=10"], 421),
+CASES = {  # name -> (config, overrides, steps of a whole epoch, turns)
+    "mlp q=.1": ("mlp_gaussian", [], 351, 3),
+    "neuronal": ("simulated_tcloser", ["dataset.size=paper", "num_encoders=10"], 421, 9),
 }
 
 
-def measure(configs, repeats=3, cases=CASES):
+def measure(configs, cases=CASES):
     """Seconds of epochs of `fit`, and of the same number of bare steps on batches that are there already; they take turns.
+
+    `times_bare_steps` is the median over turns of their ratio: the machine's slow spells are longer than a turn.
 
     Returns:
         List of dicts.
     """
     rows = []
-    for case, (name, overrides, steps) in cases.items():
+    for case, (name, overrides, steps, turns) in cases.items():
         model, (inputs, labels) = ready(configs / f"{name}.json", overrides, samples=128 * steps)
         steps = len(inputs) // 128
         split = Split(inputs[: 128 * steps], labels[: 128 * steps])
@@ -40,12 +42,12 @@ def measure(configs, repeats=3, cases=CASES):
 
         fit(steps=2), bare(steps=2)
         seconds = {"fit": [], "bare steps": []}
-        for _ in range(repeats):
+        for _ in range(turns):
             for what, function in (("fit", fit), ("bare steps", bare)):
                 began = time.perf_counter()
                 function()
                 seconds[what].append(time.perf_counter() - began)
-        ratio = float(np.median(seconds["fit"]) / np.median(seconds["bare steps"]))
+        ratio = float(np.median(np.divide(seconds["fit"], seconds["bare steps"])))
         rows += [summary(of, case=case, what=what, steps=steps) for what, of in seconds.items()]
         rows[-2]["times_bare_steps"] = round(ratio, 3)
         print(f"epoch: {case}: fit takes {ratio:.3f} times the bare steps", flush=True)

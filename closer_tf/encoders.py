@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from closer_tf.dropout import Dropout
 from closer_tf.transformer import ClassTokenAndPositions, FirstToken, SelfAttention
 
 
@@ -39,7 +40,7 @@ def mlp(
     for depth, width in enumerate(hidden):
         x = _dense(width, init_seeds[depth], l1, l2, f"hidden_{depth}")(x)
         x = layers.Activation(gelu, name=f"gelu_{depth}")(x)
-        x = layers.Dropout(dropout, seed=dropout_seeds[depth], name=f"dropout_{depth}")(x)
+        x = Dropout(dropout, seed=dropout_seeds[depth], name=f"dropout_{depth}")(x)
     outputs = _dense(embedding_dim, init_seeds[-1], l1, l2, "embedding")(x)
     return keras.Model(inputs, outputs, name=name)
 
@@ -91,7 +92,7 @@ def vit_lite(
         for depth, width in enumerate((mlp_dim, embedding_dim)):
             initializer = _glorot(seeds[2 + depth])
             y = layers.Dense(width, activation=gelu, kernel_initializer=initializer, name=f"mlp_{k}{depth}")(y)
-            y = layers.Dropout(dropout, seed=next(dropout_seeds), name=f"dropout_{k}{depth}")(y)
+            y = Dropout(dropout, seed=next(dropout_seeds), name=f"dropout_{k}{depth}")(y)
         x = layers.Add(name=f"add_{k}b")([x, y])
     outputs = layers.LayerNormalization(epsilon=1e-3, name="embedding")(x)
     return keras.Model(inputs, outputs, name=name)

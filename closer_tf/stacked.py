@@ -10,6 +10,8 @@ import math
 import keras
 from keras import ops
 
+from closer_tf.dropout import mask
+
 OWN = {"name", "seed", "init_seed", "dropout_seed", "kernel_initializer", "bias_initializer"}  # what equal layers may differ in
 
 
@@ -89,8 +91,8 @@ class StackedEncoders(keras.layers.Layer):
         def drop(x):
             if not training or not dropouts:
                 return x
-            ones = ops.ones(ops.shape(x)[1:], x.dtype)
-            return x * ops.stack([keras.random.dropout(ones, each.rate, seed=each.seed_generator) for each in dropouts])
+            shape = ops.shape(x)[1:]
+            return x * ops.stack([mask(shape, each.rate, each.seed_generator, x.dtype) for each in dropouts])
 
         return drop
 

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from closer_tf.dropout import Dropout
+
 
 @keras.saving.register_keras_serializable("closer_tf")
 class ClassTokenAndPositions(keras.layers.Layer):
@@ -78,7 +80,7 @@ class SelfAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.heads, self.key_dim, self.dropout, self.first_only = heads, key_dim, dropout, first_only
         self.init_seed, self.dropout_seed = init_seed, dropout_seed
-        self.drop = keras.layers.Dropout(dropout, seed=dropout_seed)
+        self.drop = Dropout(dropout, seed=dropout_seed)
 
     def build(self, input_shape):
         """Make kernels and biases."""
