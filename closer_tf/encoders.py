@@ -1,8 +1,10 @@
 """Encoders: what maps one receptive field to an embedding. Each call makes one encoder with weights of its own."""
 
+import math
+
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from closer_tf.dropout import Dropout
 from closer_tf.transformer import ClassTokenAndPositions, FirstToken, SelfAttention
@@ -100,8 +102,20 @@ def vit_lite(
 
 @keras.saving.register_keras_serializable("closer_tf")
 def gelu(x):
-    """The exact (erf) Gaussian error linear unit."""
-    return keras.activations.gelu(x, approximate=False)
+    """The exact (erf) Gaussian error linear unit, x Phi(x). Its gradient, Phi(x) + x phi(x), is written out: fewer passes."""
+    return _gelu(x)
+
+
+@ops.custom_gradient
+def _gelu(x):
+    below = 0.5 + 0.5 * ops.erf(x * math.sqrt(0.5))  # Phi(x)
+
+    def gradient(*arguments, upstream=None):
+        (upstream,) = arguments or (upstream,)
+        density = ops.exp(-0.5 * ops.square(x)) * (1 / math.sqrt(2 * math.pi))
+        return upstream * (below + x * density)
+
+    return x * below, gradient
 
 
 def _dense(width, seed, l1, l2, name):

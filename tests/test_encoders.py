@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from closer_tf.encoders import vit_lite
+from closer_tf.encoders import gelu, vit_lite
 from closer_tf.transformer import ClassTokenAndPositions, SelfAttention
 
 
@@ -78,3 +78,14 @@ def test_dropout_only_in_training_and_all_seeds_apart():
     assert np.abs(np.array(encoder(x, training=True)) - np.array(encoder(x))).max() > 1e-3
     kernels = [w.numpy() for w in encoder.trainable_weights if w.shape == (8, 8) or w.shape == (8, 48)]
     assert all((a.shape != b.shape) or (a != b).any() for i, a in enumerate(kernels) for b in kernels[:i])
+
+
+def test_gelu_and_its_gradient(double):
+    import tensorflow as tf
+    from scipy.stats import norm
+
+    x = tf.Variable(np.linspace(-40, 40, 2001))
+    with tf.GradientTape() as tape:
+        y = gelu(x)
+    np.testing.assert_allclose(y, x * norm.cdf(x), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(tape.gradient(y, x), norm.cdf(x) + x * norm.pdf(x), rtol=1e-12, atol=1e-14)
