@@ -139,7 +139,8 @@ def _judge(claim, sides, published, epochs):
     if claim.kind == "level":
         verdict, why = _level(apart)
     elif test.p is None:
-        verdict, why = "cannot be seen yet", "one seed"
+        way = "in the direction claimed" if apart.mean > 0 else "in the other direction"
+        verdict, why = "cannot be seen yet", f"one seed, {way}"
     else:
         verdict = "holds" if test.p < LIMIT else "does not hold" if opposite.p < LIMIT else "cannot be seen yet"
         why = f"{test.name}, p = {test.p:.2g}{test.stars}"
@@ -149,7 +150,7 @@ def _judge(claim, sides, published, epochs):
 def _level(apart):
     """Whether a mean difference is zero within the margin."""
     if apart.ci95 is None:
-        return "cannot be seen yet", "one seed"
+        return "cannot be seen yet", f"one seed, {'within' if abs(apart.mean) <= MARGIN else 'outside'} the margin {MARGIN:g}"
     low, high = apart.mean - apart.ci95, apart.mean + apart.ci95
     why = f"95% CI of the difference {low:+.3f} to {high:+.3f}, margin {MARGIN:g}"
     if -MARGIN <= low and high <= MARGIN:
