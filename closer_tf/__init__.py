@@ -46,6 +46,7 @@ _IMPORT_KERAS = (
     "augmentation",
     "determinism",
     "distribution",
+    "dropout",
     "encoders",
     "ensemble",
     "fused_loop",
@@ -59,6 +60,7 @@ _IMPORT_KERAS = (
     "stacked",
     "temporal",
     "tensorboard",
+    "tensorflow_nadam",
     "tensorflow_step",
     "transformer",
 )
