@@ -28,11 +28,20 @@ VARIANTS = {  # name -> overrides
     "bfloat16": ["compute.precision=bfloat16"],
     "xla": [NO_AUGMENTATION, "compute.xla=true"],
     "reference loss": [],
+    "reference loss, no augmentation": [NO_AUGMENTATION],
     "stacked": [],
     "stacked, no augmentation": [NO_AUGMENTATION],
 }
 WHICH = {  # variants measured beside the default
-    "mlp q=.1": ("no augmentation", "bfloat16", "xla", "reference loss", "stacked", "stacked, no augmentation"),
+    "mlp q=.1": (
+        "no augmentation",
+        "bfloat16",
+        "xla",
+        "reference loss",
+        "reference loss, no augmentation",
+        "stacked",
+        "stacked, no augmentation",
+    ),
     "vit q=.05": ("no augmentation", "bfloat16"),
 }
 
@@ -55,7 +64,7 @@ def measure(configs, rate_gflops, cases=CASES, repeats=15):
         for variant in ("default", *WHICH.get(case, ())):
             model, batch = ready(configs / f"{name}.json", [*overrides, *VARIANTS[variant]])
             floors[variant] = arithmetic_gflop(model, len(batch[0])) / rate_gflops * 1e3
-            if variant == "reference loss":
+            if variant.startswith("reference loss"):
                 loss = model.loss
                 model.compile(
                     model.optimizer, ReferenceLoss(loss.temperature, loss.graph, loss.stop_gradient), jit_compile=False
