@@ -218,10 +218,19 @@ def embed(model, stimuli, batch_size=512):
     embeddings = np.empty((len(stimuli), *model.output_shape[1:]), dtype=model.compute_dtype)
     for first in range(0, len(stimuli), 16 * batch_size):  # Keras holds a prediction twice: ask for a part at a time
         part = stimuli[first : first + 16 * batch_size]
-        starts = range(0, len(part), batch_size)
-        blocks = ((part[start : start + batch_size],) for start in starts)  # a stream has no fixed shape to retrace for
-        embeddings[first : first + len(part)] = model.predict(blocks, steps=len(starts), verbose=0)
+        blocks, steps = _blocks(part, batch_size)
+        embeddings[first : first + len(part)] = model.predict(blocks, steps=steps, verbose=0)
     return embeddings
+
+
+def _blocks(stimuli, batch_size):
+    """(stimuli batch by batch, number of batches) in the form that the backend takes in fastest."""
+    starts = range(0, len(stimuli), batch_size)
+    if keras.backend.backend() != "tensorflow":  # a stream has no fixed shape to compile anew for
+        return ((stimuli[start : start + batch_size],) for start in starts), len(starts)
+    from closer_tf.tensorflow_stream import blocks
+
+    return blocks(stimuli, batch_size), len(starts)
 
 
 @keras.saving.register_keras_serializable("closer_tf")
