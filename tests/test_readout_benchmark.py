@@ -15,7 +15,7 @@ def test_it_measures_every_way_and_says_how_they_compare(tmp_path, monkeypatch):
     found = readout.measure(
         readout.features_by_name(embedded), labels, (1e-3, 0.1), keep=lambda now: kept.append(json.dumps(now))
     )
-    assert list(found["ways"]) == list(readout.WAYS) and len(kept) == 4
+    assert list(found["ways"]) == list(readout.WAYS) and len(kept) == 4 * 3  # after each of two encoders and the ensemble
     theirs, ours = found["ways"]["sklearn_published"]["probes"], found["ways"]["published"]["probes"]
     assert set(ours) == {"encoder_0", "encoder_1", "ensemble"}
     for name, probe in ours.items():
