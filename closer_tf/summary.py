@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.command import add_version, run_command
-from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, RecordingSource, parse_config
+from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, PROBE_ITERATIONS, TRAINED_CONDITIONS, RecordingSource, parse_config
 from closer_tf.errors import RunError
 from closer_tf.files import write_atomically
 from closer_tf.runs import RunFolder
@@ -197,6 +197,8 @@ def identity(condition, config):
     if condition not in TRAINED_CONDITIONS:
         chosen["training"] = {"validation_fraction": content["training"]["validation_fraction"]}
     chosen["readout"] = {key: value for key, value in content["readout"].items() if key not in _WHAT_IS_READ_OUT}
+    if "max_iter" in chosen["readout"]:  # null is the protocol's own number
+        chosen["readout"]["max_iter"] = config.readout.max_iter or PROBE_ITERATIONS[config.readout.protocol]
     chosen["objective"] = {key: content["objective"][key] for key in _OBJECTIVE_KEYS.get(condition, ())}
     return frozenset((key, json.dumps(value)) for key, value in flat(chosen))
 
