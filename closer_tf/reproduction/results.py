@@ -40,7 +40,8 @@ class Shelf:
 
     Args:
         runs_dir: where sweeps put their runs.
-        others: what may be used beside, whatever made it: folders of run folders, and files of `closer_tf.summary`.
+        others: what may be used beside, whatever made it: folders of run folders, and files of `closer_tf.summary`; folders
+            come first, and of files that hold the same result the one that is named first counts.
 
     Raises:
         RunError: a file of `others` is no summary.
@@ -52,7 +53,7 @@ class Shelf:
         folders = [path for path in others if Path(path).is_dir()]
         for run, config in finished_runs(folders).values():
             self._add(run.path.name, config, run.read_results())
-        for file in sorted(set(others) - set(folders)):
+        for file in (path for path in others if path not in folders):
             for name, (config, results) in read_summary(file).items():
                 self._add(name, config, results)
 
