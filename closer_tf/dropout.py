@@ -29,6 +29,6 @@ def mask(shape, rate, seed_generator, dtype):
     """
     if keras.backend.backend() != "tensorflow":
         return keras.random.dropout(ops.ones(shape, dtype), rate, seed=seed_generator)
-    from closer_tf.tensorflow_dropout import mask
+    from closer_tf import tensorflow_dropout
 
-    return mask(shape, rate, seed_generator, dtype)
+    return tensorflow_dropout.mask(shape, rate, seed_generator, dtype)
