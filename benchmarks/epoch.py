@@ -7,8 +7,9 @@ import numpy as np
 from benchmarks.backend import bare_step
 from benchmarks.step import ready
 from benchmarks.timing import summary
+from closer_tf.config import load_config
 from closer_tf.data.splits import Split
-from closer_tf.loop import training_stream
+from closer_tf.loop import steps_per_execution, training_stream
 
 CASES = {  # name -> (config, overrides, steps of a whole epoch, turns)
     "mlp q=.1": ("mlp_gaussian", [], 351, 3),
@@ -29,10 +30,16 @@ def measure(configs, cases=CASES):
         model, (inputs, labels) = ready(configs / f"{name}.json", overrides, samples=128 * steps)
         steps = len(inputs) // 128
         split = Split(inputs[: 128 * steps], labels[: 128 * steps])
-        stream = training_stream(split, 128, seed=0)
-        batch = next(iter(stream))
+        batch = inputs[:128], labels[:128]
+        at_once = model.steps_per_execution = steps_per_execution(load_config(configs / f"{name}.json", overrides))
+        if at_once == 1:
+            stream = training_stream(split, 128, seed=0)
+        else:
+            from closer_tf.tensorflow_stream import one_epoch
 
-        def fit(model=model, stream=stream, steps=steps):
+            stream = one_epoch(split, 128, seed=0, now=lambda: (0, 0), steps=steps)
+
+        def fit(model=model, stream=stream, steps=steps if at_once == 1 else None):
             model.fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
 
         def bare(model=model, batch=batch, steps=steps):
@@ -40,7 +47,8 @@ def measure(configs, cases=CASES):
             for _ in range(steps):
                 run()
 
-        fit(steps=2), bare(steps=2)
+        fit() if at_once > 1 else fit(steps=2)
+        bare(steps=2)
         seconds = {"fit": [], "bare steps": []}
         for _ in range(turns):
             for what, function in (("fit", fit), ("bare steps", bare)):
@@ -49,6 +57,6 @@ def measure(configs, cases=CASES):
                 seconds[what].append(time.perf_counter() - began)
         ratio = float(np.median(np.divide(seconds["fit"], seconds["bare steps"])))
         rows += [summary(of, case=case, what=what, steps=steps) for what, of in seconds.items()]
-        rows[-2]["times_bare_steps"] = round(ratio, 3)
+        rows[-2] |= {"steps_per_execution": at_once, "times_bare_steps": round(ratio, 3)}
         print(f"epoch: {case}: fit takes {ratio:.3f} times the bare steps", flush=True)
     return rows

@@ -79,6 +79,15 @@ def steps_per_epoch(split, batch_size):
     return -(-len(split) // batch_size)
 
 
+def steps_per_execution(config):
+    """Training steps that TensorFlow takes at a call: `compute.steps_per_execution`, or what it is by itself."""
+    from closer_tf.config import RecordingSource
+
+    if keras.backend.backend() != "tensorflow" or config.compute.distribution != "none":
+        return 1
+    return config.compute.steps_per_execution or (8 if isinstance(config.dataset, RecordingSource) else 1)
+
+
 def run_training(model, data, config, run, checkpoint=None, callbacks=()):
     """Train a compiled ensemble to the config's last epoch, from its initialisation or from a checkpoint.
 
@@ -115,9 +124,16 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
         "verbose": 0,
     }
 
+    model.steps_per_execution = steps_per_execution(config)
+
     def fit(first, last, done=0):
-        stream = training_stream(data.train, options.batch_size, config.seeds.data_order, first, done)
-        model.fit(stream, initial_epoch=first, epochs=last, steps_per_epoch=steps - done, **settings)
+        order, left = (data.train, options.batch_size, config.seeds.data_order), steps - done
+        if model.steps_per_execution == 1:
+            model.fit(training_stream(*order, first, done), initial_epoch=first, epochs=last, steps_per_epoch=left, **settings)
+        else:
+            from closer_tf.tensorflow_stream import one_epoch
+
+            model.fit(one_epoch(*order, keeper.began_at, left), initial_epoch=first, epochs=last, **settings)
 
     with keeper.listening_to_signals():
         go_through_epochs(start, steps, options.epochs, fit, lambda: keeper.finish_epoch(model, settings))
@@ -172,9 +188,13 @@ class CheckpointKeeper(keras.callbacks.Callback):
         if self.before:
             restore_metrics(self.model, self.start)
 
+    def began_at(self):
+        """(epoch, step) at which the present epoch's training began here."""
+        return self.epoch, self.before
+
     def on_train_batch_end(self, batch, logs=None):
         """Stop here if the loss is not finite or the process was asked to; save when a checkpoint is due."""
-        self.step = self.before + batch + 1
+        self.step = min(self.before + batch + 1, self.steps)  # Keras counts the last call's steps as if it had taken all
         self.check_loss(logs or {})
         if self.step == self.steps:
             self.training_metrics = metric_values(self.model)  # validation starts them anew

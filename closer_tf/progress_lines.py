@@ -29,7 +29,7 @@ class ProgressLines(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Move the bar."""
-        self.bar.advance(self.bar.task_ids[0])
+        self.bar.update(self.bar.task_ids[0], completed=min(batch + 1, self.steps))
 
     def on_epoch_end(self, epoch, logs=None):
         """Print the epoch's line."""

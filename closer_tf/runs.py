@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from closer_tf.checkpoints import PATTERN, checkpoint_files, latest_checkpoint
-from closer_tf.config import CHECKPOINT_KEYS, apply_override, parse_config
+from closer_tf.config import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, apply_override, parse_config
 from closer_tf.errors import RunError
 from closer_tf.files import ASIDE, make_folder, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
@@ -278,7 +278,8 @@ def _with_learning_rate(config, rate):
 
 def _is_free(difference):
     """Whether a difference between configs is one that the digest leaves out."""
-    return difference.startswith(("readout.", "compute.distribution:", *(f"training.{key}:" for key in CHECKPOINT_KEYS)))
+    free = [f"training.{key}:" for key in CHECKPOINT_KEYS] + [f"compute.{key}:" for key in FREE_COMPUTE_KEYS]
+    return difference.startswith(("readout.", *free))
 
 
 def _differences(stored, given, prefix=""):

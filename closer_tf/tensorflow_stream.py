@@ -13,12 +13,41 @@ def dataset(split, batch_size, seed, epoch=0, step=0):
     Returns:
         Endless `tf.data.Dataset` of (stimuli, labels).
     """
-    inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
 
     def orders(now=epoch, done=step * batch_size):
         while True:
-            yield np.random.default_rng([seed, now]).permutation(len(split))[done:]
+            yield _order(split, seed, now)[done:]
             now, done = now + 1, 0
+
+    return _gathered(split, batch_size, orders)
+
+
+def one_epoch(split, batch_size, seed, now, steps):
+    """The same batches, one epoch at each iteration: where Keras takes several steps at a call, it stops at a `Dataset`'s end.
+
+    Args:
+        split, batch_size, seed: as in `dataset`.
+        now: function without arguments that tells, when an iteration begins, where it begins: (epoch, step).
+        steps: batches from there to the end of the epoch.
+
+    Returns:
+        `tf.data.Dataset` of (stimuli, labels).
+    """
+
+    def orders():
+        epoch, step = now()
+        yield _order(split, seed, epoch)[step * batch_size :]
+
+    return _gathered(split, batch_size, orders).apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def _order(split, seed, epoch):
+    return np.random.default_rng([seed, epoch]).permutation(len(split))
+
+
+def _gathered(split, batch_size, orders):
+    """The samples of a split in the orders that a generator yields, batch by batch."""
+    inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
 
     @tf.autograph.experimental.do_not_convert
     def in_batches(order):

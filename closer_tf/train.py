@@ -246,13 +246,18 @@ def _computing(config):
     """What computes, and the choices that speed it up or save memory."""
     import keras
 
+    from closer_tf.loop import steps_per_execution
+
     backend, options = keras.backend.backend(), config.compute
     found = versions()
     pairs = "CLoSeR loss in blocks of at most " + f"{options.loss_memory_mb:g} MiB"
+    at_once = steps_per_execution(config)
     xla = "always" if backend == "jax" else "on" if options.xla else "off"
     parts = [f"{backend} {found.get(backend, '')}".strip(), options.precision, f"XLA {xla}", "separate encoders"]
     if options.distribution == "mirrored":
         parts.append("one batch on all devices")
+    if at_once > 1:
+        parts.append(f"{at_once} steps per execution")
     return ", ".join([*parts, *([pairs] if config.condition == "closer" else [])])
 
 

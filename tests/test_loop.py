@@ -1,5 +1,6 @@
 """Resuming is exact: a run stopped anywhere and continued has the weights of one that was never stopped."""
 
+import dataclasses
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_chec
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.errors import DivergedError, RunError
-from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch, training_stream
+from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch, steps_per_execution, training_stream
 from closer_tf.runs import RunFolder
 
 
@@ -188,6 +189,53 @@ def test_the_stream_is_the_batches(epoch, step):
         np.testing.assert_array_equal(found[0], inputs)
         np.testing.assert_array_equal(found[1], labels)
     assert len(train) % 300  # the last batch of an epoch is a smaller one
+
+
+# ---------------------------------------------------------------------------------------------- several steps at a call
+
+
+def at_once(config, steps):
+    return config.model_copy(update={"compute": config.compute.model_copy(update={"steps_per_execution": steps})})
+
+
+@pytest.mark.parametrize("steps", [3, 4, 9])
+def test_several_steps_at_a_call_end_where_single_ones_do(config, uninterrupted, tmp_path, steps):
+    assert_same(train(at_once(config, steps), tmp_path / "run"), uninterrupted)
+
+
+@pytest.mark.parametrize("epoch, step, stopped", [(0, 0, (0, 3)), (1, 0, (1, 3)), (1, 3, (1, 4))])
+def test_stopped_between_two_calls_and_continued(config, uninterrupted, tmp_path, epoch, step, stopped):
+    three = at_once(config, 3)  # of the 4 steps of an epoch
+    with pytest.raises(Interrupted):
+        train(three, tmp_path / "run", [StopAt(epoch, step)])
+    moment = load_checkpoint(checkpoint_files(tmp_path / "run" / "checkpoints")[0])
+    assert (moment.epoch, moment.step) == stopped
+    assert_same(train(at_once(config, 2), tmp_path / "run"), uninterrupted)
+
+
+def test_how_many_steps_are_taken_at_a_call(config):
+    recordings = parse_config({"dataset": {"name": "simulated"}, "condition": "lpl", "masks": {"scheme": "areas"}})
+    assert steps_per_execution(config) == 1 and steps_per_execution(recordings) == 8
+    assert steps_per_execution(at_once(config, 5)) == 5 and steps_per_execution(at_once(recordings, 1)) == 1
+    compute = {"steps_per_execution": 5, "distribution": "mirrored"}
+    assert steps_per_execution(parse_config({"compute": compute})) == 1
+    assert at_once(config, 5).digest() == config.digest()
+
+
+def test_several_steps_at_a_call_stop_at_a_loss_that_is_not_finite(config, tmp_path, monkeypatch):
+    usual = experiment.load_splits
+
+    def with_nan(config):
+        data = usual(config)
+        inputs = data.train.inputs.astype(np.float32)
+        order = np.random.default_rng([config.seeds.data_order, 0]).permutation(len(inputs))
+        inputs[order[401]] = np.nan  # epoch 1, step 2
+        return dataclasses.replace(data, train=dataclasses.replace(data.train, inputs=inputs))
+
+    monkeypatch.setattr(experiment, "load_splits", with_nan)
+    with pytest.raises(DivergedError) as error:
+        train(at_once(config, 3), tmp_path / "run")
+    assert "epoch 1, step 3 of 4: not finite any more: " in str(error.value)
 
 
 # ---------------------------------------------------------------------------------------------------- loss of its senses

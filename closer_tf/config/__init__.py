@@ -12,10 +12,11 @@ from closer_tf.config.reading import apply_override, json_schema, load_config, p
 from closer_tf.config.readout import PROBE_ITERATIONS, PUBLISHED_C_GRID
 from closer_tf.config.run_config import RunConfig
 from closer_tf.config.sources import PATH_KEYS, RecordingSource
-from closer_tf.config.training import CHECKPOINT_KEYS, SEED_NAMES, derived_seed
+from closer_tf.config.training import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, SEED_NAMES, derived_seed
 
 __all__ = [
     "CHECKPOINT_KEYS",
+    "FREE_COMPUTE_KEYS",
     "PATH_KEYS",
     "PROBE_ITERATIONS",
     "PUBLISHED_C_GRID",

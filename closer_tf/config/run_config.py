@@ -14,7 +14,16 @@ from closer_tf.config.masks import GaussianMasks, Masks
 from closer_tf.config.objective import PAPER_WEIGHTS, CustomGraph, Objective, TermWeights, build_graph
 from closer_tf.config.readout import Readout
 from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource
-from closer_tf.config.training import CHECKPOINT_KEYS, Augmentation, Compute, Nadam, Seeds, Training, derived_seed
+from closer_tf.config.training import (
+    CHECKPOINT_KEYS,
+    FREE_COMPUTE_KEYS,
+    Augmentation,
+    Compute,
+    Nadam,
+    Seeds,
+    Training,
+    derived_seed,
+)
 from closer_tf.errors import ConfigError
 
 
@@ -132,13 +141,13 @@ class RunConfig(Section):
 
     def digest(self):
         """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, when checkpoints are
-        written, how many devices share the batches, or where the data lies.
+        written, how many devices share the batches, how many steps are taken at a call, or where the data lies.
 
         Keys at their default and temporal terms of weight 0 do not count either, so that a new key does not make old runs
         another config.
         """
         apart = {"schema_": True, "description": True, "readout": True, "dataset": set(PATH_KEYS)}
-        apart["training"], apart["compute"] = set(CHECKPOINT_KEYS), {"distribution"}
+        apart["training"], apart["compute"] = set(CHECKPOINT_KEYS), set(FREE_COMPUTE_KEYS)
         content = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
         if content.get("compute") == {}:
             del content["compute"]

@@ -68,8 +68,15 @@ class Compute(Section):
     """'mirrored': share every batch among all GPUs of this machine, or among TensorFlow's logical CPU devices if there is none;
     every sample is still told from the whole batch. TensorFlow alone; the devices must divide `training.batch_size`. A run may
     go on with or without it. See docs/distribution.md."""
+    steps_per_execution: int | None = Field(None, ge=1, le=1000)
+    """Training steps that TensorFlow takes at one call from Python, on one device. Signals, checkpoints by the clock and
+    callbacks wait for them; results stay the same. Null: 8 for recordings, whose steps take milliseconds, otherwise 1. Other
+    backends, and several trainings in one, take 1."""
     loss_memory_mb: float = Field(1024.0, gt=0)
     """Most memory, in MiB, for what the CLoSeR loss computes per pair of samples; more than that is computed in blocks."""
+
+
+FREE_COMPUTE_KEYS = ("distribution", "steps_per_execution")  # a run may go on with other values of these
 
 
 class Seeds(Section):
