@@ -1,9 +1,9 @@
 """The readout against scikit-learn: `python -m benchmarks.readout -o readout.json`.
 
 Fits every penalty to every encoder's features and to their concatenation: by scikit-learn's loop over C at its 100 iterations,
-our published protocol, our converged one, and scikit-learn's loop at the converged one's tolerance. The last takes hours at full
-size. Newton's method in place of L-BFGS ends closest to the optimum, but its Hessian is too large for the ensemble's features.
-The file is written anew as each set of features ends; ratios are over those that both ways have.
+our published protocol, our converged one, and scikit-learn's loop at the converged one's tolerance. The last takes hours at
+full size. Newton's method in place of L-BFGS ends closest to the optimum, but its Hessian is too large for the ensemble's
+features. The file is written anew as each set of features ends; ratios are over those that both ways have.
 """
 
 import argparse
