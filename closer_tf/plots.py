@@ -218,7 +218,8 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
         title: which session, and how many seeds.
         score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    crowded = len(accuracy) > 6
+    figure = Figure(figsize=(1.3 * len(accuracy), 5.5) if crowded else (9, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=10)
     for axis, readout in zip(figure.subplots(1, 2, sharey=True), ("single", "ensemble")):
         order = list(CONDITION_COLOURS)
@@ -233,7 +234,12 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
             spread = np.linspace(-0.1, 0.1, len(values)) if len(values) > 1 else [0]
             axis.plot(position + np.asarray(spread), values, ".", color="black", markersize=4)
             axis.plot([position - 0.25, position + 0.25], [values.mean()] * 2, color=colour, linewidth=2)
-        axis.set_xticks(range(len(present)), [_variant(name) for name in present], rotation=20, fontsize=8)
+        axis.set_xticks(
+            range(len(present)),
+            [_variant(name) for name in present],
+            rotation=90 if crowded else 20,
+            fontsize=7 if crowded else 8,
+        )
         axis.set_title("single encoder" if readout == "single" else "ensemble", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
         if chance is not None:
