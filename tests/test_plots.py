@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from closer_tf import graphs, masks, plots
 
@@ -71,3 +72,14 @@ def test_numbers_as_labels_are_judged_by_r_squared_and_have_no_chance_line():
     for figure in (plots.plot_accuracy(ACCURACY, score="R^2"), plots.plot_violins(values, score="R^2")):
         assert figure.axes[0].get_ylabel() == "test R^2"
         assert not any(line.get_linestyle() == ":" for axis in figure.axes for line in axis.lines)
+
+
+def test_labels_of_many_conditions_do_not_overlap():
+    settings = [
+        f"closer, masks.fraction=0.{k}, objective.graph.family=all_to_all, objective.stop_gradient=true" for k in range(11)
+    ]
+    figure = plots.plot_violins({name: {"single": [0.3], "ensemble": [0.5]} for name in settings}, chance=0.1)
+    FigureCanvasAgg(figure).draw()
+    for axis in figure.axes:
+        boxes = [label.get_window_extent() for label in axis.get_xticklabels()]
+        assert not any(one.overlaps(other) for one, other in zip(boxes, boxes[1:]))
