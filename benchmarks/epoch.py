@@ -12,7 +12,7 @@ from closer_tf.data.splits import Split
 from closer_tf.loop import steps_per_execution, training_stream
 
 CASES = {  # name -> (config, overrides, steps of a whole epoch, turns)
-    "mlp q=.1": ("mlp_gaussian", [], 351, 3),
+    "mlp q=.1": ("mlp_gaussian", [], 351, 5),
     "neuronal": ("simulated_tcloser", ["dataset.size=paper", "num_encoders=10"], 421, 9),
 }
 
