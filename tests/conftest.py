@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OF_THE_STACK = """
-augmentation binning converged_regression data dropout encoders ensemble estimator evaluate export fused graphs import loop
+augmentation binning converged_regression data dropout encoders ensemble estimator evaluate export graphs import loop
 losses masks measures optimizers probes recordings run_configs softmax_regression speed_paths temporal train
 """.split()
 

@@ -16,7 +16,7 @@ from trainers import Trainers
 from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
 from closer_tf.runs import RunFolder
 
-QUICK_KILLS, SLOW_KILLS = 5, int(os.environ.get("CLOSER_TF_KILLS", 20))
+QUICK_KILLS, SLOW_KILLS = 3, int(os.environ.get("CLOSER_TF_KILLS", 20))
 
 
 @pytest.fixture(scope="module")
