@@ -55,7 +55,10 @@ def main(arguments=None):
     embedded = {key: values[:, : options.encoders] for key, values in embedded.items()}
 
     def keep(found):
-        about = {"features": Path(options.run).resolve().name if options.run else "synthetic", "shape": list(embedded["train"].shape)}
+        about = {
+            "features": Path(options.run).resolve().name if options.run else "synthetic",
+            "shape": list(embedded["train"].shape),
+        }
         write_atomically(Path(options.out), json.dumps({**about, **found}, indent=1) + "\n")
 
     named = features_by_name(embedded)
