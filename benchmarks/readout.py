@@ -231,8 +231,9 @@ def print_measured(found):
             print(f"{way}: other work kept {busy} cores busy: trust CPU seconds more than seconds")
         accuracies = {name: probe["test"] for name, probe in measured["probes"].items()}
         whole = accuracies.pop("ensemble", None)
-        print(f"{way:>18}: {measured['seconds']:9.1f} s, test accuracy single {np.mean(list(accuracies.values())):.4f}", end="")
-        print("" if whole is None else f", ensemble {whole:.4f}")
+        parts = [f"single {np.mean(list(accuracies.values())):.4f}"] if accuracies else []
+        parts += [] if whole is None else [f"ensemble {whole:.4f}"]
+        print(f"{way:>18}: {measured['seconds']:9.1f} s, test accuracy {', '.join(parts)}")
     for name, ratios in found["ratios"].items():
         print(f"{name}: {json.dumps(ratios)}")
 
