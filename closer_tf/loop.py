@@ -124,11 +124,14 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
         "verbose": 0,
     }
 
-    model.steps_per_execution = steps_per_execution(config)
+    at_once = steps_per_execution(config)
+    if model.steps_per_execution != at_once:
+        model.steps_per_execution = at_once
+        model.train_function = model.test_function = None  # an earlier `fit` may have traced them for another number
 
     def fit(first, last, done=0):
         order, left = (data.train, options.batch_size, config.seeds.data_order), steps - done
-        if model.steps_per_execution == 1:
+        if at_once == 1:
             model.fit(training_stream(*order, first, done), initial_epoch=first, epochs=last, steps_per_epoch=left, **settings)
         else:
             from closer_tf.tensorflow_stream import one_epoch

@@ -213,6 +213,18 @@ def test_stopped_between_two_calls_and_continued(config, uninterrupted, tmp_path
     assert_same(train(at_once(config, 2), tmp_path / "run"), uninterrupted)
 
 
+def test_no_step_is_left_out_after_a_fit_with_single_steps(config, tmp_path):
+    config = at_once(config, 3)
+    data = experiment.load_splits(config)
+    fields = experiment.make_receptive_fields(config, data)
+    model = experiment.make_training_model(config, experiment.make_ensemble(config, fields, data), len(data.label_names))
+    model.fit(data.train.inputs[:400], batch_size=400, verbose=0)
+    run = RunFolder(tmp_path / "run")
+    with run.opened(config, fields):
+        run_training(model, data, config, run)
+    assert int(model.optimizer.iterations) == 1 + 4 * 4
+
+
 def test_how_many_steps_are_taken_at_a_call(config):
     recordings = parse_config({"dataset": {"name": "simulated"}, "condition": "lpl", "masks": {"scheme": "areas"}})
     assert steps_per_execution(config) == 1 and steps_per_execution(recordings) == 8
