@@ -218,7 +218,7 @@ def test_no_step_is_left_out_after_a_fit_with_single_steps(config, tmp_path):
     data = experiment.load_splits(config)
     fields = experiment.make_receptive_fields(config, data)
     model = experiment.make_training_model(config, experiment.make_ensemble(config, fields, data), len(data.label_names))
-    model.fit(data.train.inputs[:400], batch_size=400, verbose=0)
+    model.fit(training_stream(data.train, 400, seed=0), steps_per_epoch=1, verbose=0, shuffle=False)  # of the same shapes
     run = RunFolder(tmp_path / "run")
     with run.opened(config, fields):
         run_training(model, data, config, run)
