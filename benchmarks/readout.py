@@ -2,8 +2,9 @@
 
 Fits every penalty to every encoder's features and to their concatenation: by scikit-learn's loop over C at its 100 iterations,
 our published protocol, our converged one, and scikit-learn's loop at the converged one's tolerance. The last takes hours at
-full size. Newton's method in place of L-BFGS ends closest to the optimum, but its Hessian is too large for the ensemble's
-features. The file is written anew as each set of features ends; ratios are over those that both ways have.
+full size. Newton's method in place of L-BFGS ends closest to the optimum, but each of its steps takes minutes on the ensemble's
+features, whose Hessian is of 5 GB (20 GB of memory in all): there it may begin where L-BFGS ends, or take conjugate gradients,
+which need no Hessian. The file is written anew as each set of features ends; ratios are over those that both ways have.
 """
 
 import argparse
@@ -27,8 +28,18 @@ PAIRS = (  # what a ratio is called, ours, scikit-learn's
     ("published", "published", "sklearn_published"),
     ("converged", "converged", "sklearn_converged"),
     ("newton", "converged", "sklearn_newton"),
+    ("newton_cg", "converged", "sklearn_newton_cg"),
+    ("lbfgs_newton", "converged", "sklearn_lbfgs_newton"),
 )
-WAYS = ("sklearn_published", "published", "converged", "sklearn_converged", "sklearn_newton")
+WAYS = (
+    "sklearn_published",
+    "published",
+    "converged",
+    "sklearn_converged",
+    "sklearn_newton",
+    "sklearn_newton_cg",
+    "sklearn_lbfgs_newton",
+)
 
 
 def main(arguments=None):
@@ -42,7 +53,7 @@ def main(arguments=None):
     parser.add_argument("--encoders", type=int, default=10, help="most encoders")
     parser.add_argument("--C", type=float, nargs="+", default=list(PUBLISHED_C_GRID), help="inverse penalties")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest entry of the gradient (default: 1e-4)")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[:4], help="(default: all but sklearn_newton)")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[:4], help="(default: all but Newton's)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of encoder_0, encoder_1, ..., ensemble (default: all)")
     parser.add_argument("-o", "--out", default="readout.json")
     options = parser.parse_args(arguments)
@@ -129,27 +140,40 @@ def _largest_gradients(features, labels, C, models):
         return [float(np.abs(gradient).max()) for _, gradient in problem.evaluate(points, cores).values()]
 
 
-def _sklearn_loop(features, labels, C, tolerance, max_iter, solver="lbfgs"):
-    """What one would write: scikit-learn, one penalty after the other."""
+def _sklearn_loop(features, labels, C, tolerance, max_iter, solvers=("lbfgs",)):
+    """What one would write: scikit-learn, one penalty after the other. Of several solvers, the last goes to the tolerance."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     models = []
     for c in C:
+        began = time.perf_counter()
+        model = LogisticRegression(C=c or np.inf, max_iter=max_iter, warm_start=True)  # the next solver begins where one ended
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(C=c or np.inf, max_iter=max_iter, tol=tolerance, solver=solver).fit(features, labels)
+            for solver in solvers:
+                reach = tolerance if solver == solvers[-1] else max(tolerance, TOLERANCE)
+                model.set_params(solver=solver, tol=reach).fit(features, labels)
         iterations = int(model.n_iter_.max())
+        taken = time.perf_counter() - began
+        print(f"scikit-learn, {' then '.join(solvers)}, C={c:g}: {iterations} iterations, {taken:.1f} s", flush=True)
         models.append(Fit(model.coef_.T, model.intercept_, iterations, iterations < max_iter, float("nan")))
     return models
 
 
+def _sklearn(max_iter, *solvers):
+    """The function that fits every penalty with these solvers of scikit-learn."""
+    return lambda x, y, C, tolerance: _sklearn_loop(x, y, C, tolerance, max_iter, solvers)
+
+
 FITTERS = {
-    "sklearn_published": lambda x, y, C, tolerance: _sklearn_loop(x, y, C, tolerance, PROBE_ITERATIONS["published"]),
+    "sklearn_published": _sklearn(PROBE_ITERATIONS["published"], "lbfgs"),
     "published": lambda x, y, C, tolerance: FITS["published"](x, y, C, PROBE_ITERATIONS["published"], tolerance),
     "converged": lambda x, y, C, tolerance: FITS["converged"](x, y, C, PROBE_ITERATIONS["converged"], tolerance),
-    "sklearn_converged": lambda x, y, C, tolerance: _sklearn_loop(x, y, C, tolerance, 50_000),
-    "sklearn_newton": lambda x, y, C, tolerance: _sklearn_loop(x, y, C, tolerance, 1000, "newton-cholesky"),
+    "sklearn_converged": _sklearn(50_000, "lbfgs"),
+    "sklearn_newton": _sklearn(1000, "newton-cholesky"),
+    "sklearn_newton_cg": _sklearn(1000, "newton-cg"),
+    "sklearn_lbfgs_newton": _sklearn(50_000, "lbfgs", "newton-cholesky"),
 }
 
 

@@ -15,12 +15,15 @@ def test_it_measures_every_way_and_says_how_they_compare(tmp_path, monkeypatch):
     found = readout.measure(
         readout.features_by_name(embedded), labels, (1e-3, 0.1), keep=lambda now: kept.append(json.dumps(now))
     )
-    assert list(found["ways"]) == list(readout.WAYS) and len(kept) == 5 * 3  # after each of two encoders and the ensemble
+    assert list(found["ways"]) == list(readout.WAYS) and len(kept) == 7 * 3  # after each of two encoders and the ensemble
     theirs, ours = found["ways"]["sklearn_published"]["probes"], found["ways"]["published"]["probes"]
     assert set(ours) == {"encoder_0", "encoder_1", "ensemble"}
     for name, probe in ours.items():
         assert probe["C"] == theirs[name]["C"] and probe["test"] == pytest.approx(theirs[name]["test"])
         assert [fit["iterations"] for fit in probe["fits"]] == [fit["iterations"] for fit in theirs[name]["fits"]]
-    for way in ("converged", "sklearn_converged", "sklearn_newton"):
+    for way in ("converged", "sklearn_converged", "sklearn_newton", "sklearn_newton_cg", "sklearn_lbfgs_newton"):
         assert all(fit["gradient"] <= 1.01e-4 for probe in found["ways"][way]["probes"].values() for fit in probe["fits"])
-    assert set(found["ratios"]) == {"published", "converged", "newton"} and found["ratios"]["published"]["same_C"] == 3
+    assert (
+        set(found["ratios"]) == {"published", "converged", "newton", "newton_cg", "lbfgs_newton"}
+        and found["ratios"]["published"]["same_C"] == 3
+    )
