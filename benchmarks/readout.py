@@ -3,8 +3,9 @@
 Fits every penalty to every encoder's features and to their concatenation: by scikit-learn's loop over C at its 100 iterations,
 our published protocol, our converged one, and scikit-learn's loop at the converged one's tolerance. The last takes hours at
 full size. Newton's method in place of L-BFGS ends closest to the optimum, but each of its steps takes minutes on the ensemble's
-features, whose Hessian is of 5 GB (20 GB of memory in all): there it may begin where L-BFGS ends, or take conjugate gradients,
-which need no Hessian. The file is written anew as each set of features ends; ratios are over those that both ways have.
+features, whose Hessian is of 5 GB (16 GB of memory were in use): there it may begin where L-BFGS ends, or take conjugate
+gradients, which need no Hessian. The file is written anew as each set of features ends; ratios are over those that both ways
+have.
 """
 
 import argparse
@@ -141,7 +142,7 @@ def _largest_gradients(features, labels, C, models):
         return [float(np.abs(gradient).max()) for _, gradient in problem.evaluate(points, cores).values()]
 
 
-def _sklearn_loop(features, labels, C, tolerance, max_iter, solvers=("lbfgs",)):
+def _sklearn_loop(features, labels, C, tolerance, max_iter, solvers):
     """What one would write: scikit-learn, one penalty after the other. Of several solvers, the last goes to the tolerance."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
