@@ -31,7 +31,7 @@ def measure(configs, cases=CASES):
         steps = len(inputs) // 128
         split = Split(inputs[: 128 * steps], labels[: 128 * steps])
         batch = inputs[:128], labels[:128]
-        at_once = model.steps_per_execution = steps_per_execution(load_config(configs / f"{name}.json", overrides))
+        at_once = model.steps_per_execution = steps_per_execution(load_config(configs / f"{name}.json", overrides), steps)
         if at_once == 1:
             stream = training_stream(split, 128, seed=0)
         else:

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from closer_tf.precision import true_float32
+
 
 @keras.saving.register_keras_serializable("closer_tf")
 class RandomAffine(keras.layers.Layer):
@@ -34,15 +36,21 @@ class RandomAffine(keras.layers.Layer):
         """Changed images in training; the images themselves otherwise."""
         if not training:
             return images
-        batch = ops.shape(images)[0]
+        for coefficients in self.draw(ops.shape(images)[0]):
+            images = affine(images, *coefficients)
+        return images
+
+    def draw(self, batch):
+        """What is done to the next `batch` images: list of coefficients of `affine`, four tensors (batch,) each."""
+        drawn = []
         if self.horizontal_flip or self.rotation:
             flip = ops.where(self._uniform(batch, 0.0, 1.0) < 0.5 * self.horizontal_flip, -1.0, 1.0)
             angle = self._uniform(batch, -1.0, 1.0) * (2 * math.pi * self.rotation)
-            images = affine(images, flip * ops.cos(angle), -flip * ops.sin(angle), ops.sin(angle), ops.cos(angle))
+            drawn.append((flip * ops.cos(angle), -flip * ops.sin(angle), ops.sin(angle), ops.cos(angle)))
         if self.zoom:
             factor = self._uniform(batch, 1.0 - self.zoom, 1.0 + self.zoom)
-            images = affine(images, factor, 0.0 * factor, 0.0 * factor, factor)
-        return images
+            drawn.append((factor, 0.0 * factor, 0.0 * factor, factor))
+        return drawn
 
     def _uniform(self, batch, low, high):
         return keras.random.uniform((batch,), low, high, seed=self.seed_generator)
@@ -78,4 +86,5 @@ def affine(images, xx, xy, yx, yy):
     shift_y = centre_y - yx * centre_x - yy * centre_y
     none = ops.zeros_like(xx)
     transforms = ops.stack([xx, xy, shift_x, yx, yy, shift_y, none, none], axis=1)
-    return ops.image.affine_transform(images, transforms, interpolation="bilinear", fill_mode="reflect")
+    with true_float32():  # of the coordinates
+        return ops.image.affine_transform(images, transforms, interpolation="bilinear", fill_mode="reflect")

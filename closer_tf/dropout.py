@@ -3,17 +3,20 @@
 import keras
 from keras import ops
 
+LEVELS = 2**16
+
 
 @keras.saving.register_keras_serializable("closer_tf")
 class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout`, which under TensorFlow decides on each value by 16 random bits in place of 32.
+    """`keras.layers.Dropout`, which decides on each value by 16 random bits in place of 32.
 
     The fraction that is dropped is `rate` rounded to a multiple of 2^-16; arguments as for Keras's layer.
     """
 
     def call(self, inputs, training=False):
         """The inputs, some of them dropped in training."""
-        if not training or not 0 < self.rate < 1 or self.noise_shape is not None:
+        plain = not training or not 0 < self.rate < 1 or self.noise_shape is not None
+        if plain or keras.backend.backend() not in ("tensorflow", "jax"):
             return super().call(inputs, training=training)
         return inputs * mask(ops.shape(inputs), self.rate, self.seed_generator, inputs.dtype)
 
@@ -23,12 +26,33 @@ def mask(shape, rate, seed_generator, dtype):
 
     Args:
         shape: tuple of ints or scalar tensors.
-        rate: float in (0, 1).
+        rate: float in (0, 1), taken as a multiple of 2^-16.
         seed_generator: `keras.random.SeedGenerator`; moves on.
         dtype: the mask's.
     """
-    if keras.backend.backend() != "tensorflow":
-        return keras.random.dropout(ops.ones(shape, dtype), rate, seed=seed_generator)
-    from closer_tf import tensorflow_dropout
+    return _from_seed(seed_generator.next(), shape, rate, dtype)
 
-    return tensorflow_dropout.mask(shape, rate, seed_generator, dtype)
+
+def masks(seeds, shape, rate, dtype):
+    """The masks that G generators would draw next, side by side (G, *shape).
+
+    Args:
+        seeds: Keras variable (G, 2), the generators' states; moves on.
+        shape, rate, dtype: as in `mask`.
+    """
+    now = seeds * 1  # read before they move on
+    seeds.assign(now + ops.convert_to_tensor([0, 1], dtype=seeds.dtype))
+    if keras.backend.backend() == "jax":
+        return ops.vectorized_map(lambda seed: _from_seed(seed, shape, rate, dtype), now)
+    return ops.stack([_from_seed(seed, shape, rate, dtype) for seed in ops.unstack(now)])
+
+
+def _from_seed(seed, shape, rate, dtype):
+    """The mask that follows from one seed (2,)."""
+    if keras.backend.backend() == "jax":
+        from closer_tf.jax_dropout import levels
+    else:
+        from closer_tf.tensorflow_dropout import levels
+    dropped = round(rate * LEVELS)
+    kept = ops.cast(levels(seed, shape) >= dropped, dtype)
+    return kept * ops.convert_to_tensor(LEVELS / (LEVELS - dropped), dtype=dtype)

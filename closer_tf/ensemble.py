@@ -7,6 +7,7 @@ from keras import ops
 from closer_tf.layers import Cells, ReceptiveField
 from closer_tf.losses import CLoSeRLoss, collapse_gauge
 from closer_tf.optimizers import Nadam
+from closer_tf.precision import true_float32
 
 
 @keras.saving.register_keras_serializable("closer_tf")
@@ -70,7 +71,8 @@ class CLoSeR(keras.Model):
         samples = ops.shape(keras.tree.flatten(y_pred)[0])[0]  # on this device
         y_pred, y, regularisation = _of_whole_batch(y_pred, y, sum(self.losses) if self.losses else None)
         embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
-        terms = {**self.loss.terms(y_pred, y), **collapse_gauge(embeddings)}
+        with true_float32():
+            terms = {**self.loss.terms(y_pred, y), **collapse_gauge(embeddings)}
         if regularisation is not None:
             terms["regularisation"] = regularisation
         for name, tracker in self._term_trackers.items():

@@ -240,7 +240,7 @@ def _precision(name):
     import keras
 
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32" if name == "float32" else f"mixed_{name}")
+    keras.config.set_dtype_policy("mixed_bfloat16" if name == "bfloat16" else "float32")
     try:
         yield
     finally:

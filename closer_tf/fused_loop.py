@@ -7,7 +7,16 @@ from closer_tf.checkpoints import Checkpoint, checkpoint_files, metric_values, r
 from closer_tf.errors import DivergedError
 from closer_tf.files import remove
 from closer_tf.fused_model import FusedEnsembles
-from closer_tf.loop import CheckpointKeeper, Interrupted, Signals, go_through_epochs, steps_per_epoch, training_stream
+from closer_tf.loop import (
+    CheckpointKeeper,
+    Interrupted,
+    Signals,
+    go_through_epochs,
+    steps_per_epoch,
+    steps_per_execution,
+    training_stream,
+)
+from closer_tf.precision import products_in
 from closer_tf.progress_lines import ProgressLines
 
 
@@ -42,26 +51,55 @@ def run_fused_training(models, data, configs, runs, checkpoints, callbacks=()):
         run.write_history(start.history)
         keepers.append(CheckpointKeeper(run, config, steps, start))
         keepers[-1].set_model(model)
-    fused = FusedEnsembles(models)
-    keeper = FusedKeeper(fused, keepers, steps)
-    validation = [splits.validation for splits in data]
-    settings = {"callbacks": [keeper, *callbacks], "shuffle": False, "verbose": 0}
+    keeper = FusedKeeper(FusedEnsembles(models), keepers, steps)
+    make = _fit_under_jax if keras.backend.backend() == "jax" else _fit_under_tensorflow
+    with products_in(configs[0].compute.precision), Signals(keeper):
+        fit, validate = make(keeper.fused, data, configs, keeper, callbacks)
+        go_through_epochs(keepers[0].start, steps, options.epochs, fit, lambda: keeper.finish_epoch(validate))
+    return keeper.diverged
+
+
+def _fit_under_jax(fused, data, configs, keeper, callbacks):
+    """As `_fit_under_tensorflow`, many steps at a call."""
+    from closer_tf.jax_steps import CompiledSteps
+
+    splits = [each.train for each in data], [each.validation for each in data]
+    seeds = [config.seeds.data_order for config in configs]
+    at_once = steps_per_execution(configs[0], keeper.steps)
+    compiled = CompiledSteps(fused, *splits, configs[0].training.batch_size, seeds, at_once)
+    return lambda first, last, done=0: compiled.fit(first, last, [keeper, *callbacks], done), compiled.evaluate
+
+
+def _fit_under_tensorflow(fused, data, configs, keeper, callbacks):
+    """What `go_through_epochs` needs: how to train epochs, and a function that gives dict name -> validation means (S,)."""
+    from closer_tf.tensorflow_stream import in_order, side_by_side
+
+    size = configs[0].training.batch_size
+
+    def validation():
+        splits = [each.validation for each in data]
+        return side_by_side([in_order(split, size) for split in splits]) if len(splits[0]) else None
 
     def fit(first, last, done=0):
         streams = [
-            training_stream(splits.train, options.batch_size, config.seeds.data_order, first, done)
-            for splits, config in zip(data, configs)
+            training_stream(each.train, size, config.seeds.data_order, first, done) for each, config in zip(data, configs)
         ]
-        found = _in_order(validation, options.batch_size)
-        stream, left = _side_by_side(streams), steps - done
-        fused.fit(stream, initial_epoch=first, epochs=last, steps_per_epoch=left, validation_data=found, **settings)
+        fused.fit(
+            side_by_side(streams),
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=keeper.steps - done,
+            validation_data=validation(),
+            callbacks=[keeper, *callbacks],
+            shuffle=False,
+            verbose=0,
+        )
 
-    def finish_epoch():
-        keeper.finish_epoch(_in_order(validation, options.batch_size))
+    def validate():
+        found = validation()
+        return {} if found is None else fused.evaluate(found, callbacks=[keeper], return_dict=True, verbose=0)
 
-    with Signals(keeper):
-        go_through_epochs(keepers[0].start, steps, options.epochs, fit, finish_epoch)
-    return keeper.diverged
+    return fit, validate
 
 
 class FusedKeeper(keras.callbacks.Callback):
@@ -90,17 +128,19 @@ class FusedKeeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Drop a run whose loss is not finite; save when a checkpoint is due; stop if the process was asked to."""
-        self.step = self.before + batch + 1
+        self.step = min(self.before + batch + 1, self.steps)
         for s, keeper in self._going():
             keeper.step = self.step
             self._unless_diverged(s, keeper.check_loss, self._of_run(s, logs))
-        if self.step == self.steps:
-            self.fused.scatter_means()  # validation starts them anew
-            for keeper in self.keepers:
-                keeper.training_metrics = metric_values(keeper.model)
-        elif self.signal_number is not None or self._going()[0][1].due_by_time():
+        if self.step < self.steps and (self.signal_number is not None or self._going()[0][1].due_by_time()):
             self._save(self.epoch, self.step)
             self._stop_if_asked()
+
+    def on_test_begin(self, logs=None):
+        """Keep the epoch's running means: validation starts them anew."""
+        self.fused.scatter_means()
+        for keeper in self.keepers:
+            keeper.training_metrics = metric_values(keeper.model)
 
     def on_test_batch_end(self, batch, logs=None):
         """Stop here if the process was asked to: the epoch's steps are done, its validation is done again later."""
@@ -115,19 +155,17 @@ class FusedKeeper(keras.callbacks.Callback):
         if self._going()[0][1].due_after(epoch) or self.signal_number is not None:
             self._save(epoch + 1, 0)
         for _, keeper in self._going():
-            keeper.run.write_history(keeper.history)
+            keeper.run.append_history(keeper.history)
         self._stop_if_asked()
 
-    def finish_epoch(self, validation):
+    def finish_epoch(self, validate):
         """Do what is left of an epoch whose steps are all done: its validation and its end."""
         self.on_epoch_begin(self.keepers[0].start.epoch)
         self.step = self.steps
         for keeper in self.keepers:
-            keeper.step, keeper.training_metrics = self.steps, metric_values(keeper.model)
+            keeper.step = self.steps
         logs = {key: np.asarray(value) for key, value in self.fused.get_metrics_result().items()}
-        if validation is not None:
-            found = self.fused.evaluate(validation, callbacks=[self], return_dict=True, verbose=0)
-            logs |= {f"val_{key}": value for key, value in found.items()}
+        logs |= {f"val_{key}": value for key, value in validate().items()}
         self.on_epoch_end(self.epoch, logs)
 
     def _going(self):
@@ -151,52 +189,16 @@ class FusedKeeper(keras.callbacks.Callback):
         for s, keeper in self._going():
             metrics = keeper.training_metrics if of_training else None
             self._unless_diverged(s, keeper.save, epoch, step, metrics, spare=1)
-        for _, keeper in self._going():
+        going = [keeper for _, keeper in self._going()]
+        if going:
+            going[0].warn_of_costly_checkpoints(going)
+        for keeper in going:
             for old in checkpoint_files(keeper.run.checkpoints)[keeper.config.training.keep_checkpoints :]:
                 remove(old)
 
     def _stop_if_asked(self):
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
-
-
-class Batches(keras.utils.PyDataset):
-    """The batches of S splits in order, side by side: (stimuli (S, B, ...), labels (S, B)).
-
-    Args:
-        splits: list of S `Split`s of one length.
-        batch_size: samples per batch and run; the last batch holds what is left.
-    """
-
-    def __init__(self, splits, batch_size):
-        super().__init__()
-        self.splits, self.batch_size = splits, batch_size
-
-    def __len__(self):
-        return steps_per_epoch(self.splits[0], self.batch_size)
-
-    def __getitem__(self, k):
-        rows = slice(k * self.batch_size, (k + 1) * self.batch_size)
-        return np.stack([split.inputs[rows] for split in self.splits]), np.stack([split.labels[rows] for split in self.splits])
-
-
-def _in_order(splits, batch_size):
-    """The batches of S splits in order as the backend takes them in, or None where there are no samples."""
-    if not len(splits[0]):
-        return None
-    if keras.backend.backend() != "tensorflow":
-        return Batches(splits, batch_size)
-    from closer_tf.tensorflow_stream import in_order, side_by_side
-
-    return side_by_side([in_order(split, batch_size) for split in splits])
-
-
-def _side_by_side(streams):
-    if keras.backend.backend() != "tensorflow":
-        return (tuple(np.stack(parts) for parts in zip(*each)) for each in zip(*streams))
-    from closer_tf.tensorflow_stream import side_by_side
-
-    return side_by_side(streams)
 
 
 class MeanLines(ProgressLines):

@@ -9,7 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from closer_tf.augmentation import RandomAffine, affine
 from closer_tf.losses import collapse_gauge
+from closer_tf.precision import true_float32
 from closer_tf.stacked import StackedEncoders, architecture
 
 
@@ -17,7 +19,8 @@ class FusedEnsembles(keras.Model):
     """S compiled ensembles as one Keras model: stimuli (S, B, ...) -> embeddings (S, B, N, D), run by run.
 
     The ensembles stay what they are and serve as the ordinary form of the state: `gather` takes weights, optimizer and running
-    means from them, `scatter` hands them back. The states of random generators are shared and always up to date in both.
+    means from them, `scatter` hands them back; the states of dropout's generators go with them. Those of the augmentation are
+    shared and always up to date in both.
 
     Args:
         models: list of S compiled `CLoSeR` models, with or without heads, whose i-th encoders have one architecture each.
@@ -31,7 +34,7 @@ class FusedEnsembles(keras.Model):
     def __init__(self, models, stack=True, **kwargs):
         super().__init__(name="fused", **kwargs)
         self.__dict__["models"] = list(models)  # past Keras's tracking: their weights are not this model's
-        self.fronts = [keras.Model(model.input, model.get_layer("cells").output) for model in models]
+        self.fronts = [_front(model) for model in models]
         self.__dict__["cells"] = [_cells(model) for model in models]
         groups = places(models, stack)
         self.stacks = [StackedEncoders([models[s].encoders[i] for s, i in group]) for group in groups]
@@ -56,11 +59,11 @@ class FusedEnsembles(keras.Model):
         """Embeddings (S, B, N, D), or a dict of them and `logits` (S, B, N, labels) where the ensembles have heads."""
         windows = len(stimuli.shape) == len(self.models[0].inputs[0].shape) + 2
         bins = stimuli.shape[2] if windows else 1
-        sequences = []
-        for s, front in enumerate(self.fronts):
-            x = stimuli[s]
-            x = ops.reshape(x, (-1, *x.shape[2:])) if windows else x
-            sequences.append(front(x, training=training))
+        x = ops.cast(stimuli, self.models[0].inputs[0].dtype)
+        x = ops.reshape(x, (x.shape[0], -1, *x.shape[3:])) if windows else x
+        for layers in zip(*self.fronts):
+            x = _side_by_side(layers, x, training)
+        sequences = [x[s] for s in range(len(self.models))]
         outputs = [
             encoders(self._seen(sequences, group), training=training) for encoders, group in zip(self.stacks, self.places)
         ]
@@ -91,20 +94,32 @@ class FusedEnsembles(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of the runs' losses, whose gradient is each run's own; their terms and collapse gauges are tracked."""
         del x, sample_weight, training
+        with true_float32():
+            terms = self._terms(y_pred, y)
         penalties = self._regularisation()
-        rows = []
-        for s, model in enumerate(self.models):
-            outputs = keras.tree.map_structure(lambda values, s=s: values[s], y_pred)
-            embeddings = outputs["embeddings"] if isinstance(outputs, dict) else outputs
-            terms = {**model.loss.terms(outputs, None if y is None else y[s]), **collapse_gauge(embeddings)}
-            if penalties is not None:
-                terms["regularisation"] = penalties[s]
-                terms["loss"] = terms["loss"] + penalties[s]
-            rows.append(terms)
+        if penalties is not None:
+            terms["regularisation"] = ops.stack(penalties)
+            terms["loss"] = terms["loss"] + terms["regularisation"]
         samples = ops.shape(keras.tree.flatten(y_pred)[0])[1]
         for mean in self.means:
-            mean.update_state(ops.stack([ops.cast(terms[mean.name], mean.dtype) for terms in rows]), sample_weight=samples)
-        return sum(terms["loss"] for terms in rows)
+            mean.update_state(terms[mean.name], sample_weight=samples)
+        return ops.sum(terms["loss"])
+
+    def _terms(self, outputs, labels):
+        """dict name -> tensor (S,): every run's objective, its parts and the collapse gauge."""
+
+        def of_run(loss, outputs, labels):
+            embeddings = outputs["embeddings"] if isinstance(outputs, dict) else outputs
+            return {**loss.terms(outputs, labels), **collapse_gauge(embeddings)}
+
+        losses = [model.loss for model in self.models]
+        if keras.backend.backend() == "jax" and all(loss.get_config() == losses[0].get_config() for loss in losses):
+            return ops.vectorized_map(lambda run: of_run(losses[0], *run), (outputs, labels))
+        rows = []
+        for s, loss in enumerate(losses):
+            own = keras.tree.map_structure(lambda values, s=s: values[s], outputs)
+            rows.append(of_run(loss, own, None if labels is None else labels[s]))
+        return {name: ops.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _regularisation(self):
         """List of S scalars, or None."""
@@ -192,6 +207,8 @@ class FusedEnsembles(keras.Model):
             for slots in ("_momentums", "_velocities"):
                 of_runs = [_slot(optimizers[s], slots, each) for s, each in zip(runs, own)]
                 found.append((_slot(self.optimizer, slots, weight), of_runs))
+        for encoders in self.stacks:
+            found += encoders.seeds()
         for name in ("iterations", "_mu_product"):
             found.append((getattr(self.optimizer, name), [getattr(optimizer, name) for optimizer in optimizers]))
         return found
@@ -228,6 +245,26 @@ class MeanOfRuns(keras.metrics.Metric):
 def _cells(model):
     """The cells that each encoder of an ensemble sees: list of int arrays."""
     return [np.array(layer.cells) for layer in model.layers if layer.name.startswith("receptive_field_")]
+
+
+def _front(model):
+    """The layers from the stimulus to the cells, in order."""
+    names = [layer.name for layer in model.layers]
+    return model.layers[1 : names.index("cells") + 1]
+
+
+def _side_by_side(layers, x, training):
+    """One layer of each run on x (S, B, ...), at once where the runs' layers do the same."""
+    first, shape = layers[0], ops.shape(x)
+    if isinstance(first, RandomAffine):
+        images = ops.reshape(x, (-1, *x.shape[2:]))
+        for drawn in zip(*(layer.draw(shape[1]) for layer in layers)) if training else ():
+            images = affine(images, *(ops.concatenate(of_runs) for of_runs in zip(*drawn)))
+        return ops.reshape(images, shape)
+    if any(first.get_config() != layer.get_config() for layer in layers):
+        return ops.stack([layer(part) for layer, part in zip(layers, ops.unstack(x, len(layers)))])
+    y = first(ops.reshape(x, (-1, *x.shape[2:])))
+    return ops.reshape(y, (shape[0], -1, *y.shape[1:]))
 
 
 def _heads(model):

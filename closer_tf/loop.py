@@ -19,8 +19,10 @@ from closer_tf.checkpoints import (
     save_checkpoint,
 )
 from closer_tf.errors import CloserWarning, DivergedError
+from closer_tf.precision import products_in
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+COSTLY, SECONDS_TO_JUDGE = 0.1, 60.0  # checkpoints that take a larger share of so much time are worth a word
 COLLAPSED = 1e-4  # an `embedding_sd` below this is taken for zero
 
 
@@ -49,11 +51,16 @@ def batches(split, batch_size, seed, epoch=0, step=0):
         (stimuli, labels).
     """
     while True:
-        order = np.random.default_rng([seed, epoch]).permutation(len(split))
+        order = epoch_order(len(split), seed, epoch)
         for start in range(step * batch_size, len(order), batch_size):
             chosen = order[start : start + batch_size]
             yield split.inputs[chosen], split.labels[chosen]
         epoch, step = epoch + 1, 0
+
+
+def epoch_order(count, seed, epoch):
+    """The order of `count` training samples in an epoch, which follows from (seed, epoch) alone: int array (count,)."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def training_stream(split, batch_size, seed, epoch=0, step=0):
@@ -79,13 +86,21 @@ def steps_per_epoch(split, batch_size):
     return -(-len(split) // batch_size)
 
 
-def steps_per_execution(config):
-    """Training steps that TensorFlow takes at a call: `compute.steps_per_execution`, or what it is by itself."""
+def steps_per_execution(config, steps):
+    """Training steps at one call from Python: `compute.steps_per_execution`, or what it is by itself.
+
+    Args:
+        config: resolved `RunConfig`.
+        steps: steps per epoch; under JAX a call takes them all by itself.
+    """
     from closer_tf.config import RecordingSource
 
-    if keras.backend.backend() != "tensorflow" or config.compute.distribution != "none":
+    backend, chosen = keras.backend.backend(), config.compute.steps_per_execution
+    if backend == "jax":
+        return min(chosen or steps, steps)
+    if backend != "tensorflow" or config.compute.distribution != "none":
         return 1
-    return config.compute.steps_per_execution or (8 if isinstance(config.dataset, RecordingSource) else 1)
+    return chosen or (8 if isinstance(config.dataset, RecordingSource) else 1)
 
 
 def run_training(model, data, config, run, checkpoint=None, callbacks=()):
@@ -116,21 +131,40 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
         spread_seeds(model)
     run.write_history(start.history)  # what a crash left beyond the checkpoint is trained again
     keeper = CheckpointKeeper(run, config, steps, start)
+    make = _fit_under_jax if keras.backend.backend() == "jax" else _fit_by_keras
+    with products_in(config.compute.precision), keeper.listening_to_signals():
+        fit, validate = make(model, data, config, keeper, callbacks)
+        go_through_epochs(start, steps, options.epochs, fit, lambda: keeper.finish_epoch(model, validate))
+
+
+def _fit_under_jax(model, data, config, keeper, callbacks):
+    """As `_fit_by_keras`, many steps at a call."""
+    from closer_tf.jax_steps import CompiledSteps
+
+    at_once = steps_per_execution(config, keeper.steps)
+    seeds, size = [config.seeds.data_order], config.training.batch_size
+    compiled = CompiledSteps(model, [data.train], [data.validation], size, seeds, at_once)
+    return lambda first, last, done=0: compiled.fit(first, last, [keeper, *callbacks], done), compiled.evaluate
+
+
+def _fit_by_keras(model, data, config, keeper, callbacks):
+    """What `go_through_epochs` needs: how to train epochs, and a function that gives dict name -> mean over validation."""
+    size = config.training.batch_size
+    validation = validation_stream(data.validation, size)
     settings = {
-        "validation_data": validation_stream(data.validation, options.batch_size),
-        "validation_batch_size": options.batch_size,
+        "validation_data": validation,
+        "validation_batch_size": size,
         "callbacks": [keeper, *callbacks],
         "shuffle": False,
         "verbose": 0,
     }
-
-    at_once = steps_per_execution(config)
+    at_once = steps_per_execution(config, keeper.steps)
     if model.steps_per_execution != at_once:
         model.steps_per_execution = at_once
         model.train_function = model.test_function = None  # an earlier `fit` may have traced them for another number
 
     def fit(first, last, done=0):
-        order, left = (data.train, options.batch_size, config.seeds.data_order), steps - done
+        order, left = (data.train, size, config.seeds.data_order), keeper.steps - done
         if at_once == 1:
             model.fit(training_stream(*order, first, done), initial_epoch=first, epochs=last, steps_per_epoch=left, **settings)
         else:
@@ -138,8 +172,12 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
 
             model.fit(one_epoch(*order, keeper.began_at, left), initial_epoch=first, epochs=last, **settings)
 
-    with keeper.listening_to_signals():
-        go_through_epochs(start, steps, options.epochs, fit, lambda: keeper.finish_epoch(model, settings))
+    def validate():
+        if validation is None:
+            return {}
+        return model.evaluate(*validation, batch_size=size, callbacks=[keeper], return_dict=True, verbose=0)
+
+    return fit, validate
 
 
 def go_through_epochs(start, steps, epochs, fit, finish_epoch):
@@ -181,8 +219,8 @@ class CheckpointKeeper(keras.callbacks.Callback):
         self.history = list(start.history)
         self.first_step = start.step
         self.signal_number = None
-        self.saved = time.monotonic()
-        self.collapsed = False
+        self.began_training = self.saved = time.monotonic()
+        self.saving, self.warned_of_cost, self.collapsed = 0.0, False, False
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch begins; in a continued epoch, go on with its running means."""
@@ -200,13 +238,16 @@ class CheckpointKeeper(keras.callbacks.Callback):
         self.step = min(self.before + batch + 1, self.steps)  # Keras counts the last call's steps as if it had taken all
         self.check_loss(logs or {})
         if self.step == self.steps:
-            self.training_metrics = metric_values(self.model)  # validation starts them anew
             return
         if self.signal_number is not None:
             self.save(self.epoch, self.step)
             raise Interrupted(self.signal_number)
         if self.due_by_time():
             self.save(self.epoch, self.step)
+
+    def on_test_begin(self, logs=None):
+        """Keep the epoch's running means: validation starts them anew."""
+        self.training_metrics = metric_values(self.model)
 
     def on_test_batch_end(self, batch, logs=None):
         """Stop here if the process was asked to: the epoch's steps are done, its validation is done again later."""
@@ -219,20 +260,18 @@ class CheckpointKeeper(keras.callbacks.Callback):
         self.add_to_history(epoch, logs or {})
         if self.due_after(epoch) or self.signal_number is not None:
             self.save(epoch + 1, 0)
-        self.run.write_history(self.history)
+            self.warn_of_costly_checkpoints([self])
+        self.run.append_history(self.history)
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 
-    def finish_epoch(self, model, settings):
+    def finish_epoch(self, model, validate):
         """Do what is left of an epoch whose steps are all done: its validation and its end."""
         self.set_model(model)
         self.on_epoch_begin(self.start.epoch)
-        self.step, self.training_metrics = self.steps, metric_values(model)
+        self.step = self.steps
         logs = {key: float(value) for key, value in model.get_metrics_result().items()}
-        if settings["validation_data"] is not None:
-            size = settings["validation_batch_size"]
-            found = model.evaluate(*settings["validation_data"], batch_size=size, callbacks=[self], return_dict=True, verbose=0)
-            logs |= {f"val_{key}": value for key, value in found.items()}
+        logs |= {f"val_{key}": value for key, value in validate().items()}
         self.on_epoch_end(self.start.epoch, logs)
 
     def listening_to_signals(self):
@@ -267,6 +306,7 @@ class CheckpointKeeper(keras.callbacks.Callback):
         Raises:
             DivergedError: a weight is not finite; nothing is written.
         """
+        began = time.monotonic()
         moment = Checkpoint(epoch, step, self.history, self.config.digest(), arrays=[])
         keep = self.config.training.keep_checkpoints + spare
         try:
@@ -274,6 +314,20 @@ class CheckpointKeeper(keras.callbacks.Callback):
         except DivergedError as error:
             self._diverged(str(error), [])
         self.saved = time.monotonic()
+        self.saving += self.saved - began
+
+    def warn_of_costly_checkpoints(self, keepers):
+        """Say once when the checkpoints of these keepers take more than `COSTLY` of the time since the training began here."""
+        spent, saving = self.saved - self.began_training, sum(keeper.saving for keeper in keepers)
+        if spent < SECONDS_TO_JUDGE or saving < COSTLY * spent or self.warned_of_cost:
+            return
+        self.warned_of_cost = True
+        warnings.warn(
+            f"checkpoints take {saving / spent:.0%} of the time: a larger training.checkpoint_every than "
+            f"{self.config.training.checkpoint_every} would save most of it (a run may go on with another)",
+            CloserWarning,
+            stacklevel=2,
+        )
 
     def check_loss(self, logs):
         """Stop if a mean of the epoch's steps so far is not finite: it is not from the step on at which the loss is not.

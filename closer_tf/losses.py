@@ -58,9 +58,13 @@ def _centred(embeddings):
 
     Distances do not change when one vector is subtracted from all embeddings, and inner products stay accurate.
     """
-    if keras.backend.standardize_dtype(embeddings.dtype) != "float64":
-        embeddings = ops.cast(embeddings, "float32")
+    embeddings = _at_least_float32(embeddings)
     return embeddings - ops.stop_gradient(ops.mean(embeddings, axis=(0, 1), keepdims=True))
+
+
+def _at_least_float32(x):
+    """Tensors of float64 as they are, others in float32."""
+    return x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
 
 
 def _attraction(by_encoder, temperature, graph):
@@ -165,7 +169,7 @@ class SupervisedLoss(keras.losses.Loss):
 
     def terms(self, outputs, labels):
         """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
-        logits = ops.cast(outputs["logits"], "float32")
+        logits = _at_least_float32(outputs["logits"])
         targets = ops.broadcast_to(ops.expand_dims(ops.cast(labels, "int32"), 1), ops.shape(logits)[:2])
         loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
         hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=2), "int32"), targets), "float32")

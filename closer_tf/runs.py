@@ -245,13 +245,29 @@ class RunFolder:
         writer.writerows(rows)
         write_atomically(self.history_file, text.getvalue())
 
+    def append_history(self, rows):
+        """Add the last of some rows to history.csv, in one piece; those before it are there.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        if len(rows) == 1 or not self.history_file.exists():
+            return self.write_history(rows)
+        try:
+            with open(self.history_file, "a", newline="") as file:
+                csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n").writerow(rows[-1])
+        except OSError as error:
+            raise RunError(f"{self.history_file}: could not be written: {error.strerror}") from error
+
     def read_history(self):
-        """The rows of history.csv, numbers as floats; empty when there is none yet."""
+        """The rows of history.csv, numbers as floats; empty when there is none yet. A last line that a crash cut off
+        is left out."""
         if not self.history_file.exists():
             return []
         try:
-            with open(self.history_file, newline="") as file:
-                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            text = self.history_file.read_text()
+            whole = io.StringIO(text[: text.rfind("\n") + 1])
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(whole)]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{self.history_file}: damaged: {error}; continuing the training writes it anew") from None
 

@@ -1,7 +1,7 @@
 """Encoders of equal architecture computed together: one product per layer, over stacked weights (G, ...).
 
-Every function here computes what the layer of that name does, for G encoders side by side. Each encoder keeps its own dropout
-generator, so that it draws what it would draw alone.
+Every function here computes what the layer of that name does, for G encoders side by side. The states of the encoders' dropout
+generators lie side by side too, one variable (G, 2) per layer, so that each encoder drops what it would drop alone.
 """
 
 import json
@@ -10,7 +10,7 @@ import math
 import keras
 from keras import ops
 
-from closer_tf.dropout import mask
+from closer_tf.dropout import masks
 
 OWN = {"name", "seed", "init_seed", "dropout_seed", "kernel_initializer", "bias_initializer"}  # what equal layers may differ in
 
@@ -28,8 +28,8 @@ class StackedEncoders(keras.layers.Layer):
     """G encoders of equal architecture as one layer: what they see (G, B, cells, values) -> embeddings (G, B, D).
 
     Args:
-        encoders: list of G Keras models made by `closer_tf.encoders`. They lend their dropout generators; their weights are
-            not touched, and this layer's weights (G, ...) start at zero: see `closer_tf.fused_model.FusedEnsembles.gather`.
+        encoders: list of G Keras models made by `closer_tf.encoders`. They are not touched, and this layer's variables (G, ...)
+            start at zero: see `closer_tf.fused_model.FusedEnsembles.gather`.
 
     Raises:
         TypeError: an encoder has a layer that cannot be stacked.
@@ -41,15 +41,16 @@ class StackedEncoders(keras.layers.Layer):
             if type(layer).__name__ not in STACKED:
                 raise TypeError(f"{layer.name}: a layer of type {type(layer).__name__} cannot be stacked")
         self.__dict__["encoders"] = list(encoders)  # past Keras's tracking: their weights are not this layer's
-        self.__dict__["weights_of"] = {}
+        self.__dict__["weights_of"], self.__dict__["seeds_of"] = {}, {}
         for k, layer in enumerate(encoders[0].layers):
             self.weights_of[layer.name] = [
                 self.add_weight(shape=(len(encoders), *weight.shape), initializer="zeros", name=f"{layer.name}_{weight.name}")
                 for weight in layer.trainable_variables
             ]
-            generators = [dropout.seed_generator for dropout in _dropouts(encoders, k)]
-            if generators:
-                setattr(self, f"generators_{k}", generators)  # tracked by Keras: their states move on in `call`
+            states = _dropout_states(encoders, k)
+            if states:
+                options = {"dtype": states[0].dtype, "initializer": "zeros", "trainable": False, "autocast": False}
+                self.seeds_of[layer.name] = self.add_weight(shape=(len(states), 2), name=f"{layer.name}_seeds", **options)
         self.built = True
 
     def call(self, seen, training=False):
@@ -83,25 +84,35 @@ class StackedEncoders(keras.layers.Layer):
             found += zip(self.weights_of[layer.name], (list(weights) for weights in zip(*own)))
         return found
 
+    def seeds(self):
+        """List of (variable (G, 2), list of the states (2,) of the G encoders' dropout generators)."""
+        layers = enumerate(self.encoders[0].layers)
+        return [
+            (self.seeds_of[layer.name], _dropout_states(self.encoders, k)) for k, layer in layers if layer.name in self.seeds_of
+        ]
+
     def _dropper(self, layer, training):
         """Function that drops from x (G, ...) in training what the G encoders would drop."""
-        k = self.encoders[0].layers.index(layer)
-        dropouts = _dropouts(self.encoders, k)
+        seeds = self.seeds_of.get(layer.name)
 
         def drop(x):
-            if not training or not dropouts:
+            if not training or seeds is None:
                 return x
-            shape = ops.shape(x)[1:]
-            return x * ops.stack([mask(shape, each.rate, each.seed_generator, x.dtype) for each in dropouts])
+            return x * masks(seeds, ops.shape(x)[1:], _dropout(layer).rate, x.dtype)
 
         return drop
 
 
-def _dropouts(encoders, k):
-    """The dropout layers that are, or are within, the k-th layers of encoders; none where nothing is dropped."""
-    layers = [encoder.layers[k] for encoder in encoders]
-    found = [getattr(layer, "drop", layer) for layer in layers]
-    return found if isinstance(found[0], keras.layers.Dropout) and found[0].rate else []
+def _dropout(layer):
+    """The dropout layer that a layer is, or that is within it."""
+    return getattr(layer, "drop", layer)
+
+
+def _dropout_states(encoders, k):
+    """The states (2,) of the generators by which the k-th layers of encoders drop; none where nothing is dropped."""
+    found = [_dropout(encoder.layers[k]) for encoder in encoders]
+    drops = isinstance(found[0], keras.layers.Dropout) and found[0].rate
+    return [dropout.seed_generator.state for dropout in found] if drops else []
 
 
 def _cast_all(x, dtype):

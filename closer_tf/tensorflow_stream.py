@@ -1,7 +1,8 @@
 """The training batches under TensorFlow: the data set lies in memory once, and no step waits for Python."""
 
-import numpy as np
 import tensorflow as tf
+
+from closer_tf.loop import epoch_order
 
 
 def dataset(split, batch_size, seed, epoch=0, step=0):
@@ -16,7 +17,7 @@ def dataset(split, batch_size, seed, epoch=0, step=0):
 
     def orders(now=epoch, done=step * batch_size):
         while True:
-            yield _order(split, seed, now)[done:]
+            yield epoch_order(len(split), seed, now)[done:]
             now, done = now + 1, 0
 
     return _gathered(split, batch_size, orders)
@@ -36,13 +37,9 @@ def one_epoch(split, batch_size, seed, now, steps):
 
     def orders():
         epoch, step = now()
-        yield _order(split, seed, epoch)[step * batch_size :]
+        yield epoch_order(len(split), seed, epoch)[step * batch_size :]
 
     return _gathered(split, batch_size, orders).apply(tf.data.experimental.assert_cardinality(steps))
-
-
-def _order(split, seed, epoch):
-    return np.random.default_rng([seed, epoch]).permutation(len(split))
 
 
 def _gathered(split, batch_size, orders):

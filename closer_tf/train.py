@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import re
 import time
@@ -177,7 +178,7 @@ def dry_run(config, run_dir, timed_steps=5):
     """
     from closer_tf import experiment
     from closer_tf.determinism import make_deterministic
-    from closer_tf.loop import steps_per_epoch, training_stream
+    from closer_tf.loop import steps_per_epoch
     from closer_tf.progress import duration
 
     run = RunFolder(run_dir)
@@ -194,11 +195,7 @@ def dry_run(config, run_dir, timed_steps=5):
     if config.condition not in TRAINED_CONDITIONS:
         print("dry run: nothing was read out or written.")
         return
-    stream = training_stream(data.train, config.training.batch_size, config.seeds.data_order)
-    model.fit(stream, steps_per_epoch=2, verbose=0, shuffle=False)
-    began = time.perf_counter()
-    model.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)
-    step = (time.perf_counter() - began) / timed_steps
+    step = _seconds_per_step(model, data.train, config, timed_steps)
     steps = steps_per_epoch(data.train, config.training.batch_size)
     disk = 3 * 4 * ensemble.count_params() * (config.training.keep_checkpoints + 1) / 2**30
     samples = len(data.train) + len(data.validation) + len(data.test)
@@ -210,6 +207,29 @@ def dry_run(config, run_dir, timed_steps=5):
         f"disk: up to {disk:.2f} GB of checkpoints\n"
         f"dry run: nothing was trained or written."
     )
+
+
+def _seconds_per_step(model, split, config, steps):
+    """Seconds per training step, from so many throw-away steps after those that compile."""
+    import keras
+
+    from closer_tf.data.splits import Split
+    from closer_tf.loop import training_stream
+
+    size, seed = config.training.batch_size, config.seeds.data_order
+    if keras.backend.backend() == "jax":
+        from closer_tf.jax_steps import CompiledSteps
+
+        few, none = (Split(split.inputs[:count], split.labels[:count]) for count in (steps * size, 0))
+        compiled = CompiledSteps(model, [few], [none], size, [seed])
+        train = functools.partial(compiled.fit, 0, 1)
+    else:
+        stream = training_stream(split, size, seed)
+        train = functools.partial(model.fit, stream, steps_per_epoch=steps, verbose=0, shuffle=False)
+    train()
+    began = time.perf_counter()
+    train()
+    return (time.perf_counter() - began) / steps
 
 
 def _describe(config, data, fields, model, run):
@@ -232,7 +252,7 @@ def _describe(config, data, fields, model, run):
         f"shape {data.input_shape}, {labels}\n"
         f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells}\n"
         f"ensemble: {len(model.encoders)} encoders, {parameters} parameters each, {model.count_params():,} in all\n"
-        f"compute: {_computing(config)}\n"
+        f"compute: {_computing(config, steps)}\n"
         + (
             f"training: {config.condition}, {config.training.epochs} epochs of {steps} steps, "
             f"batch {config.training.batch_size}, seed {config.seed}"
@@ -242,8 +262,8 @@ def _describe(config, data, fields, model, run):
     )
 
 
-def _computing(config):
-    """What computes, and the choices that speed it up or save memory."""
+def _computing(config, steps):
+    """What computes, and the choices that speed it up or save memory; `steps` per epoch."""
     import keras
 
     from closer_tf.loop import steps_per_execution
@@ -251,7 +271,7 @@ def _computing(config):
     backend, options = keras.backend.backend(), config.compute
     found = versions()
     pairs = "CLoSeR loss in blocks of at most " + f"{options.loss_memory_mb:g} MiB"
-    at_once = steps_per_execution(config)
+    at_once = steps_per_execution(config, steps)
     xla = "always" if backend == "jax" else "on" if options.xla else "off"
     parts = [f"{backend} {found.get(backend, '')}".strip(), options.precision, f"XLA {xla}", "separate encoders"]
     if options.distribution == "mirrored":

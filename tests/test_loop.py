@@ -227,10 +227,10 @@ def test_no_step_is_left_out_after_a_fit_with_single_steps(config, tmp_path):
 
 def test_how_many_steps_are_taken_at_a_call(config):
     recordings = parse_config({"dataset": {"name": "simulated"}, "condition": "lpl", "masks": {"scheme": "areas"}})
-    assert steps_per_execution(config) == 1 and steps_per_execution(recordings) == 8
-    assert steps_per_execution(at_once(config, 5)) == 5 and steps_per_execution(at_once(recordings, 1)) == 1
+    assert steps_per_execution(config, 9) == 1 and steps_per_execution(recordings, 9) == 8
+    assert steps_per_execution(at_once(config, 5), 9) == 5 and steps_per_execution(at_once(recordings, 1), 9) == 1
     compute = {"steps_per_execution": 5, "distribution": "mirrored"}
-    assert steps_per_execution(parse_config({"compute": compute})) == 1
+    assert steps_per_execution(parse_config({"compute": compute}), 9) == 1
     assert at_once(config, 5).digest() == config.digest()
 
 

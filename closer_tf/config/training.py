@@ -59,9 +59,10 @@ class Training(Section):
 class Compute(Section):
     """How it is computed: what changes speed and memory, and results by rounding only."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """'bfloat16': the encoders compute in bfloat16 (3 digits); weights, loss and optimizer stay in float32. Faster on
-    processors with products of that kind."""
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    """'float32': true float32, also on GPUs that would by themselves take products in TF32. 'tensorfloat32': the encoders'
+    products in TF32 (3 digits, as wide a range), on NVIDIA GPUs under JAX; elsewhere as 'float32'. 'bfloat16': the encoders
+    compute in bfloat16 (2 to 3 digits). Weights, loss, optimizer and the augmentation's coordinates are float32 in any case."""
     xla: bool = False
     """Compile TensorFlow's training step with XLA; not together with augmentation, which it cannot compile. JAX always does."""
     distribution: Literal["none", "mirrored"] = "none"
@@ -69,9 +70,9 @@ class Compute(Section):
     every sample is still told from the whole batch. TensorFlow alone; the devices must divide `training.batch_size`. A run may
     go on with or without it. See docs/distribution.md."""
     steps_per_execution: int | None = Field(None, ge=1, le=1000)
-    """Training steps that TensorFlow takes at one call from Python, on one device. Signals, checkpoints by the clock and
-    callbacks wait for them; results stay the same. Null: 8 for recordings, whose steps take milliseconds, otherwise 1. Other
-    backends, and several trainings in one, take 1."""
+    """Training steps at one call from Python, on one device. Signals, checkpoints by the clock and callbacks wait for them;
+    results stay the same. Null: under JAX all of an epoch, its validation in another call; under TensorFlow 8 for recordings,
+    whose steps take milliseconds, otherwise 1. Several trainings in one take 1 under TensorFlow."""
     loss_memory_mb: float = Field(1024.0, gt=0)
     """Most memory, in MiB, for what the CLoSeR loss computes per pair of samples; more than that is computed in blocks."""
 

@@ -1,0 +1,257 @@
+"""Under JAX, many steps in one compiled call are the steps of `fit`, and a run goes on from any of its calls."""
+
+import contextlib
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "jax":
+    pytest.skip("needs KERAS_BACKEND=jax", allow_module_level=True)
+
+import jax
+
+from closer_tf import experiment
+from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
+from closer_tf.config import parse_config
+from closer_tf.errors import DivergedError
+from closer_tf.fused_loop import run_fused_training
+from closer_tf.fused_model import FusedEnsembles
+from closer_tf.jax_steps import CompiledSteps
+from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch
+from closer_tf.runs import RunFolder
+
+pytestmark = pytest.mark.jax
+
+CONTENT = {
+    "num_encoders": 3,
+    "augmentation": {"horizontal_flip": True, "rotation": 0.02, "zoom": 0.2},
+    "masks": {"scheme": "gaussian", "fraction": 0.25},
+    "encoder": {"type": "mlp", "hidden": [16, 8], "embedding_dim": 4, "dropout": 0.2},
+    "training": {"epochs": 3, "batch_size": 300, "keep_checkpoints": 20},
+}
+VIT = {"type": "vit_lite", "embedding_dim": 8, "heads": 2, "key_dim": 4, "mlp_dim": 8, "dropout": 0.2}
+CELLS = {"scheme": "random_patches", "fraction": 0.5, "patch_size": 2}
+NEURONS = {
+    "condition": "tcloser",
+    "num_encoders": 6,
+    "dataset": {"name": "simulated"},
+    "augmentation": {},
+    "masks": {"scheme": "areas"},
+    "encoder": {"type": "mlp", "hidden": [8], "embedding_dim": 4, "dropout": 0.1, "l1": 5e-6, "l2": 5e-6},
+}
+CASES = {
+    "mlp": {},
+    "supervised": {"condition": "supervised"},
+    "transformers on a star": {
+        "encoder": VIT,
+        "masks": CELLS,
+        "objective": {"graph": {"family": "star", "weighting": "per_target"}, "stop_gradient": True},
+    },
+    "random graphs": {"objective": {"graph": {"family": "random", "num_edges": 4}, "stop_gradient": True}},
+    "temporal": NEURONS,
+}
+
+
+@pytest.fixture
+def double(double, monkeypatch):
+    """Everything in float64, also models of configs, which know float32 at most."""
+    monkeypatch.setattr(experiment, "_precision", lambda name: contextlib.nullcontext())
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+def made(seeds=(0,), **changes):
+    """Configs, data and compiled models of some seeds."""
+    configs = [parse_config({**CONTENT, **changes, "seed": seed}).resolved() for seed in seeds]
+    data = [experiment.load_splits(config) for config in configs]
+    fields = [experiment.make_receptive_fields(*both) for both in zip(configs, data)]
+    models = [
+        experiment.make_training_model(config, experiment.make_ensemble(config, field, splits), len(splits.label_names))
+        for config, field, splits in zip(configs, fields, data)
+    ]
+    return configs, data, fields, models
+
+
+def compiled(configs, data, model, at_once=None):
+    splits = [each.train for each in data], [each.validation for each in data]
+    seeds = [config.seeds.data_order for config in configs]
+    return CompiledSteps(model, *splits, configs[0].training.batch_size, seeds, at_once)
+
+
+def by_fit(configs, data, model, epochs):
+    """Train by Keras's own `fit`, batch by batch; returns the history."""
+    size = configs[0].training.batch_size
+    streams = [batches(each.train, size, config.seeds.data_order) for each, config in zip(data, configs)]
+    validation = (data[0].validation.inputs, data[0].validation.labels)
+    if len(streams) == 1:
+        stream = streams[0]
+    else:
+        stream = (tuple(np.stack(parts) for parts in zip(*each)) for each in zip(*streams))
+        validation = None
+    steps = steps_per_epoch(data[0].train, size)
+    options = {"validation_data": validation, "validation_batch_size": size, "shuffle": False, "verbose": 0}
+    return model.fit(stream, epochs=epochs, steps_per_epoch=steps, **options).history
+
+
+def state_of(model):
+    return [np.asarray(variable) for variable in (*model.variables, *model.optimizer.variables)]
+
+
+class Logs(keras.callbacks.Callback):
+    """Keeps the logs of epochs and how many calls there were."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs, self.ends = [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ends.append(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(logs)
+
+
+@pytest.mark.parametrize("at_once", [None, 1, 2])
+@pytest.mark.parametrize("case", ["mlp", "supervised", "transformers on a star", "temporal"])
+def test_compiled_steps_are_those_of_fit(double, case, at_once):
+    if case != "mlp" and at_once is not None:
+        pytest.skip("once is enough")
+    configs, data, _, (expected,) = made(**CASES[case])
+    history = by_fit(configs, data, expected, epochs=3)
+    configs, data, _, (model,) = made(**CASES[case])
+    start, logs = state_of(model), Logs()
+    steps = compiled(configs, data, model, at_once)
+    assert len(data[0].train) % configs[0].training.batch_size, "the last batch is to be a partial one"
+    steps.fit(0, 3, [logs])
+    assert max(np.abs(one - other).max() for one, other in zip(state_of(model), start)) > 1e-3
+    for one, other, variable in zip(state_of(model), state_of(expected), (*model.variables, *model.optimizer.variables)):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12, err_msg=variable.path)
+    for name, values in history.items():
+        np.testing.assert_allclose([row[name] for row in logs.epochs], values, rtol=1e-12, err_msg=name)
+    assert steps.steps == 5 or case == "temporal"
+    assert logs.ends == 3 * {None: [steps.steps - 1], 1: [0, 1, 2, 3, 4], 2: [1, 3, 4]}[at_once]
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_fused_compiled_steps_are_those_of_fit(double, case):
+    configs, data, _, models = made((0, 1), **CASES[case])
+    expected = FusedEnsembles(models)
+    by_fit(configs, data, expected, epochs=2)
+    expected.scatter()
+    configs, data, _, again = made((0, 1), **CASES[case])
+    fused = FusedEnsembles(again)
+    compiled(configs, data, fused).fit(0, 2)
+    fused.scatter()
+    for model, other in zip(again, models):
+        for one, two, variable in zip(state_of(model), state_of(other), (*model.variables, *model.optimizer.variables)):
+            if variable.path.split("/")[0] not in [metric.name for metric in model.metrics]:
+                np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-12, err_msg=variable.path)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_fused_runs_are_the_separate_ones(double, case):
+    configs, data, _, apart = made((0, 1), **CASES[case])
+    for config, splits, model in zip(configs, data, apart):
+        compiled([config], [splits], model).fit(0, 2)
+    configs, data, _, models = made((0, 1), **CASES[case])
+    fused, logs = FusedEnsembles(models), Logs()
+    compiled(configs, data, fused).fit(0, 2, [logs])
+    fused.scatter()
+    for model, other in zip(models, apart):
+        for one, two, variable in zip(state_of(model), state_of(other), (*model.variables, *model.optimizer.variables)):
+            np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-9, err_msg=variable.path)
+
+
+def test_in_float32_too():
+    configs, data, _, (expected,) = made()
+    by_fit(configs, data, expected, epochs=1)
+    configs, data, _, (model,) = made()
+    compiled(configs, data, model).fit(0, 1)
+    for one, other in zip(state_of(model), state_of(expected)):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Asks the process to stop at one call of one epoch."""
+
+    def __init__(self, epoch, call):
+        super().__init__()
+        self.place = epoch, call
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now, self.calls = epoch, 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.now, self.calls) == self.place:
+            os.kill(os.getpid(), signal.SIGINT)
+        self.calls += 1
+
+
+def train(folder, callbacks=(), **changes):
+    (config,), (data,), (fields,), (model,) = made(**changes)
+    run = RunFolder(folder)
+    with run.opened(config, fields):
+        run_training(model, data, config, run, latest_checkpoint(run.checkpoints, run.digests(config)), callbacks)
+    return run
+
+
+def last_state(run):
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.read_history()]
+    return load_checkpoint(checkpoint_files(run.checkpoints)[0]).arrays, rows
+
+
+def assert_same(run, expected):
+    (arrays, rows), (others, expected_rows) = last_state(run), last_state(expected)
+    assert rows == expected_rows and len(arrays) == len(others)
+    for one, other in zip(arrays, others):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("at_once, epoch, call", [(None, 0, 0), (None, 1, 0), (2, 0, 1), (2, 1, 2), (1, 2, 3)])
+def test_stopped_anywhere_and_continued_to_the_bit(tmp_path, at_once, epoch, call):
+    compute = {"steps_per_execution": at_once}
+    expected = train(tmp_path / "whole", compute=compute)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", [StopAfter(epoch, call)], compute=compute)
+    moment = load_checkpoint(checkpoint_files(tmp_path / "run" / "checkpoints")[0])
+    assert (moment.epoch, moment.step) == ((epoch + 1, 0) if at_once is None else (epoch, min((call + 1) * at_once, 5)))
+    assert_same(train(tmp_path / "run", compute=compute), expected)
+
+
+def train_fused(folder, callbacks=()):
+    configs, data, fields, models = made((0, 1), compute={"steps_per_execution": 2})
+    runs = [RunFolder(folder / f"seed_{seed}") for seed in (0, 1)]
+    with contextlib.ExitStack() as held:
+        for run, config, field in zip(runs, configs, fields):
+            held.enter_context(run.opened(config, field))
+        found = [latest_checkpoint(run.checkpoints, run.digests(config)) for run, config in zip(runs, configs)]
+        assert run_fused_training(models, data, configs, runs, found, callbacks) == {}
+    return runs
+
+
+def test_fused_runs_stopped_and_continued_to_the_bit(tmp_path):
+    expected = train_fused(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train_fused(tmp_path / "runs", [StopAfter(1, 1)])
+    for run, other in zip(train_fused(tmp_path / "runs"), expected):
+        assert_same(run, other)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(DivergedError, match="not finite any more"):
+        train(tmp_path / "run", optimizer={"learning_rate": 1e30})
+    assert RunFolder(tmp_path / "run").changes()[-1]["event"] == "not finite"
+
+
+def test_no_more_than_one_transfer_a_call(monkeypatch):
+    configs, data, _, (model,) = made()
+    steps = compiled(configs, data, model)
+    fetched = []
+    monkeypatch.setattr("closer_tf.jax_steps.np.asarray", lambda values: fetched.append(values) or np.array(values))
+    steps.fit(0, 2)
+    assert [values.shape for values in fetched] == 4 * [(5,)]  # training and validation of two epochs
