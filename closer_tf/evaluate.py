@@ -46,7 +46,7 @@ def evaluate_run(run_dir, redo=False, overrides=()):
         dict, the content of results.json.
 
     Raises:
-        RunError: there is no run, or it is in use.
+        RunError: there is no run, it is in use, or the data is not what it was trained on.
         DataError: the run's data cannot be read any more.
     """
     run = RunFolder(run_dir)
@@ -57,7 +57,9 @@ def evaluate_run(run_dir, redo=False, overrides=()):
 
         if config.deterministic:
             make_deterministic()
-        return readout(run, config, load_splits(config), redo)
+        data = load_splits(config)
+        run.check_data(data, config)
+        return readout(run, config, data, redo)
 
 
 def readout(run, config, data, redo=False):
@@ -80,8 +82,10 @@ def readout(run, config, data, redo=False):
         "simulated": data.simulated,
         "chance": data.chance,
         "samples": _sample_counts(config, data),
+        "data": data.identity and data.identity["fingerprint"],
     }
-    if any(results.get(key) != value for key, value in about.items()):
+    known = about if "data" in results else {key: value for key, value in about.items() if key != "data"}  # from before
+    if any(results.get(key) != value for key, value in known.items()):
         results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}}
     embeddings = {}
     own = [] if config.condition in TRAINED_CONDITIONS and not (epochs or step) else [config.condition]

@@ -8,7 +8,7 @@ from pathlib import Path
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import TRAINED_CONDITIONS, load_config
 from closer_tf.errors import ConfigError, RunError
-from closer_tf.runs import RunFolder
+from closer_tf.runs import RunFolder, moment_in_words
 
 FREE = ("description", "masks", "objective", "readout", "seed", "seeds")  # what trainings in one may differ in
 
@@ -102,6 +102,8 @@ def train_fused(configs, run_dirs, callbacks=()):
         seed = config.seeds.validation_split
         splits[seed] = splits.get(seed) or experiment.load_splits(config)
         data.append(splits[seed])
+        if exists:
+            run.check_data(data[-1], config)
         fields.append(run.load_masks() if exists else experiment.make_receptive_fields(config, data[-1]))
         experiment.check_units(fields[-1], data[-1])
         ensemble = experiment.make_ensemble(config, fields[-1], data[-1])
@@ -109,8 +111,8 @@ def train_fused(configs, run_dirs, callbacks=()):
     _check_stackable(models)
     diverged = {}
     with contextlib.ExitStack() as held:
-        for run, config, masks in zip(runs, configs, fields):
-            held.enter_context(run.opened(config, masks))
+        for run, config, masks, its_data in zip(runs, configs, fields, data):
+            held.enter_context(run.opened(config, masks, its_data))
         for group, checkpoints in _groups(runs, configs):
             chosen = [[things[s] for s in group] for things in (models, data, configs, runs)]
             diverged.update(_train_group(group, *chosen, checkpoints, callbacks))
@@ -180,7 +182,9 @@ def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     if len(group) == 1:  # goes on by itself, in `train_run`
         return {}
     options, begun = configs[0].training, checkpoints[0]
-    start = f"from epoch {begun.epoch}, step {begun.step}" if begun else "from the beginning"
+    start = moment_in_words(begun.epoch, begun.step) if begun else "from the beginning"
+    for run, checkpoint in zip(runs, checkpoints):
+        run.set_aside(checkpoint)
     print(f"{len(group)} trainings in one, {start}: {', '.join(str(run.path) for run in runs)}")
     with MeanLines(options.epochs, steps_per_epoch(data[0].train, options.batch_size)) as lines:
         try:

@@ -77,7 +77,8 @@ def summarise(run_dirs):
         seconds, memory and protocol of each.
 
     Raises:
-        RunError: a folder has no readout, the runs have different data, or two runs of one seed and condition differ.
+        RunError: a folder has no readout or an outdated one, the runs have different data, or two runs of one seed and
+            condition differ.
     """
     found, runs, kinds = [], {}, set()
     for run_dir in run_dirs:
@@ -85,6 +86,11 @@ def summarise(run_dirs):
         config, results = run.load_config(), run.read_results()
         if not results:
             raise RunError(f"{run.path}: not read out yet; run: python -m closer_tf.evaluate {run.path}")
+        if results.get("config_digest", config.digest()) != config.digest():
+            raise RunError(
+                f"{run.path}: read out after {results['epochs']} epochs, before its config was changed; finish the training, "
+                f"or read it out as it is: python -m closer_tf.evaluate {run.path}"
+            )
         score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
         kinds.add((results["chance"], score, bool(results.get("simulated"))))
         found.append((run, config, results))
@@ -92,6 +98,7 @@ def summarise(run_dirs):
     if len(kinds) > 1:
         said = [f"{score}, chance {chance:.4f}{', simulated' * simulated}" for chance, score, simulated in sorted(kinds)]
         raise RunError(f"the runs have different data or labels: {'; '.join(said)}")
+    _check_one_data(found)
     names = _names([(condition, config) for _, config, results in found for condition in results["accuracy"]])
     accuracy, measures = {}, {}
     for run, config, results in found:
@@ -106,6 +113,32 @@ def summarise(run_dirs):
     chance, score, simulated = kinds.pop()
     about = {"chance": chance, "score": score, "simulated": simulated}
     return {**about, "accuracy": _by_name(accuracy), "measures": _by_name(measures), "runs": runs}
+
+
+def _check_one_data(found):
+    """Refuse runs whose configs name the same data while its content differs. Runs from before fingerprints pass.
+
+    Args:
+        found: list of (`RunFolder`, `RunConfig`, results).
+    """
+    first = {}
+    for run, config, results in found:
+        if results.get("data") is None:
+            continue
+        named = json.dumps(data_named(config), sort_keys=True)
+        path, fingerprint = first.setdefault(named, (run.path, results["data"]))
+        if fingerprint != results["data"]:
+            raise RunError(
+                f"{run.path}: read out on other data than {path}, though both configs name the same: its content differs "
+                f"(data.json in each says what it was). Compare runs of one data set, or train again on the one that is meant"
+            )
+
+
+def data_named(config):
+    """The data that a config names, as plain data, wherever its files lie."""
+    named = without_folders(config.to_dict())["dataset"]
+    named.pop("data_dir", None)
+    return named
 
 
 def _about_run(run, config, results):
@@ -123,8 +156,7 @@ def _about_run(run, config, results):
         "protocol": results["protocol"],
         "versions": results["versions"],
     }
-    if "peak_memory_gb" in results:
-        about["peak_memory_gb"] = results["peak_memory_gb"]
+    about |= {key: results[key] for key in ("peak_memory_gb", "data") if results.get(key) is not None}
     return about
 
 

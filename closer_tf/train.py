@@ -12,7 +12,7 @@ from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import TRAINED_CONDITIONS, load_config
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.memory import peak_memory_gb
-from closer_tf.runs import RunFolder
+from closer_tf.runs import RunFolder, moment_in_words
 from closer_tf.versions import versions
 
 EPILOG = """examples:
@@ -107,20 +107,26 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     if config.deterministic:
         make_deterministic()
     data = experiment.load_splits(config)
+    if exists:
+        run.check_data(data, config)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
     experiment.check_units(fields, data)
     with experiment.on_devices(config):
         ensemble = experiment.make_ensemble(config, fields, data)
         model = experiment.make_training_model(config, ensemble, len(data.label_names))
-    with run.opened(config, fields):
+    with run.opened(config, fields, data):
         _describe(config, data, fields, ensemble, run)
         _draw_set_up(run, data, fields, model)
         if config.condition in TRAINED_CONDITIONS:
             checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
-            if checkpoint is not None:
-                print(f"going on from epoch {checkpoint.epoch}, step {checkpoint.step}")
-                _compare_versions(checkpoint.versions)
             steps = steps_per_epoch(data.train, config.training.batch_size)
+            if checkpoint is not None:
+                print(
+                    f"going on {moment_in_words(checkpoint.epoch, checkpoint.step, steps)} of {config.training.epochs} epochs"
+                )
+                _compare_versions(checkpoint.versions)
+            if checkpoint is None or checkpoint.epoch < config.training.epochs:
+                run.set_aside(checkpoint)
             with contextlib.ExitStack() as watched:
                 lines = watched.enter_context(ProgressLines(config.training.epochs, steps))
                 board = [watched.enter_context(_board(run, data, fields, model, ensemble))] if tensorboard else []
@@ -181,10 +187,12 @@ def dry_run(config, run_dir, timed_steps=5):
     from closer_tf.progress import duration
 
     run = RunFolder(run_dir)
-    run.check(config)
+    exists = run.check(config)
     if config.deterministic:
         make_deterministic()
     data = experiment.load_splits(config)
+    if exists:
+        run.check_data(data, config)
     fields = experiment.make_receptive_fields(config, data)
     experiment.check_units(fields, data)
     with experiment.on_devices(config):

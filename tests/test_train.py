@@ -84,7 +84,7 @@ def test_a_second_command_finds_everything_done(command, tmp_path):
     command()
     before = (tmp_path / "runs" / "tiny" / "results.json").read_bytes()
     code, output, _ = command()
-    assert code == 0 and "going on from epoch 3" in output and "epoch 3/3" not in output
+    assert code == 0 and "going on after epoch 3" in output and "epoch 3/3" not in output
     assert (tmp_path / "runs" / "tiny" / "results.json").read_bytes() == before
 
 
@@ -257,7 +257,7 @@ def test_the_readout_and_the_datas_place_may_change(command, tmp_path, capsys):
     first = json.loads((run / "results.json").read_text())
     code, output, _ = command("--set", "readout.C=[0.1]")
     second = json.loads((run / "results.json").read_text())
-    assert code == 0 and "going on from epoch 3" in output and second["protocol"]["C"] == [0.1]
+    assert code == 0 and "going on after epoch 3" in output and second["protocol"]["C"] == [0.1]
     assert evaluate.main([str(run), "--set", "readout.C=[0.01, 1.0]"]) == 0
     assert json.loads((run / "results.json").read_text())["accuracy"] == first["accuracy"]
     assert evaluate.main([str(run), "--set", "training.epochs=4"]) == 2
@@ -401,7 +401,7 @@ def test_a_loss_that_is_not_finite_and_the_same_command_with_smaller_steps(comma
     code, _, errors = command()
     assert code == 3 and "epoch 2, step 2 of 5: not finite any more: " in errors and "Traceback" not in errors
     code, output, _ = command("--set", "optimizer.learning_rate=0.0003")
-    assert code == 0 and "learning rate: 0.0003 in place of 0.001 from epoch 1, step 0 on" in output
+    assert code == 0 and "optimizer.learning_rate: 0.0003 in place of 0.001 after epoch 1; noted" in output
     run = RunFolder(tmp_path / "runs" / "tiny")
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 3]
     assert run.read_results()["changes"] == run.changes() and len(run.changes()) == 2

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from closer_tf.data.fingerprint import identity_of
 from closer_tf.errors import DataError
 
 
@@ -66,6 +67,7 @@ class Splits:
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
+        identity: the content's fingerprint and what it is of (`closer_tf.data.fingerprint`); None for data made by hand.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Splits:
     windowed: bool = False
     unit_areas: tuple = ()
     simulated: bool = False
+    identity: dict | None = None
 
     @property
     def input_shape(self):
@@ -125,6 +128,7 @@ def split_source(name, source, validation_fraction, seed):
         source.windowed,
         tuple(source.unit_areas),
         source.simulated,
+        identity_of(source),
     )
 
 
