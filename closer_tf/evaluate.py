@@ -8,7 +8,7 @@ import numpy as np
 
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
-from closer_tf.errors import RunError
+from closer_tf.errors import DataError, RunError
 from closer_tf.memory import peak_memory_gb
 from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
@@ -54,17 +54,20 @@ def evaluate_run(run_dir, redo=False, overrides=()):
     with run.locked():
         from closer_tf.determinism import make_deterministic
         from closer_tf.experiment import load_splits
+        from closer_tf.readout_checks import check_readout
 
         if config.deterministic:
             make_deterministic()
         data = load_splits(config)
         run.check_data(data, config)
+        check_readout(config, data)
         return readout(run, config, data, redo)
 
 
 def readout(run, config, data, redo=False):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
     from closer_tf.experiment import check_units
+    from closer_tf.plots import CONDITION_NAMES
 
     if not data.labelled:
         print(f"no readout: {data.name} has no labels here, so there is nothing to probe; {run.ensemble_file} gives embeddings")
@@ -88,27 +91,89 @@ def readout(run, config, data, redo=False):
         "samples": _sample_counts(config, data),
         "data": data.identity and data.identity["fingerprint"],
     }
+    results = _without_other_neighbours(results, about)
     known = about if "data" in results else {key: value for key, value in about.items() if key != "data"}  # from before
     if any(results.get(key) != value for key, value in known.items()):
         results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}}
-    embeddings = {}
+    embeddings, new = {}, []
     own = [] if config.condition in TRAINED_CONDITIONS and not (epochs or step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
-        if _is_done(condition, results, config.readout):
+        probed = _is_done(condition, results, config.readout)
+        if probed and _has_neighbours(results["accuracy"][condition], config.readout):
             continue
         began = time.perf_counter()
         embedded = _embeddings(condition, config, data, fields, trained)
         if embedded is not None:
             embeddings[condition] = embedded["test"]
-        outcome = _evaluate_condition(condition, config, data, fields, embedded)
-        for key, value in outcome.items():
-            results[key][condition] = value
-        results["seconds"][condition] = round(time.perf_counter() - began, 1)
+        if probed:
+            new.append(f"{config.readout.knn_neighbours} nearest neighbours of {CONDITION_NAMES[condition]}")
+            results["accuracy"][condition] |= _neighbours_of(condition, config, data, fields, embedded)
+        else:
+            new.append(CONDITION_NAMES[condition])
+            outcome = _evaluate_condition(condition, config, data, fields, embedded)
+            for key, value in outcome.items():
+                results[key][condition] = value
+            results["seconds"][condition] = round(time.perf_counter() - began, 1)
         results["peak_memory_gb"] = max(peak, peak_memory_gb())
         run.write_results(results)
+    _note_advice(run, config, results)
     _draw(run, data, results, embeddings)
     print_table(results)
+    if len(new) < len(results["accuracy"]) or any("neighbours" in name for name in new):
+        print(f"new in this: {', '.join(new) or 'nothing'}; the rest was read out before (--redo reads out all of it again)")
+    for note in results.get("notes", []):
+        print(f"note: {note}")
     return results
+
+
+def _note_advice(run, config, results):
+    """Bring `notes` of results.json up to date."""
+    from closer_tf.advice import advice
+
+    with contextlib.suppress(RunError):  # a damaged history.csv, which others complain of
+        before, notes = results.pop("notes", []), advice(results, config, run.read_history())
+        results |= {"notes": notes} if notes else {}
+        if notes != before:
+            run.write_results(results)
+
+
+def _without_other_neighbours(results, about):
+    """The results without their nearest neighbours, if these are all that is to be read out in another way."""
+    then, now = results.get("protocol"), about["protocol"]
+    if not then or then == now or {**then, "knn_neighbours": None} != {**now, "knn_neighbours": None}:
+        return results
+    accuracy = {
+        condition: {name: value for name, value in found.items() if not name.startswith("knn_")}
+        for condition, found in results["accuracy"].items()
+    }
+    return {**results, "protocol": now, "accuracy": accuracy}
+
+
+def _has_neighbours(accuracy, options):
+    """Whether a condition's accuracies hold the nearest neighbours, if they are asked for."""
+    return options.knn_neighbours is None or "knn_ensemble" in accuracy
+
+
+def _neighbours_of(condition, config, data, fields, embedded):
+    """The accuracies of a condition's nearest neighbours alone."""
+    from closer_tf.plots import CONDITION_NAMES
+    from closer_tf.progress import console
+
+    labels = _arranged(config, data, lambda split: split.labels)
+    found = _neighbours(_features(condition, config, data, fields, embedded), labels, config.readout.knn_neighbours)
+    said = ", ".join(f"{name.removeprefix('knn_')} {values['test']:.3f}" for name, values in found.items())
+    console().print(f"readout: {CONDITION_NAMES[condition]}, {config.readout.knn_neighbours} nearest neighbours: {said}")
+    return found
+
+
+def _neighbours(sets, labels, neighbours):
+    """`knn_single` and `knn_ensemble` of named features, as results.json holds them."""
+    from closer_tf.probes import knn_probe
+
+    found = {name: knn_probe(features, labels, neighbours) for name, features in sets.items()}
+    ensemble = {"knn_ensemble": {"test": found.pop("ensemble")}}
+    each = list(found.values())
+    return ({"knn_single": {"test": float(np.mean(each)), "per_encoder": each}} if each else {}) | ensemble
 
 
 def _peak_so_far(run):
@@ -157,10 +222,14 @@ def print_table(results):
     title = f"test {score} after {length} (chance {results['chance']:.3f}{simulated})"
     table = Table(title=title)
     table.add_column("condition")
-    table.add_column("single encoder", justify="right")
-    table.add_column("ensemble", justify="right")
+    columns = {"single": "single encoder", "ensemble": "ensemble"}
+    neighbours = results["protocol"].get("knn_neighbours")
+    if neighbours is not None:
+        columns |= {"knn_single": f"single, kNN (k={neighbours})", "knn_ensemble": f"ensemble, kNN (k={neighbours})"}
+    for says in columns.values():
+        table.add_column(says, justify="right")
     for condition, found in results["accuracy"].items():
-        cells = [f"{found[name]['test']:.3f}" if name in found else "-" for name in ("single", "ensemble")]
+        cells = [f"{found[name]['test']:.3f}" if name in found else "-" for name in columns]
         table.add_row(CONDITION_NAMES[condition], *cells)
     console().print(table)
     fits = [fit for probes in results["probes"].values() for probe in probes.values() for fit in probe["fits"]]
@@ -187,7 +256,7 @@ def protocol(config):
     }
 
 
-def _probe_splits(config, data):
+def probe_splits(config, data):
     """Positions of the probe's training and validation samples among training plus validation samples."""
     if data.fixed_validation:
         return np.arange(len(data.train)), len(data.train) + np.arange(len(data.validation))
@@ -198,13 +267,13 @@ def _probe_splits(config, data):
 
 
 def _sample_counts(config, data):
-    train, validation = _probe_splits(config, data)
+    train, validation = probe_splits(config, data)
     return {"train": len(train), "validation": len(validation), "test": len(data.test)}
 
 
 def _arranged(config, data, of_split):
     """What `of_split` gives for every `Split`, as the dict `train`, `validation`, `test` of the probe."""
-    train, validation = _probe_splits(config, data)
+    train, validation = probe_splits(config, data)
     pooled = np.concatenate([of_split(split) for split in (data.train, data.validation) if len(split)])
     return {"train": pooled[train], "validation": pooled[validation], "test": of_split(data.test)}
 
@@ -232,7 +301,14 @@ def _embeddings(condition, config, data, fields, trained):
         return None
     model = make_ensemble(config, fields, data) if condition == "untrained" else trained
     stimuli = _arranged(config, data, lambda split: split.inputs)
-    return {key: embed(model, values) for key, values in stimuli.items()}
+    embedded = {key: embed(model, values) for key, values in stimuli.items()}
+    if not all(np.isfinite(values).all() for values in embedded.values()):
+        raise DataError(
+            f"{data.name}: the embeddings of some stimuli are not finite: their values, up to "
+            f"{np.abs(data.train.inputs).max():.3g}, are too large for float32 after scaling; set "
+            f"dataset.input_scale, or rescale the data"
+        )
+    return embedded
 
 
 def _features(condition, config, data, fields, embedded):
@@ -255,7 +331,7 @@ def _features(condition, config, data, fields, embedded):
 def _probe_condition(sets, config, data, condition):
     """(accuracy, probes) of one condition, as results.json holds them."""
     from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.probes import COMBINATIONS, combine, knn_probe, probe_all, ridge_all
+    from closer_tf.probes import COMBINATIONS, combine, probe_all, ridge_all
     from closer_tf.progress import bar
 
     labels = _arranged(config, data, lambda split: split.labels)
@@ -284,10 +360,7 @@ def _probe_condition(sets, config, data, condition):
         for method in COMBINATIONS:
             accuracy[method] = {"test": float((combine(said, method) == labels["test"]).mean())}
     if options.knn_neighbours is not None:
-        found = {name: knn_probe(features, labels, options.knn_neighbours) for name, features in sets.items()}
-        if names:
-            accuracy["knn_single"] = {"test": float(np.mean([found[name] for name in names]))}
-        accuracy["knn_ensemble"] = {"test": found["ensemble"]}
+        accuracy |= _neighbours(sets, labels, options.knn_neighbours)
     return accuracy, _plain(probes)
 
 

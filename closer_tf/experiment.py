@@ -30,6 +30,11 @@ def load_splits(config):
         validation_seed=config.seeds.validation_split,
         **config.dataset.model_dump(exclude={"input_scale", "standardise"}),
     )
+    if not len(data.train):
+        raise ConfigError(
+            f"training.validation_fraction: {config.training.validation_fraction:g} leaves none of the {len(data.validation)} "
+            f"training samples of {data.name} to train on; choose a smaller one"
+        )
     if config.training.batch_size > len(data.train):
         raise ConfigError(
             f"training.batch_size: expected at most the {len(data.train)} training samples of {data.name}, "

@@ -60,7 +60,7 @@ def run_fused_training(models, data, configs, runs, checkpoints, callbacks=()):
         keeper.finish_epoch(_in_order(validation, options.batch_size))
 
     with Signals(keeper):
-        go_through_epochs(keepers[0].start, steps, options.epochs, fit, finish_epoch)
+        go_through_epochs(keepers[0].start, steps, options.epochs, fit, finish_epoch, keeper)
     return keeper.diverged
 
 
@@ -78,7 +78,7 @@ class FusedKeeper(keras.callbacks.Callback):
         super().__init__()
         self.fused, self.keepers, self.steps = fused, keepers, steps
         self.diverged = {}
-        self.signal_number = None
+        self.signal_number = self.stopped = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch begins; in a continued epoch, go on with its running means."""
@@ -95,21 +95,26 @@ class FusedKeeper(keras.callbacks.Callback):
             keeper.step = self.step
             self._unless_diverged(s, keeper.check_loss, self._of_run(s, logs))
         if self.step == self.steps:
-            self.fused.scatter_means()  # validation starts them anew
-            for keeper in self.keepers:
-                keeper.training_metrics = metric_values(keeper.model)
+            self._keep_means()  # validation starts them anew
         elif self.signal_number is not None or self._going()[0][1].due_by_time():
             self._save(self.epoch, self.step)
             self._stop_if_asked()
 
+    def on_test_begin(self, logs=None):
+        """Keep the running means of an epoch that a callback has stopped: validation starts them anew."""
+        if self.step < self.steps:
+            self._keep_means()
+
     def on_test_batch_end(self, batch, logs=None):
         """Stop here if the process was asked to: the epoch's steps are done, its validation is done again later."""
         if self.signal_number is not None:
-            self._save(self.epoch, self.steps, of_training=True)
+            self._save(self.epoch, self.step, of_training=True)
             self._stop_if_asked()
 
     def on_epoch_end(self, epoch, logs=None):
         """Add the epoch to the histories; write checkpoints when they are due."""
+        if self.step < self.steps:  # a callback has stopped it on the way
+            return
         for s, keeper in self._going():
             keeper.add_to_history(epoch, self._of_run(s, logs))
         if self._going()[0][1].due_after(epoch) or self.signal_number is not None:
@@ -117,6 +122,17 @@ class FusedKeeper(keras.callbacks.Callback):
         for _, keeper in self._going():
             keeper.run.write_history(keeper.history)
         self._stop_if_asked()
+
+    def on_train_end(self, logs=None):
+        """Save the moment at which a callback asked for a stop, by `model.stop_training`."""
+        _, keeper = self._going()[0]
+        epochs, step = len(keeper.history), self.step % self.steps
+        if self.fused.stop_training and epochs < keeper.config.training.epochs:
+            self.stopped = epochs, step
+            if step and keeper.training_metrics is None:  # without validation nothing has started them anew
+                self._keep_means()
+            self._save(epochs, step, of_training=step > 0)
+            self._stop_if_asked()
 
     def finish_epoch(self, validation):
         """Do what is left of an epoch whose steps are all done: its validation and its end."""
@@ -129,6 +145,11 @@ class FusedKeeper(keras.callbacks.Callback):
             found = self.fused.evaluate(validation, callbacks=[self], return_dict=True, verbose=0)
             logs |= {f"val_{key}": value for key, value in found.items()}
         self.on_epoch_end(self.epoch, logs)
+
+    def _keep_means(self):
+        self.fused.scatter_means()
+        for keeper in self.keepers:
+            keeper.training_metrics = metric_values(keeper.model)
 
     def _going(self):
         return [(s, keeper) for s, keeper in enumerate(self.keepers) if s not in self.diverged]

@@ -99,6 +99,10 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
         checkpoint: `Checkpoint` to go on from. Default: begin at epoch 0.
         callbacks: further Keras callbacks.
 
+    Returns:
+        (epochs done, steps done of the next) if a callback asked for a stop before the last epoch, else None. A checkpoint of
+        that moment is saved.
+
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint of that moment is saved.
         DivergedError: the loss or a weight is not finite; the last good checkpoint stays.
@@ -139,10 +143,11 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
             model.fit(one_epoch(*order, keeper.began_at, left), initial_epoch=first, epochs=last, **settings)
 
     with keeper.listening_to_signals():
-        go_through_epochs(start, steps, options.epochs, fit, lambda: keeper.finish_epoch(model, settings))
+        go_through_epochs(start, steps, options.epochs, fit, lambda: keeper.finish_epoch(model, settings), keeper)
+    return keeper.stopped
 
 
-def go_through_epochs(start, steps, epochs, fit, finish_epoch):
+def go_through_epochs(start, steps, epochs, fit, finish_epoch, keeper):
     """Train from a moment to the last epoch.
 
     Args:
@@ -152,6 +157,7 @@ def go_through_epochs(start, steps, epochs, fit, finish_epoch):
         fit: function (first, last, done=0) that trains epochs `first` to `last`, of the first one what is left after `done`
             steps.
         finish_epoch: function without arguments that does what is left of an epoch whose steps are all done.
+        keeper: says with `stopped` that a callback asked for a stop.
     """
     epoch = start.epoch
     if start.step:  # finish the broken epoch first
@@ -160,7 +166,7 @@ def go_through_epochs(start, steps, epochs, fit, finish_epoch):
         else:
             finish_epoch()
         epoch += 1
-    if epoch < epochs:
+    if epoch < epochs and not keeper.stopped:
         fit(epoch, epochs)
 
 
@@ -183,11 +189,13 @@ class CheckpointKeeper(keras.callbacks.Callback):
         self.signal_number = None
         self.saved = time.monotonic()
         self.collapsed = False
+        self.stopped = None  # (epochs, steps) where a callback asked for a stop
+        self.training_metrics = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch begins; in a continued epoch, go on with its running means."""
         self.epoch, self.began = epoch, time.perf_counter()
-        self.before, self.first_step = self.first_step, 0
+        self.before, self.first_step, self.training_metrics = self.first_step, 0, None
         if self.before:
             restore_metrics(self.model, self.start)
 
@@ -208,20 +216,36 @@ class CheckpointKeeper(keras.callbacks.Callback):
         if self.due_by_time():
             self.save(self.epoch, self.step)
 
+    def on_test_begin(self, logs=None):
+        """Keep the running means of an epoch that a callback has stopped: validation starts them anew."""
+        if self.step < self.steps:
+            self.training_metrics = metric_values(self.model)
+
     def on_test_batch_end(self, batch, logs=None):
         """Stop here if the process was asked to: the epoch's steps are done, its validation is done again later."""
         if self.signal_number is not None:
-            self.save(self.epoch, self.steps, self.training_metrics)
+            self.save(self.epoch, self.step, self.training_metrics)
             raise Interrupted(self.signal_number)
 
     def on_epoch_end(self, epoch, logs=None):
         """Add the epoch to the history; write a checkpoint when one is due."""
+        if self.step < self.steps:  # a callback has stopped it on the way
+            return
         self.add_to_history(epoch, logs or {})
         if self.due_after(epoch) or self.signal_number is not None:
             self.save(epoch + 1, 0)
         self.run.write_history(self.history)
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
+
+    def on_train_end(self, logs=None):
+        """Save the moment at which a callback asked for a stop, by `model.stop_training`."""
+        epochs, step = len(self.history), self.step % self.steps
+        if self.model.stop_training and epochs < self.config.training.epochs:
+            self.stopped = epochs, step
+            self.save(epochs, step, self.training_metrics if step else None)
+            if self.signal_number is not None:
+                raise Interrupted(self.signal_number)
 
     def finish_epoch(self, model, settings):
         """Do what is left of an epoch whose steps are all done: its validation and its end."""

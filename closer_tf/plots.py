@@ -34,6 +34,9 @@ CONDITION_NAMES = {
     "tcloser": "TCLoSeR",
 }
 
+VALIDATION_IS_APART = "* another level than training: no dropout or augmentation, other batches; contrast grows with batch size"
+"""What is said where both curves of the loss are shown."""
+
 
 def save(figure, path):
     """Write a figure as the file type of its suffix, completely or not at all."""
@@ -91,15 +94,18 @@ def plot_training_curves(history):
         style = {"marker": "o", "markersize": 3} if len(history) < 30 else {}
         axis.plot(epochs, [row[name] for row in history], color="#1f4e79", label="training", **style)
         if f"val_{name}" in history[0]:
-            axis.plot(epochs, [row[f"val_{name}"] for row in history], color="#d2691e", label="validation", **style)
+            axis.plot(epochs, [row[f"val_{name}"] for row in history], color="#d2691e", label="validation*", **style)
         axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
+    if any(name.startswith("val_") for name in history[0]):
+        figure.supxlabel(VALIDATION_IS_APART, fontsize=7)
     return figure
 
 
 def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
-    """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble.
+    """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble, and the same by
+    nearest neighbours where they were asked for.
 
     Args:
         accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
@@ -107,10 +113,13 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
         simulated: say that the data are simulated.
         score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    titles = {"single": "single encoder", "ensemble": "ensemble"}
+    by_neighbours = {"knn_single": "single encoder, kNN", "knn_ensemble": "ensemble, kNN"}
+    titles |= by_neighbours if any(name in found for found in accuracy.values() for name in by_neighbours) else {}
+    figure = Figure(figsize=(3.2 * len(titles), 3.2), layout="constrained")
     if simulated:
         figure.suptitle("simulated data", fontsize=10)
-    for axis, readout in zip(figure.subplots(1, 2, sharey=True), ("single", "ensemble")):
+    for axis, readout in zip(figure.subplots(1, len(titles), sharey=True), titles):
         present = [name for name in CONDITION_COLOURS if readout in accuracy.get(name, {})]
         for position, name in enumerate(present):
             found = accuracy[name][readout]
@@ -121,7 +130,7 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
             offsets = np.linspace(-0.2, 0.2, len(dots)) if len(dots) > 1 else [0]
             axis.plot(position + np.asarray(offsets[: len(dots)]), dots, ".", color="black", markersize=3)
         axis.set_xticks(range(len(present)), [CONDITION_NAMES[name] for name in present], rotation=20)
-        axis.set_title("single encoder" if readout == "single" else "ensemble", fontsize=10)
+        axis.set_title(titles[readout], fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
         if chance is not None:
             axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.3f}")
@@ -194,7 +203,9 @@ def plot_embedding_trajectories(embeddings, names=(), columns=5):
         for i, axis in enumerate(row):
             together = np.concatenate([values[:, i] for values in trials.values()])
             mean = together.mean(axis=0)
-            components = np.linalg.svd(together - mean, full_matrices=False)[2][:2]
+            components = np.zeros((2, together.shape[1]))  # the second stays 0 where there is but one
+            found = np.linalg.svd(together - mean, full_matrices=False)[2][:2]
+            components[: len(found)] = found
             for values, colour in zip(trials.values(), colours):
                 x, y = ((values[:, i] - mean) @ components.T).T
                 axis.plot(x, y, color="0.85", linewidth=0.4, zorder=0)

@@ -8,8 +8,10 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
+
 from closer_tf.command import add_overrides, add_version, run_command
-from closer_tf.config import TRAINED_CONDITIONS, load_config
+from closer_tf.config import TRAINED_CONDITIONS, as_config, load_config
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.memory import peak_memory_gb
 from closer_tf.runs import RunFolder, moment_in_words
@@ -79,10 +81,11 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     """Train an ensemble, or go on with a run that was begun, then read it out.
 
     Args:
-        config: resolved `RunConfig`.
+        config: `RunConfig`, as from `closer_tf.load_config(path)`; or the path itself, or its content as a dict.
         run_dir: the run folder; made if need be.
-        callbacks: Keras callbacks of your own. They may look on; what changes weights or stops the training makes the run
-            another one than its config says.
+        callbacks: Keras callbacks of your own. They may look on, or stop the training by `model.stop_training`, as
+            EarlyStopping does: the run is saved and read out as it is then, and the same call goes on from there to the
+            config's last epoch unless it is stopped again. Weights that a callback sets after the last step are not kept.
         tensorboard: write what TensorBoard shows to the run folder's `tensorboard`.
 
     Returns:
@@ -94,14 +97,14 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         DivergedError: the loss or a weight is not finite.
         closer_tf.loop.Interrupted: the process was asked to stop; everything is saved.
     """
-    from closer_tf import experiment, plots
+    from closer_tf import experiment
     from closer_tf.checkpoints import latest_checkpoint
     from closer_tf.determinism import make_deterministic
-    from closer_tf.evaluate import readout
-    from closer_tf.files import write_with
     from closer_tf.loop import run_training, steps_per_epoch
     from closer_tf.progress_lines import ProgressLines
+    from closer_tf.readout_checks import check_readout
 
+    config = as_config(config)
     run = RunFolder(run_dir)
     exists = run.check(config)
     if config.deterministic:
@@ -109,6 +112,8 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     data = experiment.load_splits(config)
     if exists:
         run.check_data(data, config)
+    if config.readout.after_training:
+        check_readout(config, data)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
     experiment.check_units(fields, data)
     with experiment.on_devices(config):
@@ -130,17 +135,71 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
             with contextlib.ExitStack() as watched:
                 lines = watched.enter_context(ProgressLines(config.training.epochs, steps))
                 board = [watched.enter_context(_board(run, data, fields, model, ensemble))] if tensorboard else []
-                run_training(model, data, config, run, checkpoint, callbacks=[lines, *board, *callbacks])
-        write_with(run.ensemble_file, ensemble.save)
-        history = run.read_history()
-        if history:
-            plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
-        if not config.readout.after_training:
-            return {}
-        results = readout(run, config, data)
-        if results:
-            print(f"results: {run.results_file}, pictures: {run.figures}")
-        return results
+                stopped = run_training(model, data, config, run, checkpoint, callbacks=[lines, *board, *callbacks])
+            if stopped:
+                print(
+                    f"a callback stopped the training {moment_in_words(*stopped, steps)}, before its {config.training.epochs} "
+                    f"epochs: state saved; what follows is of this moment, and the same call goes on from here"
+                )
+            if callbacks:
+                _take_back(model, run, config)
+        return _finish(run, config, data, ensemble)
+
+
+def finish_stopped(config, run_dir):
+    """Save the ensemble of a run's last checkpoint and read it out as it is, without training on.
+
+    Args:
+        config: resolved `RunConfig`.
+        run_dir: its run folder.
+
+    Returns:
+        As `train_run`.
+    """
+    from closer_tf import experiment
+    from closer_tf.evaluate import trained_ensemble
+
+    run, data = RunFolder(run_dir), experiment.load_splits(config)
+    ensemble, epochs, step = trained_ensemble(run, config, data)
+    print(f"{run.path}: a callback stopped the training {moment_in_words(epochs, step)}; the same call goes on from here")
+    with run.locked():
+        return _finish(run, config, data, ensemble)
+
+
+def _finish(run, config, data, ensemble):
+    """Save the ensemble, draw the training, and read out; returns the content of results.json."""
+    from closer_tf import plots
+    from closer_tf.evaluate import readout
+    from closer_tf.files import write_with
+
+    write_with(run.ensemble_file, ensemble.save)
+    history = run.read_history()
+    if history:
+        plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
+    if not config.readout.after_training:
+        return {}
+    results = readout(run, config, data)
+    if results:
+        print(f"results: {run.results_file}, pictures: {run.figures}")
+    return results
+
+
+def _take_back(model, run, config):
+    """Set the weights to those of the last checkpoint, which are read out, where a callback has set others after it."""
+    from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
+
+    before = model.get_weights()
+    checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
+    if checkpoint is None:
+        return
+    restore_checkpoint(model, checkpoint)
+    if not all(np.array_equal(a, b) for a, b in zip(before, model.get_weights())):
+        warnings.warn(
+            f"a callback set other weights after the training (restore_best_weights?): they are not kept; this run is what "
+            f"it was {moment_in_words(checkpoint.epoch, checkpoint.step)}",
+            CloserWarning,
+            stacklevel=3,
+        )
 
 
 def _compare_versions(then):
@@ -187,6 +246,7 @@ def dry_run(config, run_dir, timed_steps=5):
     from closer_tf.determinism import make_deterministic
     from closer_tf.loop import steps_per_epoch, training_stream
     from closer_tf.progress import duration
+    from closer_tf.readout_checks import check_readout
 
     run = RunFolder(run_dir)
     exists = run.check(config)
@@ -195,6 +255,8 @@ def dry_run(config, run_dir, timed_steps=5):
     data = experiment.load_splits(config)
     if exists:
         run.check_data(data, config)
+    if config.readout.after_training:
+        check_readout(config, data)
     fields = experiment.make_receptive_fields(config, data)
     experiment.check_units(fields, data)
     with experiment.on_devices(config):

@@ -178,6 +178,7 @@ def checked_results(folder):
             "simulated": bool(results.get("simulated")),
             "samples": {str(name): int(count) for name, count in results.get("samples", {}).items()},
             "config_digest": results.get("config_digest"),
+            "notes": [str(note) for note in results.get("notes", [])],
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
@@ -222,6 +223,7 @@ def _state(run):
         notes.append(f"read out after {run.results['epochs']} epochs{steps}")
     if run.results.get("config_digest") not in (None, run.config.digest()):
         notes.append("read out under another config than it has now")
+    notes += run.results.get("notes", [])
     for change in _changes(run.folder):
         if change["event"] == "not finite":
             notes.append(f"stopped in epoch {int(change['epoch']) + 1}, not finite")
