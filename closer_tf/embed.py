@@ -51,7 +51,9 @@ def main(arguments=None):
     )
     parser.add_argument("--splits", default=",".join(SPLITS), help="of the run's own data (default: train,validation,test)")
     parser.add_argument("--encoders", metavar="LIST", help="numbers of encoders, or brain areas, such as 0,2 (default: all)")
-    parser.add_argument("--epoch", type=int, help="epochs of training, of those with a checkpoint; 0: untrained (default: the last)")
+    parser.add_argument(
+        "--epoch", type=int, help="epochs of training, where there is a checkpoint; 0: untrained (default: the last)"
+    )
     parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
     add_overrides(parser, "override where the run's own data lies, such as dataset.data_dir=DIR")
     add_version(parser)
@@ -95,7 +97,9 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     if config.condition in ("masked_input", "full_input"):
-        raise RunError(f"{run.path}: condition '{config.condition}' reads out the input itself; there are no encoders to embed with")
+        raise RunError(
+            f"{run.path}: condition '{config.condition}' reads out the input itself; there are no encoders to embed with"
+        )
     unknown = [name for name in splits if name not in SPLITS]
     if unknown or not splits:
         raise ConfigError(f"--splits: expected some of {', '.join(SPLITS)}, found {', '.join(unknown) or 'none'}")
@@ -105,13 +109,15 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
     if data is None:
         columns, names = _of_splits(own, splits)
     else:
-        columns, names = other_data(data, run, config, fields, ensemble)
+        columns, names = _of_other_data(data, run, config, fields, ensemble.input_shape[1:])
     from closer_tf.ensemble import embed
 
     stimuli = columns.pop("stimuli")
     embeddings = np.ascontiguousarray(embed(ensemble, stimuli)[:, chosen], dtype=np.float32)
     if not np.isfinite(embeddings).all():
-        raise DataError(f"{data or config.dataset.name}: some embeddings are not finite; the values of its stimuli are too large")
+        raise DataError(
+            f"{data or config.dataset.name}: some embeddings are not finite; the values of its stimuli are too large"
+        )
     about = {
         "run": run.path.resolve().name,
         "condition": config.condition if epochs or step else "untrained",
@@ -250,39 +256,19 @@ def _named(key):
     return {"position": "positions", "trial": "trials", "frame": "frames", "stimulus": "stimulus_numbers"}.get(key, key)
 
 
-def other_data(path, run, config, fields, ensemble):
-    """Other data than the run's own, of the same kind.
-
-    Args:
-        path: an .npz of images, a folder of images, or a session file, as the run's own source takes.
-        run: `RunFolder`.
-        config: its `RunConfig`.
-        fields: its `ReceptiveFields`.
-        ensemble: what the data is for.
-
-    Returns:
-        (columns, label names): dict of `stimuli` (n, ...) and further arrays (n,).
-
-    Raises:
-        DataError: it cannot be read, or is of another shape, scale, or other units than the run's data.
-    """
+def _of_other_data(path, run, config, fields, shape):
+    """(columns with `stimuli`, label names) of other data than the run's own; as `closer_tf.other_data`."""
+    from closer_tf import other_data
     from closer_tf.config import RecordingSource
-    from closer_tf.other_data import images, recording
 
     if isinstance(config.dataset, RecordingSource):
-        return recording(path, config, fields)
-    columns, names = images(path, config, ensemble.input_shape[1:])
-    _check_scale(path, columns["stimuli"], run)
-    return columns, names
-
-
-def _check_scale(path, stimuli, run):
-    """Refuse images that were prepared in another way than those of the training, as far as the run knows them."""
-    from closer_tf.data.scales import Scale, check_same_scale, scale_of
-
+        columns, names = other_data.recording(path, config, fields)
+    else:
+        columns, names = other_data.images(path, config, shape)
     known = (run.read_data() or {}).get("scale")
     if known:
-        check_same_scale(Scale(**known), scale_of(stimuli), f"the training stimuli of {run.path}", str(path))
+        other_data.check_scale(path, columns["stimuli"], known, f"training stimuli of {run.path}")
+    return columns, names
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def export_run(run_dir, to, onnx=False, overrides=()):
     _check_target(to)
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
-    ensemble = _saved_ensemble(run)
+    ensemble = saved_ensemble(run)
     stimuli, named = _stimuli(config, ensemble)
     return export_ensemble(ensemble, to, stimuli, onnx, about=describe_run(run, config), stimuli_name=named)
 
@@ -287,7 +287,12 @@ def _describe_model(ensemble):
     }
 
 
-def _saved_ensemble(run):
+def saved_ensemble(run):
+    """The `CLoSeR` model in a finished run's ensemble.keras.
+
+    Raises:
+        RunError: there is none, or it cannot be loaded.
+    """
     import keras
 
     if not run.ensemble_file.exists():

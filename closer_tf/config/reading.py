@@ -39,7 +39,7 @@ def load_config(path, overrides=()):
 
 
 def _describe_changes(content, path, overrides):
-    """Keep a description from saying what is no longer so: drop it for other data or another condition, mark it for other keys."""
+    """Keep a description from saying what is no longer so: drop it for other data or another condition, else mark it."""
     keys = [override.partition("=")[0].strip() for override in overrides]
     keys = [key for key in dict.fromkeys(keys) if key.split(".")[0] not in _SAY_NOTHING and key not in _PLACES]
     said = content.get("description")

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from closer_tf.data.scales import scale_of
+
 SPLITS = ("train", "validation", "test")
 BLOCK = 2**18  # numbers that are hashed at once, each block by another core; small enough to stay in a cache
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
@@ -26,14 +28,15 @@ def identity_of(source):
     Returns:
         dict: `fingerprint` (SHA-256, hex, over what follows but dtypes and the scale); per split (None where the source has
         none) `samples`, `shape` and `dtype` of one input, `inputs` and `labels` (SHA-256); `label_names`; `unit_areas`;
-        `input_scale`.
+        `input_scale`; `scale`, the `Scale` of the training inputs.
     """
     with ThreadPoolExecutor() as cores:
         found = {name: _of_split(getattr(source, name), cores) for name in SPLITS}
     found |= {"label_names": list(source.label_names), "unit_areas": list(source.unit_areas)}
     text = json.dumps({**found, **{name: _without_dtype(found[name]) for name in SPLITS}}, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return {"fingerprint": fingerprint, **found, "input_scale": float(source.input_scale)}
+    scales = {"input_scale": float(source.input_scale), "scale": scale_of(source.train.inputs)._asdict()}
+    return {"fingerprint": fingerprint, **found, **scales}
 
 
 def differences(then, now, scaled=True):

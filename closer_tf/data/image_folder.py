@@ -51,6 +51,25 @@ def image_folder(path, test_path=None, image_size=(32, 32), test_fraction=0.2, b
     return source
 
 
+def folder_images(path, image_size, background=(255, 255, 255), white_level=None):
+    """All images of a folder, class by class and in the order of their names, for encoders that were trained on others.
+
+    Args:
+        path, image_size, background, white_level: as for `image_folder`; one class will do.
+
+    Returns:
+        (images (n, height, width, 3), int labels (n,), class names, file names below the folder); no names where there are no
+        classes.
+
+    Raises:
+        DataError: as for `image_folder`.
+    """
+    folder = _read(Path(path), tuple(image_size), background)
+    files = [str(file.relative_to(path)) for of_class in _list(Path(path))[0].values() for file in of_class]
+    split = folder.split(_white_level(folder, None, white_level))
+    return split.inputs, split.labels, folder.names, files
+
+
 class _Folder(NamedTuple):
     """The images of a folder.
 

@@ -116,16 +116,16 @@ def split_source(name, source, validation_fraction, seed):
     Returns:
         `Splits`.
     """
-    train, validation = source.train, source.validation
+    train, validation = _numbered(source.train), source.validation and _numbered(source.validation)
     if validation is None:
         order = np.random.default_rng(seed).permutation(len(source.train))
         count = round(validation_fraction * len(order))
-        train, validation = source.train[np.sort(order[count:])], source.train[np.sort(order[:count])]
+        train, validation = train[np.sort(order[count:])], train[np.sort(order[:count])]
     return Splits(
         name,
         train,
         validation,
-        source.test,
+        _numbered(source.test),
         tuple(source.label_names),
         source.input_scale,
         source.validation is not None,
@@ -135,6 +135,11 @@ def split_source(name, source, validation_fraction, seed):
         source.labelled,
         identity_of(source),
     )
+
+
+def _numbered(split):
+    """The same samples with their `position` in what the source read, unless they have one."""
+    return split if "position" in split.about else replace(split, about=split.about | {"position": np.arange(len(split))})
 
 
 def without_labels(source):
@@ -159,7 +164,7 @@ def hold_out(split, fraction, label_names, what):
     Raises:
         DataError: a class has but one sample.
     """
-    rng = np.random.default_rng(0)
+    split, rng = _numbered(split), np.random.default_rng(0)
     is_test = np.zeros(len(split), dtype=bool)
     for label, label_name in enumerate(label_names):
         members = np.flatnonzero(split.labels == label)
