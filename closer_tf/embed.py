@@ -46,12 +46,14 @@ def main(arguments=None):
     parser.add_argument(
         "--data",
         metavar="PATH",
-        help="other data: an .npz of images (arrays x, or x_train, x_test, ...), a folder of images, or a session file, whichever "
-        "the run was trained on (default: the run's own data)",
+        help="other data: an .npz of images (arrays x, or x_train, x_test, ...), a folder of images, or a session file, "
+        "whichever the run was trained on (default: the run's own data)",
     )
     parser.add_argument("--splits", default=",".join(SPLITS), help="of the run's own data (default: train,validation,test)")
     parser.add_argument("--encoders", metavar="LIST", help="numbers of encoders, or brain areas, such as 0,2 (default: all)")
-    parser.add_argument("--epoch", type=int, help="epochs of training, if there is a checkpoint; 0: untrained (default: last)")
+    parser.add_argument(
+        "--epoch", type=int, help="epochs of training, if kept in a checkpoint; 0: untrained (default: the last)"
+    )
     parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
     add_overrides(parser, "override where the run's own data lies, such as dataset.data_dir=DIR")
     add_version(parser)
