@@ -198,6 +198,7 @@ def read_summary(file):
                 "measures": measures,
                 "chance": summary["chance"],
                 **{key: summary["runs"][name][key] for key in ("protocol", "versions", "epochs")},
+                "data": summary["runs"][name].get("data"),
             }
             found[name] = (config, results)
         return found

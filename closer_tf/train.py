@@ -115,6 +115,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     if config.readout.after_training:
         check_readout(config, data)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
+    experiment.check_masks(fields, config, data)
     experiment.check_units(fields, data)
     with experiment.on_devices(config):
         ensemble = experiment.make_ensemble(config, fields, data)

@@ -268,3 +268,32 @@ def test_more_epochs_in_one(folder, capsys):
         assert run.read_results()["epochs"] == 2 and (run.path / "results_after_1_epochs.json").exists()
     assert fused.main(arguments) == 2
     assert "has done 2 epochs already" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------- what else a config names by its path
+
+
+def test_a_changed_file_of_masks_is_refused(folder, capsys):
+    masks = RNG.random((2, 6, 6)) < 0.4
+    np.save("m.npy", masks)
+    arguments = ["tiny.json", "--run-dir", "run", "--set", 'masks={"scheme": "custom", "path": "m.npy"}']
+    assert train.main([*arguments, "--set", "condition=untrained"]) == 0
+    assert train.main([*arguments, "--set", "condition=untrained"]) == 0
+    np.save("m.npy", ~masks)
+    before = content(folder / "run")
+    assert train.main([*arguments, "--set", "condition=untrained"]) == 2
+    assert "m.npy: no longer holds the masks that the run was made with" in capsys.readouterr().err
+    assert content(folder / "run") == before
+    (folder / "m.npy").unlink()
+    assert train.main([*arguments, "--set", "condition=untrained"]) == 0
+
+
+def test_panels_note_results_of_different_data(folder):
+    from closer_tf.config import parse_config
+    from closer_tf.reproduction.results import Found, note_of_mixed_data
+
+    def found(data, run, path="a.npz"):
+        return Found(parse_config(config_of(path)), {}, 1, run, None, {"data": data})
+
+    assert note_of_mixed_data([found("1", "a"), found("1", "b"), found(None, "c"), found("2", "d", "b.npz")]) == ""
+    assert "a, b were read out on different content" in note_of_mixed_data([found("1", "a"), found("2", "b", "x/a.npz")])
