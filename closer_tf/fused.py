@@ -193,8 +193,8 @@ def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
         return {}
     options, begun = configs[0].training, checkpoints[0]
     start = moment_in_words(begun.epoch, begun.step) if begun else "from the beginning"
-    for run, checkpoint in zip(runs, checkpoints):
-        run.set_aside(checkpoint)
+    for run in runs:
+        run.set_aside()
     print(f"{len(group)} trainings in one, {start}: {', '.join(str(run.path) for run in runs)}")
     with MeanLines(options.epochs, steps_per_epoch(data[0].train, options.batch_size)) as lines:
         try:

@@ -292,24 +292,21 @@ class RunFolder:
             self._write_changes([*self.changes(), change])
             print(f"{key}: {after:g} in place of {before:g} {moment_in_words(epoch, step)}; noted in changes.json")
 
-    def set_aside(self, checkpoint):
+    def set_aside(self):
         """Before a training goes on from where it had ended: keep the ensemble and the results of that moment under a name that
         says so, so that neither passes for what comes.
-
-        Args:
-            checkpoint: `Checkpoint` that the training goes on from, or None: from the beginning.
 
         Raises:
             RunError: the training has ended here and its checkpoints are gone, so that it would begin anew.
         """
         if not self.ensemble_file.exists():
             return
-        if checkpoint is None and self.read_history():
+        epoch, step = self.moment()
+        if (epoch, step) == (0, 0) and self.read_history():
             raise RunError(
                 f"{self.path}: the training has ended here, and no checkpoint is left to go on from; python -m "
                 f"closer_tf.evaluate reads out what is there. To train anew, choose another folder with --run-dir"
             )
-        epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
         name = f"after_{epoch}_epochs" + (f"_{step}_steps" if step else "")
         kept = self.path / f"ensemble_{name}.keras"
         if self.results_file.exists():

@@ -132,7 +132,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
                 )
                 _compare_versions(checkpoint.versions)
             if checkpoint is None or checkpoint.epoch < config.training.epochs:
-                run.set_aside(checkpoint)
+                run.set_aside()
             with contextlib.ExitStack() as watched:
                 lines = watched.enter_context(ProgressLines(config.training.epochs, steps))
                 board = [watched.enter_context(_board(run, data, fields, model, ensemble))] if tensorboard else []
@@ -268,8 +268,9 @@ def dry_run(config, run_dir, timed_steps=5):
         print("dry run: nothing was read out or written.")
         return
     done, of_next = run.moment()
-    if exists and run.moment() != (0, 0):
-        print(f"going on {moment_in_words(done, of_next)}: {config.training.epochs - done} epochs left")
+    left = config.training.epochs - done
+    if done or of_next:
+        print(f"going on {moment_in_words(done, of_next)}: {left} epochs left")
     stream = training_stream(data.train, config.training.batch_size, config.seeds.data_order)
     model.fit(stream, steps_per_epoch=2, verbose=0, shuffle=False)
     began = time.perf_counter()
@@ -281,7 +282,7 @@ def dry_run(config, run_dir, timed_steps=5):
     probe = 12 * samples * ensemble.output_shape[1] * ensemble.output_shape[2] / 2**30  # float32, and z-scored in float64
     print(
         f"time: {step * 1000:.0f} ms per step on this machine ({timed_steps} throw-away steps), "
-        f"{duration(step * steps)} per epoch, {duration(step * steps * (config.training.epochs - done))} in all, without readout\n"
+        f"{duration(step * steps)} per epoch, {duration(step * steps * left)} in all, readout not counted\n"
         f"memory: {peak_memory_gb():.1f} GB so far; the readout takes about {probe:.1f} GB more\n"
         f"disk: up to {disk:.2f} GB of checkpoints\n"
         f"dry run: nothing was trained or written."

@@ -245,9 +245,12 @@ def test_offline(command, tmp_path, monkeypatch):
 def test_a_run_folder_of_another_config(command, tmp_path):
     command()
     before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.json")}
-    code, _, errors = command("--set", "training.epochs=5")
+    code, _, errors = command("--set", "training.epochs=5", "--set", "training.batch_size=100")
     assert code == 2
-    assert "holds a run of another config (training.epochs: there 3, here 5)" in errors and "--run-dir" in errors
+    assert (
+        "holds a run of another config (training.batch_size: there 256, here 100; training.epochs: there 3, here 5)" in errors
+    )
+    assert "--run-dir" in errors
     assert before == {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.json")}
 
 
