@@ -290,7 +290,7 @@ class RunFolder:
             epoch, step = self.moment()
             change = {"event": event, "epoch": epoch, "step": step, "from": before, "to": after}
             self._write_changes([*self.changes(), change])
-            print(f"{key}: {after:g} in place of {before:g} {moment_in_words(epoch, step)}; noted in changes.json")
+            print(f"{key}: {after} in place of {before} {moment_in_words(epoch, step)}; noted in changes.json")
 
     def set_aside(self):
         """Before a training goes on from where it had ended: keep the ensemble and the results of that moment under a name that

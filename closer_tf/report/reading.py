@@ -230,7 +230,7 @@ def _state(run):
         elif change["event"] == "learning rate":
             notes.append(f"learning rate {change['from']:g}, from epoch {int(change['epoch']) + 1} on {change['to']:g}")
         elif change["event"] == "epochs":
-            notes.append(f"{change['to']:g} epochs in place of {change['from']:g}, decided after epoch {int(change['epoch'])}")
+            notes.append(f"{change['to']} epochs in place of {change['from']}, decided after epoch {int(change['epoch'])}")
     return notes
 
 
