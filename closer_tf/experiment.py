@@ -115,16 +115,23 @@ def check_masks(receptive_fields, config, data):
 
 
 def check_units(receptive_fields, data):
-    """Refuse a run's stored receptive fields when the data's units lie in another order than when they were made.
+    """Refuse a run's stored receptive fields when the data's units lie in another order than when they were made, or its images
+    have another size.
 
     Args:
         receptive_fields: `ReceptiveFields` of a run folder.
         data: `Splits`.
 
     Raises:
-        DataError: an encoder would see units of another area.
+        DataError: an encoder would see units of another area, or other pixels.
     """
     if not data.unit_areas:
+        size = tuple(side * receptive_fields.patch_size for side in receptive_fields.grid)
+        if len(data.input_shape) == 3 and (receptive_fields.labels or size != tuple(data.input_shape[:2])):
+            raise DataError(
+                f"dataset: the run's receptive fields are for images of {size[0]} x {size[1]} pixels, found stimuli of shape "
+                f"{tuple(data.input_shape)}; expected the data that the run was made with. Train anew with --run-dir"
+            )
         return
     expected = {area: np.flatnonzero(np.array(data.unit_areas) == area) for area in receptive_fields.labels}
     for area, cells in zip(receptive_fields.labels, receptive_fields.indices):

@@ -297,3 +297,23 @@ def test_panels_note_results_of_different_data(folder):
 
     assert note_of_mixed_data([found("1", "a"), found("1", "b"), found(None, "c"), found("2", "d", "b.npz")]) == ""
     assert "a, b were read out on different content" in note_of_mixed_data([found("1", "a"), found("2", "b", "x/a.npz")])
+
+
+def test_images_of_another_size_without_a_record(run, folder, capsys):
+    """As for runs from before: nothing but the masks tells that the data is another."""
+    run.data_file.unlink()
+    write("a.npz", RNG.integers(0, 255, (60, 5, 7, 1)).astype(np.uint8))
+    for command in (lambda: evaluate.main(["run"]), lambda: train.main(["tiny.json", "--run-dir", "run"])):
+        assert command() == 2
+        assert (
+            "the run's receptive fields are for images of 6 x 6 pixels, found stimuli of shape (5, 7, 1)"
+            in capsys.readouterr().err
+        )
+
+
+def test_an_export_of_a_run_whose_data_has_changed_says_so(run, folder):
+    from closer_tf.export import export_run
+
+    write("a.npz", RNG.integers(0, 255, (60, 5, 7, 1)).astype(np.uint8))
+    card = export_run("run", "exported")
+    assert card["parity"]["stimuli"].startswith("random stimuli, since the run's are not to be had: run: the data (")
