@@ -225,7 +225,7 @@ def print_table(results):
     columns = {"single": "single encoder", "ensemble": "ensemble"}
     neighbours = results["protocol"].get("knn_neighbours")
     if neighbours is not None:
-        columns |= {"knn_single": f"single, kNN (k={neighbours})", "knn_ensemble": f"ensemble, kNN (k={neighbours})"}
+        columns |= {"knn_single": f"single, {neighbours}-NN", "knn_ensemble": f"ensemble, {neighbours}-NN"}
     for says in columns.values():
         table.add_column(says, justify="right")
     for condition, found in results["accuracy"].items():

@@ -144,11 +144,12 @@ def test_neighbours_are_added_to_what_was_read_out(folder, capsys):
     run = RunFolder("run")
     first, picture = run.read_results(), (run.figures / "accuracy.png").stat().st_size
     said = capsys.readouterr().out
-    assert "kNN" not in said and "new in this" not in said
+    assert "-NN" not in said and "new in this" not in said
     assert evaluate.main(["run", "--set", "readout.knn_neighbours=5"]) == 0
     said, results = capsys.readouterr().out, run.read_results()
     assert "new in this: 5 nearest neighbours of masked input, 5 nearest neighbours of untrained; the rest was read out" in said
-    assert said.count("kNN (k=5)") == 2 and f"{results['accuracy']['untrained']['knn_ensemble']['test']:.3f}" in said
+    assert "single, 5-NN" in said and "ensemble, 5-NN" in said
+    assert f"{results['accuracy']['untrained']['knn_ensemble']['test']:.3f}" in said
     assert results["probes"] == first["probes"] and results["seconds"] == first["seconds"]
     assert results["protocol"] == {**first["protocol"], "knn_neighbours": 5}
     for condition, found in results["accuracy"].items():
