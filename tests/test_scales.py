@@ -35,6 +35,7 @@ def test_what_a_scale_says():
         (UNIT, 255 * UNIT + 0.25),
         (255 * UNIT + 0.25, UNIT),
         (BYTES, (UNIT > 0.5).astype(np.float32)),
+        (BYTES, BYTES % 2),
         (COUNTS, COUNTS / 16),
         (COUNTS / 16, COUNTS.astype(np.uint8)),
         (BYTES, DEEP),

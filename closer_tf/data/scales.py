@@ -8,7 +8,7 @@ import numpy as np
 from closer_tf.errors import CloserWarning, DataError
 
 _FACTOR = 64  # 255 and 1 are further apart than this, two sets of images on one scale are not
-_SAMPLES = 20  # fewer may lack negative values by chance
+_SAMPLES = 20  # fewer may be dark, or without negative values, by chance
 _REACH = 16  # scaled inputs beyond this were not meant; z-scored ones stay within it
 
 
@@ -43,9 +43,9 @@ def check_same_scale(train, other, train_name="x_train", other_name="x_test"):
     """Refuse stimuli that were prepared in another way than those of the training.
 
     Refused are fractions of at most 1 beside larger whole numbers; values more than 64 times larger than the training's, or
-    values of at most 1 where the training's are more than 64 times larger, unless both are integers of one type; values above
-    255 beside 8-bit ones; and values clearly below 0 where the other has 20 samples or more and none below 0. What is only
-    darker, or brighter, passes.
+    values of at most 1 where the training's are more than 64 times larger, unless it is but some samples, of the same integers;
+    values above 255 beside 8-bit ones; and values clearly below 0 where the other has 20 samples or more and none below 0. What
+    is only darker, or brighter, passes.
 
     Args:
         train, other: `Scale`s of the training stimuli and of those to be used with them.
@@ -84,7 +84,8 @@ def _difference(train, other):
     integers = "f" not in (small.dtype[0], large.dtype[0])
     if large.whole and not small.whole and _peak(small) <= 1 < _peak(large):
         return "fractions beside whole numbers"
-    if factor > _FACTOR and (large is other or _peak(small) <= 1) and not (integers and small.dtype == large.dtype):
+    few = integers and small.dtype == large.dtype and other.samples < _SAMPLES  # one dark stimulus is no other scale
+    if factor > _FACTOR and (large is other or _peak(small) <= 1) and not few:
         return f"values differ by a factor of {factor:.3g}"
     if integers and factor > 8 and small.dtype in ("uint8", "int8") and _peak(large) > 255:
         return "8-bit values beside larger ones"
