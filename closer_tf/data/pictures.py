@@ -76,7 +76,8 @@ def read_picture(file, image_size, background=(255, 255, 255)):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, of many pixels or odd metadata
-            with Image.open(file, formats=formats()) as image:
+            # from a stream: Pillow maps some files that it opens by name, and then turns a TIFF of another orientation wrongly
+            with open(file, "rb") as stream, Image.open(stream, formats=formats()) as image:
                 return _read(file, image, image_size, tuple(background))
     except DataError:
         raise
