@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 def counts(path, **options):
     """Images per class, in training and test together."""
-    data = load_data("image_folder", path=str(path), validation_fraction=0, image_size=8, **options)
+    data = load_data("image_folder", path=str(path), validation_fraction=0, image_size=(8, 8), **options)
     return np.bincount(np.concatenate([data.train.labels, data.test.labels])).tolist()
 
 

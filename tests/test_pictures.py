@@ -180,6 +180,20 @@ def test_images_are_turned_upright(tmp_path, suffix, orientation):
     assert np.abs(found[4:, 0] - (0, 0, 255)).max() < 60
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
+def test_uncompressed_tiffs_of_all_orientations(tmp_path, mode, orientation):
+    """Opened by name, Pillow turns those of some modes wrongly."""
+    values = RNG.integers(0, 256, (*SIZE, 4) if mode == "RGBA" else SIZE).astype("<u2" if mode == "I;16" else np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(turned(values, orientation))
+    Image.frombytes(mode, stored.shape[1::-1], stored.tobytes()).save(tmp_path / "a.tif", exif=exif)
+    picture = read_picture(tmp_path / "a.tif", SIZE, PINK)
+    expected = values if mode == "I;16" else rgb_of(values, mode, PINK)
+    np.testing.assert_allclose(picture.pixels.astype(float), expected, atol=1.01)
+
+
 def test_metadata_that_cannot_be_read_turn_nothing(tmp_path):
     values = RNG.integers(0, 256, (*SIZE, 3))
     png(tmp_path / "a.png", values, "rgb", exif=b"II*\0\xff\xff\xff\xff")

@@ -341,9 +341,7 @@ def test_unscaled_floats_are_said(command, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "own.npz", x_train=rng.integers(0, 256, (30, 8, 8)).astype(np.float32), y_train=np.arange(30) % 2)
     options = {"training": {"epochs": 1, "batch_size": 8}, "readout": {"after_training": False}}
-    with pytest.warns(
-        CloserWarning, match="^x_train: floating-point values reach 255 and are not scaled; .* dataset.input_scale=0.0039"
-    ):
+    with pytest.warns(CloserWarning, match="^x_train: values reach 255 and are multiplied by 1; .* dataset.input_scale=0.0039"):
         command(**options, dataset={"name": "arrays", "path": "own.npz"})
     for scale in (1, 1 / 255):
         code, _, errors = command(

@@ -62,17 +62,22 @@ def check_same_scale(train, other, train_name="x_train", other_name="x_test"):
 
 
 def warn_if_unscaled(scale, input_scale, name="x_train", key="dataset.input_scale"):
-    """Warn of floating-point images that were left at 0 to 255 or more and that nothing brings to the range of 0 to 1.
+    """Warn of images without negative values that nothing brings to the range of 0 to 1.
+
+    These are floats that reach more than 16 after the scaling (0 to 255, say), and values of any type that stay below 1/64: 0
+    and 1 stored with 8 bits, and multiplied by 1/255.
 
     Args:
         scale: `Scale` of the training stimuli.
         input_scale: what they will be multiplied by.
         name, key: what to call them, and the setting that mends it.
     """
-    if scale.dtype.startswith("float") and scale.low >= 0 and scale.high * input_scale > _REACH:
+    reach = scale.high * input_scale
+    too_large = reach > _REACH and scale.dtype.startswith("float")
+    if scale.low >= 0 and (too_large or 0 < reach < 1 / _FACTOR):
         message = (
-            f"{name}: floating-point values reach {scale.high:.6g} and are not scaled; encoders are made for 0 to 1: set "
-            f"{key}={1 / scale.high:.6g} (1/{scale.high:.6g}), or {key}=1 if they are meant as they are"
+            f"{name}: values reach {scale.high:.6g} and are multiplied by {input_scale:.6g}; encoders are made for 0 to 1: set "
+            f"{key}={1 / scale.high:.6g}, or {key}={input_scale:.6g} if this is meant"
         )
         warnings.warn(message, CloserWarning, stacklevel=2)
 
