@@ -13,7 +13,7 @@ from closer_tf.data.duplicates import warn_of_shared
 from closer_tf.data.limits import check_declared
 from closer_tf.data.listing import described, image_files, is_hidden
 from closer_tf.data.pictures import guess_white, read_picture, scaled
-from closer_tf.data.scales import Scale, check_same_scale
+from closer_tf.data.scales import Scale, check_same_scale, scale_of
 from closer_tf.data.splits import Source, Split, hold_out, without_labels
 from closer_tf.errors import CloserWarning, DataError
 
@@ -110,6 +110,7 @@ def _source(train, test, white, test_fraction):
         if unknown:
             raise DataError(f"{test.path}: classes that {train.path} does not have: {', '.join(unknown)}")
         held = splits, test.split(white)
+        check_same_scale(scale_of(splits.inputs), scale_of(held[1].inputs), str(train.path), str(test.path))
         if test.names:
             to_train_label = np.array([names.index(name) for name in test.names])
             held = splits, Split(held[1].inputs, to_train_label[test.labels])
