@@ -34,7 +34,8 @@ def main(arguments=None):
 def evaluate_run(run_dir, redo=False, overrides=()):
     """Probe and measure every condition of a run; write results.json and pictures; print a table.
 
-    A condition that results.json already holds, at the same epoch and with the same protocol, is kept.
+    A condition that results.json already holds, at the same epoch and with the same protocol, is kept; so are the epochs of
+    `readout.at_epochs`, of which those are read out that the training has reached.
     `peak_memory_gb` in results.json is the most memory that a process has taken that trained or read out this run.
 
     Args:
@@ -62,6 +63,7 @@ def evaluate_run(run_dir, redo=False, overrides=()):
 
 def readout(run, config, data, redo=False):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
+    from closer_tf import over_epochs
     from closer_tf.experiment import check_units
 
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
@@ -69,7 +71,7 @@ def readout(run, config, data, redo=False):
     check_units(fields, data)
     trained, epochs, step = trained_ensemble(run, config, data)
     results = {} if redo else run.read_results()
-    peak = _peak_so_far(run)
+    peak = peak_so_far(run)
     about = {
         "config_digest": config.digest(),
         "changes": run.changes(),
@@ -82,7 +84,8 @@ def readout(run, config, data, redo=False):
         "samples": _sample_counts(config, data),
     }
     if any(results.get(key) != value for key, value in about.items()):
-        results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}}
+        known = over_epochs.still_known(results, about)
+        results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}, **known}
     embeddings = {}
     own = [] if config.condition in TRAINED_CONDITIONS and not (epochs or step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
@@ -98,12 +101,15 @@ def readout(run, config, data, redo=False):
         results["seconds"][condition] = round(time.perf_counter() - began, 1)
         results["peak_memory_gb"] = max(peak, peak_memory_gb())
         run.write_results(results)
+    over_epochs.read_out(run, config, data, trained, results)
     _draw(run, data, results, embeddings)
+    over_epochs.draw(run, config, results)
     print_table(results)
+    over_epochs.print_table(config, results)
     return results
 
 
-def _peak_so_far(run):
+def peak_so_far(run):
     """The `peak_memory_gb` of results.json, or 0."""
     with contextlib.suppress(RunError):  # damaged: whoever needs its content says so
         peak = run.read_results().get("peak_memory_gb", 0.0)
@@ -152,13 +158,17 @@ def print_table(results):
     table.add_column("single encoder", justify="right")
     table.add_column("ensemble", justify="right")
     for condition, found in results["accuracy"].items():
-        cells = [f"{found[name]['test']:.3f}" if name in found else "-" for name in ("single", "ensemble")]
-        table.add_row(CONDITION_NAMES[condition], *cells)
+        table.add_row(CONDITION_NAMES[condition], *cells(found))
     console().print(table)
     fits = [fit for probes in results["probes"].values() for probe in probes.values() for fit in probe["fits"]]
     stopped = sum(not fit["converged"] for fit in fits)
     name, limit = (results["protocol"][key] for key in ("name", "max_iter"))
     console().print(f"{name} probe: {stopped} of {len(fits)} fits stopped at {limit} iterations before they had converged.")
+
+
+def cells(accuracy):
+    """The test accuracies of single encoder and ensemble as texts of a table, '-' where there is none."""
+    return [f"{accuracy[name]['test']:.3f}" if name in accuracy else "-" for name in ("single", "ensemble")]
 
 
 def protocol(config):
@@ -204,25 +214,28 @@ def _arranged(config, data, of_split):
 def _evaluate_condition(condition, config, data, fields, embedded):
     """dict with `accuracy`, `probes` and `measures` of one condition."""
     from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.progress import console
 
-    accuracy, probes = _probe_condition(_features(condition, config, data, fields, embedded), config, data, condition)
+    features = _features(condition, config, data, fields, embedded)
+    accuracy, probes = probe(features, config, data, CONDITION_NAMES[condition])
     outcome = {"accuracy": accuracy, "probes": probes}
     if embedded is not None:
         outcome["measures"] = _measures(condition, embedded["test"], data.test.labels, data.label_names, config)
-    found = ", ".join(f"{name} {accuracy[name]['test']:.3f}" for name in ("single", "ensemble") if name in accuracy)
-    console().print(f"readout: {CONDITION_NAMES[condition]}: {found}")
     return outcome
 
 
 def _embeddings(condition, config, data, fields, trained):
     """The condition's embeddings (n, N, D), arranged for the probe; None where the input itself is read out."""
-    from closer_tf.ensemble import embed
     from closer_tf.experiment import make_ensemble
 
     if condition in ("masked_input", "full_input"):
         return None
-    model = make_ensemble(config, fields, data) if condition == "untrained" else trained
+    return embeddings_of(make_ensemble(config, fields, data) if condition == "untrained" else trained, config, data)
+
+
+def embeddings_of(model, config, data):
+    """An ensemble's embeddings (n, N, D), arranged for the probe."""
+    from closer_tf.ensemble import embed
+
     stimuli = _arranged(config, data, lambda split: split.inputs)
     return {key: embed(model, values) for key, values in stimuli.items()}
 
@@ -239,14 +252,29 @@ def _features(condition, config, data, fields, embedded):
         keys = ("train", "validation", "test")
         sets["ensemble"] = {key: np.concatenate([one[key] for one in sets.values()], axis=1) for key in keys}
         return sets
-    sets = {f"encoder_{i}": {key: values[:, i] for key, values in embedded.items()} for i in range(fields.num_encoders)}
+    return features_of(embedded)
+
+
+def features_of(embedded):
+    """The features of arranged embeddings, as from `_features`."""
+    count = embedded["test"].shape[1]
+    sets = {f"encoder_{i}": {key: values[:, i] for key, values in embedded.items()} for i in range(count)}
     sets["ensemble"] = {key: values.reshape(len(values), -1) for key, values in embedded.items()}
     return sets
 
 
-def _probe_condition(sets, config, data, condition):
-    """(accuracy, probes) of one condition, as results.json holds them."""
-    from closer_tf.plots import CONDITION_NAMES
+def probe(sets, config, data, name):
+    """(accuracy, probes) of named features, as results.json holds them; prints the accuracy after the name of it all."""
+    from closer_tf.progress import console
+
+    accuracy, probes = _fit_probes(sets, config, data, name)
+    found = ", ".join(f"{key} {accuracy[key]['test']:.3f}" for key in ("single", "ensemble") if key in accuracy)
+    console().print(f"readout: {name}: {found}")
+    return accuracy, probes
+
+
+def _fit_probes(sets, config, data, name):
+    """As `_probe`, with a progress bar in place of the line."""
     from closer_tf.probes import COMBINATIONS, combine, knn_probe, probe_all, ridge_all
     from closer_tf.progress import bar
 
@@ -258,7 +286,7 @@ def _probe_condition(sets, config, data, condition):
         if len(probes) > 1:
             accuracy["single"] = _single([probe for name, probe in probes.items() if name != "ensemble"])
         return accuracy, _plain(probes)
-    with bar(len(sets) * len(options.C), f"readout: {CONDITION_NAMES[condition]}") as progress:
+    with bar(len(sets) * len(options.C), f"readout: {name}") as progress:
         probes, probabilities = probe_all(
             sets,
             labels,
@@ -269,7 +297,7 @@ def _probe_condition(sets, config, data, condition):
             protocol=options.protocol,
         )
     accuracy = {"ensemble": {"test": probes["ensemble"].test, "validation": probes["ensemble"].validation}}
-    names = [name for name in sets if name != "ensemble"]
+    names = [key for key in sets if key != "ensemble"]
     if names:
         accuracy = {"single": _single([probes[name] for name in names]), **accuracy}
         said = np.stack([probabilities[name] for name in names])

@@ -6,6 +6,7 @@ masks.npz         the receptive fields
 changes.json      stops for a loss that was not finite, and learning rates changed after one; absent without any
 history.csv       one row per epoch
 checkpoints/      where the training can go on
+weights/          the ensemble after the epochs of `readout.at_epochs`; absent without any
 ensemble.keras    the trained ensemble
 results.json      the readout
 figures/          pictures
@@ -46,6 +47,7 @@ class RunFolder:
         self.changes_file = self.path / "changes.json"
         self.history_file = self.path / "history.csv"
         self.checkpoints = self.path / "checkpoints"
+        self.weights = self.path / "weights"
         self.ensemble_file = self.path / "ensemble.keras"
         self.results_file = self.path / "results.json"
         self.figures = self.path / "figures"
@@ -89,7 +91,7 @@ class RunFolder:
         """
         make_folder(self.figures, parents=True)
         with self.locked():
-            for folder in (self.path, self.checkpoints, self.figures):
+            for folder in (self.path, self.checkpoints, self.weights, self.figures):
                 remove_leftovers(folder)
             if self.check(config):
                 self._note_learning_rate(config)
@@ -192,6 +194,20 @@ class RunFolder:
         """The digests of all configs that the run had: the config's own, and with the learning rates before."""
         rates = [change["from"] for change in self.changes() if change["event"] == "learning rate"]
         return {config.digest(), *(_with_learning_rate(config, rate).digest() for rate in rates)}
+
+    def digest_at(self, config, epoch):
+        """The digest of the config under which an epoch was trained: with the learning rate that it had.
+
+        Args:
+            config: the run's config as it is now.
+            epoch: int, counted from 1; 0 for before the training.
+        """
+        for change in reversed(self.changes()):
+            if change["event"] == "learning rate":
+                if epoch > change["epoch"]:
+                    break
+                config = _with_learning_rate(config, change["from"])
+        return config.digest()
 
     def note_stop(self, epoch, step, terms):
         """Note in changes.json that the training stopped because something was not finite.
