@@ -11,7 +11,7 @@ from closer_tf import kept_weights
 from closer_tf.config import TRAINED_CONDITIONS
 from closer_tf.evaluate import cells, embeddings_of, features_of, peak_so_far, probe
 from closer_tf.memory import peak_memory_gb
-from closer_tf.plots import CONDITION_NAMES
+from closer_tf.plots import CONDITION_NAMES, counted
 
 READOUTS = ("single", "ensemble")
 
@@ -87,13 +87,8 @@ def _outcome(run, config, data, ensemble, results, epoch):
     if epoch == 0:
         ensemble = make_ensemble(config, run.load_masks(), data)
     features = features_of(embeddings_of(ensemble, config, data))
-    accuracy, probes = probe(features, config, data, f"{CONDITION_NAMES[config.condition]} after {count(epoch)}")
+    accuracy, probes = probe(features, config, data, f"{CONDITION_NAMES[config.condition]} after {counted(epoch)}")
     return {"accuracy": accuracy, "probes": probes, "seconds": round(time.perf_counter() - began, 1)}
-
-
-def count(epochs):
-    """A number of epochs as text: '1 epoch', '20 epochs'."""
-    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
 
 
 def curves(results):
@@ -120,7 +115,7 @@ def draw(run, config, results):
         chance=None if by_number else results["chance"],
         untrained={name: it["test"] for name, it in results["accuracy"].get("untrained", {}).items()},
         published={config.condition: published_values(config, config.condition, results["protocol"])},
-        title=f"{CONDITION_NAMES[config.condition]}, seed {config.seed}, {count(results['epochs'])}{so_far}{simulated}",
+        title=f"{CONDITION_NAMES[config.condition]}, seed {config.seed}, {counted(results['epochs'])}{so_far}{simulated}",
         score="R^2" if by_number else "accuracy",
         per_encoder=each,
     )
@@ -167,7 +162,7 @@ def missing(config, results):
     left_out = [epoch for epoch in config.readout.at_epochs if epoch not in asked]
     to_come = [epoch for epoch in asked if epoch > results.get("epochs", 0) and str(epoch) not in results.get("at_epochs", {})]
     if left_out:
-        length = f"past the {count(config.training.epochs)} of the training (training.epochs)"
+        length = f"past the {counted(config.training.epochs)} of the training (training.epochs)"
         why = length if config.condition in TRAINED_CONDITIONS else f"condition '{config.condition}' trains nothing"
         lines.append(f"readout.at_epochs: {_listed(left_out)} left out: {why}")
     if results.get("not_kept"):
@@ -176,7 +171,7 @@ def missing(config, results):
             f"them, or the weights are damaged or gone"
         )
     if results and to_come:
-        lines.append(f"readout.at_epochs: {_listed(to_come)} not reached yet, after {count(results['epochs'])}")
+        lines.append(f"readout.at_epochs: {_listed(to_come)} not reached yet, after {counted(results['epochs'])}")
     return lines
 
 

@@ -35,6 +35,11 @@ CONDITION_NAMES = {
 }
 
 
+def counted(epochs):
+    """A number of epochs in words: '1 epoch', '20 epochs'."""
+    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
+
+
 def save(figure, path):
     """Write a figure as the file type of its suffix, completely or not at all."""
     for text in figure.findobj(Text):
@@ -302,7 +307,7 @@ def _curve(axis, by_epoch, colour, name):
     """Means over seeds as a line with bars of one standard deviation."""
     seeds = max(len(values) for values in by_epoch.values())
     means = [np.mean(values) for values in by_epoch.values()]
-    label = f"{name}, after {list(by_epoch)[-1]} epochs: {means[-1]:.3f}"
+    label = f"{name}, after {counted(list(by_epoch)[-1])}: {means[-1]:.3f}"
     if seeds == 1:
         axis.plot(list(by_epoch), means, "o-", color=colour, markersize=5, label=label, zorder=3)
         return

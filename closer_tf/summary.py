@@ -57,7 +57,7 @@ def _main(options):
     if "at_epochs" in summary:
         _draw_over_epochs(summary, title, chance, out.with_name(f"{out.stem}_accuracy_over_epochs.png"))
         for epoch, accuracy in summary["at_epochs"].items():
-            _print(accuracy, f"  after {epoch} epochs")
+            _print(accuracy, f"  after {plots.counted(int(epoch))}")
         for name, readouts in summary["published"].items():
             for readout, found in readouts.items():
                 print(f"{name:>14} {readout:>9}  {found['mean']:.4f}  published, after {found['epochs']} epochs")

@@ -11,6 +11,8 @@ import math
 import numpy as np
 from markupsafe import Markup, escape
 
+from closer_tf.plots import counted
+
 CLASS_COLOURS = ("#4269d0", "#d98a00", "#e2483d", "#25a08a", "#2f9e44", "#d6619c", "#a463f2", "#4aa8dd", "#9c6b4e", "#8a8f98")
 MOST_POINTS = 40_000  # of all learning curves together
 MOST_EDGES, MOST_NODES = 400, 40  # drawn as arrows; larger graphs are shown as a matrix
@@ -134,7 +136,7 @@ def _over_epochs(found, readout, x, y, place):
             parts.append(
                 f'<path class="interval" d="M{px:.1f} {y(it["mean"] - it["half"]):.1f}V{y(it["mean"] + it["half"]):.1f}"/>'
             )
-        says = f"{row['name']}, {readout}, after {row['epochs']} epochs, mean of {_seeds(it['seeds'])}"
+        says = f"{row['name']}, {readout}, after {counted(row['epochs'])}, mean of {_seeds(it['seeds'])}"
         shape = f"M{px - 4:.1f} {py:.1f}h8" if readout == "single" else f"M{px:.1f} {py - 5:.1f}l5 5l-5 5l-5-5z"
         parts.append(f'<path class="{readout} hover" data-name="{escape(says)}" data-v="{it["mean"]:.4f}" d="{shape}"/>')
     return parts
