@@ -69,7 +69,7 @@ def readout(run, config, data, redo=False):
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
     fields = run.load_masks()
     check_units(fields, data)
-    trained, epochs, step = trained_ensemble(run, config, data)
+    trained, model, epochs, step = _trained(run, config, data)
     results = {} if redo else run.read_results()
     peak = peak_so_far(run)
     about = {
@@ -101,7 +101,7 @@ def readout(run, config, data, redo=False):
         results["seconds"][condition] = round(time.perf_counter() - began, 1)
         results["peak_memory_gb"] = max(peak, peak_memory_gb())
         run.write_results(results)
-    over_epochs.read_out(run, config, data, trained, results)
+    over_epochs.read_out(run, config, data, trained, model, results)
     _draw(run, data, results, embeddings)
     over_epochs.draw(run, config, results)
     print_table(results)
@@ -131,15 +131,23 @@ def trained_ensemble(run, config, data):
         (ensemble, epochs, step): `CLoSeR` model from stimuli to embeddings, and how long it was trained: whole epochs, and
         steps of the next one.
     """
+    ensemble, _, epochs, step = _trained(run, config, data)
+    return ensemble, epochs, step
+
+
+def _trained(run, config, data):
+    """As `trained_ensemble`, with the compiled model in second place; None where there are no weights that it could take."""
     from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
     from closer_tf.experiment import make_ensemble, make_training_model
 
-    ensemble = make_ensemble(config, run.load_masks(), data)
+    ensemble, model = make_ensemble(config, run.load_masks(), data), None
     checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
+    if checkpoint is not None or config.read_out_at():
+        model = make_training_model(config, ensemble, len(data.label_names))
     if checkpoint is None:
-        return ensemble, 0, 0
-    restore_checkpoint(make_training_model(config, ensemble, len(data.label_names)), checkpoint)
-    return ensemble, checkpoint.epoch, checkpoint.step
+        return ensemble, model, 0, 0
+    restore_checkpoint(model, checkpoint)
+    return ensemble, model, checkpoint.epoch, checkpoint.step
 
 
 def print_table(results):

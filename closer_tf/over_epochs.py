@@ -27,7 +27,7 @@ def still_known(results, about):
     return {"at_epochs": results["at_epochs"]} if same and "at_epochs" in results else {}
 
 
-def read_out(run, config, data, ensemble, results):
+def read_out(run, config, data, ensemble, model, results):
     """Read out the run's own condition at those epochs that are asked for, whose weights are there, and that are new.
 
     Args:
@@ -35,14 +35,12 @@ def read_out(run, config, data, ensemble, results):
         config: resolved `RunConfig`.
         data: `Splits` of single bins or images.
         ensemble: the run's `CLoSeR` model, which takes the weights of one epoch after the other.
+        model: the compiled model to train, of which the ensemble is the whole or a part.
         results: content of results.json after the readout of the conditions; gets the epochs, and is written after each.
     """
-    from closer_tf.experiment import make_training_model
-
     before = {key: results.pop(key, None) for key in ("at_epochs", "not_kept")}
     known = before["at_epochs"] or {}  # some may be of an attempt that the run went back from
     known = {epoch: it for epoch, it in known.items() if it["config_digest"] == run.digest_at(config, int(epoch))}
-    model = make_training_model(config, ensemble, len(data.label_names)) if config.read_out_at() else None
     for epoch in config.read_out_at():
         weights = _restore(run, config, model, epoch)
         if weights is not None and known.get(str(epoch), {}).get("weights") != weights:

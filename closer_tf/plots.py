@@ -298,7 +298,8 @@ def plot_accuracy_over_epochs(
         axis.set_title("single encoder" if readout == "single" else "ensemble", fontsize=10)
         axis.set_xlabel(f"epochs of training{' (logarithmic)' if axis.get_xscale() == 'log' else ''}")
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     figure.axes[0].set_ylabel(f"test {score}")
     return figure
 
