@@ -14,12 +14,20 @@ from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
 
 
+EPILOG = """examples:
+  python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20
+  python -m closer_tf.evaluate runs/quickstart --set 'readout.at_epochs=[50, 100, 250]'
+
+The latter reads out accuracy over epochs, as far as the weights are there: give readout.at_epochs to the training."""
+
+
 def main(arguments=None):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.evaluate",
         description="Linear readout and measures of a run: raw input, untrained and trained encoders, single and ensemble.",
-        epilog="example: python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("--redo", action="store_true", help="read out again even what results.json already holds")
