@@ -13,7 +13,6 @@ from closer_tf.memory import peak_memory_gb
 from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
 
-
 EPILOG = """examples:
   python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20
   python -m closer_tf.evaluate runs/quickstart --set 'readout.at_epochs=[50, 100, 250]'
