@@ -306,7 +306,7 @@ def test_the_picture(whole):
     np.testing.assert_array_equal(axis.lines[0].get_xdata(), [20, 50, 1000])
     several = {"closer, a=1": {"single": {1: [0.1, 0.2], 2: [0.2, 0.4]}}, "closer, a=2": {"single": {1: [0.2], 2: [0.3]}}}
     axis = plots.plot_accuracy_over_epochs(several).axes[0]
-    assert axis.get_xscale() == "linear" and "(mean, sd of 2 seeds)" in axis.get_legend().get_texts()[0].get_text()
+    assert axis.get_xscale() == "linear" and "(mean and sd of 2 seeds)" in axis.get_legend().get_texts()[0].get_text()
 
 
 def test_the_published_value_of_five_encoders():
