@@ -245,7 +245,7 @@ def _describe(config, data, fields, model, run):
         )
     )
     if config.read_out_at():
-        print(f"accuracy over epochs: after {', '.join(map(str, config.read_out_at()))}")
+        print(f"accuracy over epochs: after {', '.join(map(str, config.read_out_at()))} epochs")
     for line in missing(config, {}):
         print(line)
 

@@ -233,7 +233,7 @@ def test_epochs_that_the_training_does_not_reach(tmp_path, capsys):
     assert config.read_out_at() == [1, 3]
     dry_run(config, tmp_path / "run", timed_steps=1)
     said = capsys.readouterr().out
-    assert "accuracy over epochs: after 1, 3\n" in said and "GB of weights of 2 epochs (readout.at_epochs)" in said
+    assert "accuracy over epochs: after 1, 3 epochs\n" in said and "GB of weights of 2 epochs (readout.at_epochs)" in said
     assert "readout.at_epochs: 4, 1000 left out: past the 3 epochs of the training (training.epochs)" in said
     untrained = tiny([1], condition="untrained")
     assert over_epochs.missing(untrained, {}) == ["readout.at_epochs: 1 left out: condition 'untrained' trains nothing"]
