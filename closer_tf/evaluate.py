@@ -9,6 +9,7 @@ import numpy as np
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
 from closer_tf.errors import RunError
+from closer_tf.files import make_folder
 from closer_tf.memory import peak_memory_gb
 from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
@@ -73,6 +74,7 @@ def readout(run, config, data, redo=False):
     from closer_tf import over_epochs
     from closer_tf.experiment import check_units
 
+    make_folder(run.figures)  # a copy of a run may come without
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
     fields = run.load_masks()
     check_units(fields, data)

@@ -208,7 +208,7 @@ def _trained(row):
 
 
 def _over_epochs(over_epochs, rows):
-    """(group, picture) of every group that was read out after an epoch of training."""
+    """(group, [(readout, picture)]) of every group that was read out after an epoch of training."""
     from closer_tf.report import drawing
 
     pictures = []
@@ -219,7 +219,8 @@ def _over_epochs(over_epochs, rows):
         found = start[0]["readouts"] if start else {}
         untrained = {name: found[name]["mean"] for name in ("single", "ensemble") if name in found}
         if any(row["epochs"] for row in own):
-            pictures.append((group, drawing.over_epochs(own, untrained)))
+            names = [name for name in ("single", "ensemble") if any(name in row["readouts"] for row in own)]
+            pictures.append((group, [(name, drawing.over_epochs(own, name, untrained)) for name in names]))
     return pictures
 
 

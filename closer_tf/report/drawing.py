@@ -85,29 +85,23 @@ def _strip(row, scale, y, height, names, many_groups):
     return "".join([*parts, "</g>"])
 
 
-def over_epochs(rows, untrained):
-    """Accuracy over epochs of one group: single encoders and ensemble, on a logarithmic axis where the epochs span a decade.
+def over_epochs(rows, readout, untrained):
+    """Accuracy over epochs of one group, on a logarithmic axis where the epochs span a decade.
 
     Args:
         rows: list of dicts as from `epochs_rows`, of one group, with an epoch after 0.
-        untrained: dict readout -> accuracy of untrained encoders, drawn as lines; may be empty.
+        readout: 'single' or 'ensemble'. The scale of accuracies has room for both.
+        untrained: dict readout -> accuracy of untrained encoders, drawn as a line; may be empty.
     """
-    width, height, left, right, top, bottom = 420, 250, 52, 14, 8, 34
+    width, height, left, right, top, bottom = 340, 230, 46, 14, 8, 34
     trained = [row for row in rows if row["epochs"]]
     first, last = trained[0], trained[-1]
     place = math.log10 if last["epochs"] >= 10 * first["epochs"] else float
-    lines = [(f"untrained, 0 epochs, {readout}", value, "untrained") for readout, value in untrained.items()]
-    for readout, found in first["readouts"].items():
-        reference = found["published"]
-        if reference:
-            says = f"published, figure {reference['figure']}, {reference['epochs']} epochs, {readout}"
-            lines.append((says, reference["mean"], "published dashed"))
-    if first["chance"] is not None:
-        lines.append(("chance", first["chance"], "chance"))
-    marks = [found for row in trained for name, found in row["readouts"].items() if name in ("single", "ensemble")]
-    reach = [it["mean"] + sign * (it["half"] or 0) for it in marks for sign in (-1, 1)] + [value for _, value, _ in lines]
     x = Scale([place(row["epochs"]) for row in trained], left + 8, width - right)
-    y = Scale(reach, height - bottom, top)
+    both = [line for name in ("single", "ensemble") for line in _levels(first, name, untrained)]
+    means = [found for row in trained for name, found in row["readouts"].items() if name in ("single", "ensemble")]
+    reach = [found["mean"] + sign * (found["half"] or 0) for found in means for sign in (-1, 1)]
+    y = Scale([*reach, *(value for _, value, _ in both)], height - bottom, top)
     parts = []
     for tick in y.ticks(5):
         parts.append(f'<path class="grid" d="M{left} {y(tick):.1f}H{width - right}"/>')
@@ -115,29 +109,40 @@ def over_epochs(rows, untrained):
     parts += _epoch_ticks([(row["epochs"], x(place(row["epochs"]))) for row in trained], height - bottom + 14)
     unit = "epochs of training, logarithmic" if place is math.log10 else "epochs of training"
     parts.append(f'<text class="tick" text-anchor="end" x="{width - right}" y="{height - 2}">{unit}</text>')
-    for says, value, kind in lines:
+    for says, value, kind in _levels(first, readout, untrained):
         about = f'data-name="{escape(says)}" data-v="{value:.4f}"'
         parts.append(f'<path class="{kind} hover" {about} d="M{width - right} {y(value):.1f}H{left}"/>')
-    parts.append(f'<g style="color:{first["colour"]}">')
-    for readout in ("single", "ensemble"):
-        found = [(row, row["readouts"][readout]) for row in trained if readout in row["readouts"]]
-        if found:
-            parts += _over_epochs(found, readout, x, y, place)
-    says = f"Test {first['score']} after {first['epochs']} to {last['epochs']} epochs. The table has the means."
-    return _svg(width, height, says, [*parts, "</g>"])
+    found = [(x(place(row["epochs"])), row, row["readouts"][readout]) for row in trained if readout in row["readouts"]]
+    parts += [f'<g style="color:{first["colour"]}">', *_over_epochs(found, readout, y), "</g>"]
+    says = f"Test {first['score']}, {readout}, after {first['epochs']} to {counted(last['epochs'])}. The table has the means."
+    return _svg(width, height, says, parts)
 
 
-def _over_epochs(found, readout, x, y, place):
-    """One line of means, with a mark and an interval at each epoch."""
-    at = [(x(place(row["epochs"])), y(it["mean"])) for row, it in found]
-    parts = [f'<path class="line own" d="M{" ".join(f"{px:.1f} {py:.1f}" for px, py in at)}{"h0" * (len(at) == 1)}"/>']
-    for (px, py), (row, it) in zip(at, found):
+def _levels(row, readout, untrained):
+    """What is drawn as a line across: list of (what it says, value, class)."""
+    lines = []
+    if readout in untrained:
+        lines.append((f"untrained, 0 epochs, {readout}", untrained[readout], "untrained"))
+    reference = row["readouts"].get(readout, {}).get("published")
+    if reference:
+        says = f"published, figure {reference['figure']}, {reference['epochs']} epochs, {readout}"
+        lines.append((says, reference["mean"], "published dashed"))
+    return lines + ([("chance", row["chance"], "chance")] if row["chance"] is not None else [])
+
+
+def _over_epochs(found, readout, y):
+    """A line of means, with a mark and an interval at each epoch: `found` has (pixels across, row, values)."""
+    if not found:
+        return []
+    line = " ".join(f"{x:.1f} {y(it['mean']):.1f}" for x, _, it in found)
+    parts = [f'<path class="line own" d="M{line}"/>']
+    for x, row, it in found:
+        at = y(it["mean"])
         if it["half"] is not None:
-            parts.append(
-                f'<path class="interval" d="M{px:.1f} {y(it["mean"] - it["half"]):.1f}V{y(it["mean"] + it["half"]):.1f}"/>'
-            )
+            low, high = y(it["mean"] - it["half"]), y(it["mean"] + it["half"])
+            parts.append(f'<path class="interval" d="M{x:.1f} {low:.1f}V{high:.1f}"/>')
         says = f"{row['name']}, {readout}, after {counted(row['epochs'])}, mean of {_seeds(it['seeds'])}"
-        shape = f"M{px - 4:.1f} {py:.1f}h8" if readout == "single" else f"M{px:.1f} {py - 5:.1f}l5 5l-5 5l-5-5z"
+        shape = f"M{x - 4:.1f} {at:.1f}h8" if readout == "single" else f"M{x:.1f} {at - 5:.1f}l5 5l-5 5l-5-5z"
         parts.append(f'<path class="{readout} hover" data-name="{escape(says)}" data-v="{it["mean"]:.4f}" d="{shape}"/>')
     return parts
 
