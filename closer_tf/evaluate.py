@@ -291,7 +291,7 @@ def probe(sets, config, data, name):
 
 
 def _fit_probes(sets, config, data, name):
-    """As `_probe`, with a progress bar in place of the line."""
+    """As `probe`, with a progress bar in place of the line."""
     from closer_tf.probes import COMBINATIONS, combine, knn_probe, probe_all, ridge_all
     from closer_tf.progress import bar
 
