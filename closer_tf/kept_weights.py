@@ -68,5 +68,5 @@ def load(run, config, epoch):
                 raise RunError(f"{path}: not of this training after {epoch} epochs: of another config or learning rate")
             return found
         except RunError as error:
-            warnings.warn(f"{error}; not read out", CloserWarning, stacklevel=2)
+            warnings.warn(f"{error}; left aside", CloserWarning, stacklevel=2)
     return None

@@ -187,6 +187,7 @@ def test_after_a_change_of_the_learning_rate(tmp_path, monkeypatch):
     digests = [results["at_epochs"][epoch]["config_digest"] for epoch in ("1", "2")]
     assert digests == [config.digest(), lower.digest()]
     (folder / "weights" / PATTERN.format(2, 0)).write_bytes(stale)
+    (folder / "checkpoints" / PATTERN.format(2, 0)).unlink()  # which would serve
     with pytest.warns(CloserWarning, match="not of this training after 2 epochs: of another config or learning rate"):
         assert kept_weights.load(RunFolder(folder), lower, 2) is None
 
