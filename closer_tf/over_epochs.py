@@ -106,14 +106,15 @@ def draw(run, config, results):
         return
     each = {int(epoch): it["accuracy"].get("single", {}).get("per_encoder", []) for epoch, it in results["at_epochs"].items()}
     by_number = results["protocol"]["probe"].startswith("ridge")
-    so_far = " so far" * (results["epochs"] < config.training.epochs)
+    last = max(results["epochs"], *each)
+    so_far = " so far" * (last < config.training.epochs)
     simulated = ", simulated data" if results["simulated"] else ""
     figure = plots.plot_accuracy_over_epochs(
         {config.condition: found},
         chance=None if by_number else results["chance"],
         untrained={name: it["test"] for name, it in results["accuracy"].get("untrained", {}).items()},
         published={config.condition: published_values(config, config.condition, results["protocol"])},
-        title=f"{CONDITION_NAMES[config.condition]}, seed {config.seed}, {counted(results['epochs'])}{so_far}{simulated}",
+        title=f"{CONDITION_NAMES[config.condition]}, seed {config.seed}, {counted(last)}{so_far}{simulated}",
         score="R^2" if by_number else "accuracy",
         per_encoder=each,
     )
