@@ -14,7 +14,7 @@ from closer_tf.checkpoints import PATTERN, checkpoint_files, load_checkpoint
 from closer_tf.config import load_config, parse_config
 from closer_tf.errors import CloserWarning, ConfigError, DivergedError
 from closer_tf.fused import train_fused
-from closer_tf.loop import Interrupted
+from closer_tf.loop import CheckpointKeeper, Interrupted
 from closer_tf.report.published import published_values
 from closer_tf.runs import RunFolder
 from closer_tf.sweeps.points import baseline_config, is_finished
@@ -101,13 +101,16 @@ def test_kept_weights_are_those_of_a_training_of_so_many_epochs(whole, tmp_path,
     assert tiny([0, 1, 2]).digest() == tiny().digest()
 
 
-def test_killed_between_weights_and_checkpoint(whole, tmp_path):
+def test_killed_between_weights_and_checkpoint(whole, tmp_path, monkeypatch):
     """What was kept beyond the checkpoint is trained again, and not there until it is."""
     config, folder = tiny([0, 1, 2], training={"checkpoint_every": 1}), tmp_path / "run"
-    with pytest.raises(Killed):
-        train_run(config, folder, callbacks=[At(2, kill)])
-    (folder / "checkpoints" / PATTERN.format(2, 0)).unlink()
+    usual = CheckpointKeeper.save
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(CheckpointKeeper, "save", lambda self, epoch, *rest: kill() if epoch == 2 else usual(self, epoch, *rest))
+        train_run(config, folder)
+    assert files(folder / "checkpoints") == [PATTERN.format(1, 0)]
     beyond = folder / "weights" / PATTERN.format(2, 0)
+    assert beyond.exists()
     beyond.write_bytes((folder / "weights" / PATTERN.format(1, 0)).read_bytes())
     seen = []
     results = train_run(config, folder, callbacks=[At(1, lambda: seen.append(beyond.exists()))])
