@@ -106,7 +106,9 @@ def test_killed_between_weights_and_checkpoint(whole, tmp_path, monkeypatch):
     config, folder = tiny([0, 1, 2], training={"checkpoint_every": 1}), tmp_path / "run"
     usual = CheckpointKeeper.save
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(CheckpointKeeper, "save", lambda self, epoch, *rest: kill() if epoch == 2 else usual(self, epoch, *rest))
+        patched.setattr(
+            CheckpointKeeper, "save", lambda self, epoch, *rest: kill() if epoch == 2 else usual(self, epoch, *rest)
+        )
         train_run(config, folder)
     assert files(folder / "checkpoints") == [PATTERN.format(1, 0)]
     beyond = folder / "weights" / PATTERN.format(2, 0)
