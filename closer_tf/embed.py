@@ -52,7 +52,7 @@ def main(arguments=None):
     parser.add_argument("--splits", default=",".join(SPLITS), help="of the run's own data (default: train,validation,test)")
     parser.add_argument("--encoders", metavar="LIST", help="numbers of encoders, or brain areas, such as 0,2 (default: all)")
     parser.add_argument(
-        "--epoch", type=int, help="epochs of training, if kept in a checkpoint; 0: untrained (default: the last)"
+        "--epoch", type=int, help="epochs of training, if its weights were kept; 0: untrained (default: the last)"
     )
     parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
     add_overrides(parser, "override where the run's own data lies, such as dataset.data_dir=DIR")
@@ -80,7 +80,7 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
         data: path of other data to embed. Default: the run's own.
         splits: which parts of the run's own data, of 'train', 'validation', 'test'.
         encoders: their numbers or brain areas, as a list or as text with commas. Default: all.
-        epoch: epochs of training, of those with a checkpoint; 0 is the untrained ensemble. Default: the last moment there is.
+        epoch: epochs of training, if their weights are there; 0 is the untrained ensemble. Default: the last moment there is.
         force: replace a file that is there.
         overrides: strings 'key.path=value' for where the run's own data lies.
 
@@ -222,21 +222,19 @@ def _ensemble(run, config, fields, epoch, needs_data):
 
 
 def _restore(run, config, ensemble, epoch, num_labels):
-    from closer_tf.checkpoints import PATTERN, checkpoint_files, load_checkpoint, restore_checkpoint
+    from closer_tf import kept_weights
+    from closer_tf.checkpoints import checkpoint_files, restore_weights
     from closer_tf.experiment import make_training_model
 
-    path = run.checkpoints / PATTERN.format(epoch, 0)
-    if not path.exists():
-        there = [int(file.name[6:11]) for file in checkpoint_files(run.checkpoints) if file.name.endswith("-step-000000.npz")]
-        found = ", ".join(map(str, sorted(there))) or "none"
+    checkpoint = kept_weights.load(run, config, epoch)
+    if checkpoint is None:
+        files = [path.name for folder in (run.weights, run.checkpoints) for path in checkpoint_files(folder)]
+        there = sorted({int(name[6:11]) for name in files if name.endswith("-step-000000.npz")})
         raise RunError(
-            f"{run.path}: --epoch {epoch}: no checkpoint of that moment; expected 0 (untrained) or one of: {found}. "
-            f"training.keep_checkpoints says how many stay"
+            f"{run.path}: --epoch {epoch}: no weights of that moment; expected 0 (untrained) or one of: "
+            f"{', '.join(map(str, there)) or 'none'}. readout.at_epochs and training.keep_checkpoints say which are kept"
         )
-    checkpoint = load_checkpoint(path)
-    if checkpoint.digest not in run.digests(config):
-        raise RunError(f"{path}: written by a run of another config")
-    restore_checkpoint(make_training_model(config, ensemble, num_labels), checkpoint)
+    restore_weights(make_training_model(config, ensemble, num_labels), checkpoint)
 
 
 def _of_splits(data, splits):

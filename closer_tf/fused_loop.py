@@ -112,11 +112,12 @@ class FusedKeeper(keras.callbacks.Callback):
             self._stop_if_asked()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Add the epoch to the histories; write checkpoints when they are due."""
+        """Add the epoch to the histories; keep weights that are to be read out; write checkpoints when they are due."""
         if self.step < self.steps:  # a callback has stopped it on the way
             return
         for s, keeper in self._going():
             keeper.add_to_history(epoch, self._of_run(s, logs))
+        self._keep_weights(epoch + 1)
         if self._going()[0][1].due_after(epoch) or self.signal_number is not None:
             self._save(epoch + 1, 0)
         for _, keeper in self._going():
@@ -165,6 +166,12 @@ class FusedKeeper(keras.callbacks.Callback):
             if len(self.diverged) == len(self.keepers):
                 raise
             print(f"{error} The other trainings go on.")
+
+    def _keep_weights(self, epochs):
+        if any(epochs in keeper.config.read_out_at() for _, keeper in self._going()):
+            self.fused.scatter()
+            for s, keeper in self._going():
+                self._unless_diverged(s, keeper.keep_weights, epochs)
 
     def _save(self, epoch, step, of_training=False):
         """All checkpoints are there before the first old one goes, so that there always is a moment that all runs have."""

@@ -10,6 +10,7 @@ import warnings
 import keras
 import numpy as np
 
+from closer_tf import kept_weights
 from closer_tf.checkpoints import (
     Checkpoint,
     checkpoint_files,
@@ -191,6 +192,7 @@ class CheckpointKeeper(keras.callbacks.Callback):
         self.collapsed = False
         self.stopped = None  # (epochs, steps) where a callback asked for a stop
         self.training_metrics = None
+        kept_weights.begin(run, config, start.epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch begins; in a continued epoch, go on with its running means."""
@@ -228,10 +230,11 @@ class CheckpointKeeper(keras.callbacks.Callback):
             raise Interrupted(self.signal_number)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Add the epoch to the history; write a checkpoint when one is due."""
+        """Add the epoch to the history; keep its weights if they are to be read out; write a checkpoint when one is due."""
         if self.step < self.steps:  # a callback has stopped it on the way
             return
         self.add_to_history(epoch, logs or {})
+        self.keep_weights(epoch + 1)  # before the checkpoint: a run that goes on from that does not pass here again
         if self.due_after(epoch) or self.signal_number is not None:
             self.save(epoch + 1, 0)
         self.run.write_history(self.history)
@@ -268,6 +271,20 @@ class CheckpointKeeper(keras.callbacks.Callback):
         logs = {key: float(value) for key, value in logs.items()}
         self._warn_of_collapse(logs)
         self.history.append({"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.began, 3), **logs})
+
+    def keep_weights(self, epochs):
+        """Write the weights of this moment if `readout.at_epochs` asks for them.
+
+        Args:
+            epochs: epochs done.
+
+        Raises:
+            DivergedError: a weight is not finite; nothing is written.
+        """
+        try:
+            kept_weights.keep(self.run, self.config, self.model, epochs, self.history)
+        except DivergedError as error:
+            self._diverged(str(error), [])
 
     def due_after(self, epoch):
         """Whether a checkpoint is due at the end of this epoch."""

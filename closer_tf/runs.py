@@ -8,6 +8,7 @@ changes.json      stops for a loss that was not finite, learning rates changed a
                   without any
 history.csv       one row per epoch
 checkpoints/      where the training can go on
+weights/          the ensemble after the epochs of `readout.at_epochs`; absent without any
 ensemble.keras    the trained ensemble
 results.json      the readout
 figures/          pictures
@@ -63,6 +64,7 @@ class RunFolder:
         self.changes_file = self.path / "changes.json"
         self.history_file = self.path / "history.csv"
         self.checkpoints = self.path / "checkpoints"
+        self.weights = self.path / "weights"
         self.ensemble_file = self.path / "ensemble.keras"
         self.results_file = self.path / "results.json"
         self.figures = self.path / "figures"
@@ -113,7 +115,7 @@ class RunFolder:
         """
         make_folder(self.figures, parents=True)
         with self.locked():
-            for folder in (self.path, self.checkpoints, self.figures):
+            for folder in (self.path, self.checkpoints, self.weights, self.figures):
                 remove_leftovers(folder)
             if self.check(config):
                 self._note_changes(config)
@@ -221,6 +223,20 @@ class RunFolder:
             config = before_change(config, change)
             digests.add(config.digest())
         return digests
+
+    def digest_at(self, config, epoch):
+        """The digest of the config under which an epoch was trained: with the learning rate and the epochs that it had.
+
+        Args:
+            config: the run's config as it is now.
+            epoch: int, counted from 1; 0 for before the training.
+        """
+        for change in reversed(self.changes()):
+            if change["event"] in CHANGEABLE:
+                if epoch > change["epoch"]:
+                    break
+                config = before_change(config, change)
+        return config.digest()
 
     def note_stop(self, epoch, step, terms):
         """Note in changes.json that the training stopped because something was not finite.

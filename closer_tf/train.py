@@ -277,20 +277,24 @@ def dry_run(config, run_dir, timed_steps=5):
     model.fit(stream, steps_per_epoch=timed_steps, verbose=0, shuffle=False)
     step = (time.perf_counter() - began) / timed_steps
     steps = steps_per_epoch(data.train, config.training.batch_size)
-    disk = 3 * 4 * ensemble.count_params() * (config.training.keep_checkpoints + 1) / 2**30
+    weights = 4 * ensemble.count_params() / 2**30
+    disk = 3 * weights * (config.training.keep_checkpoints + 1)
+    kept = len([epoch for epoch in config.read_out_at() if epoch])
+    of_epochs = f" and {kept * weights:.2f} GB of weights of {kept} epochs (readout.at_epochs)" if kept else ""
     samples = len(data.train) + len(data.validation) + len(data.test)
     probe = 12 * samples * ensemble.output_shape[1] * ensemble.output_shape[2] / 2**30  # float32, and z-scored in float64
     print(
         f"time: {step * 1000:.0f} ms per step on this machine ({timed_steps} throw-away steps), "
         f"{duration(step * steps)} per epoch, {duration(step * steps * left)} in all, readout not counted\n"
         f"memory: {peak_memory_gb():.1f} GB so far; the readout takes about {probe:.1f} GB more\n"
-        f"disk: up to {disk:.2f} GB of checkpoints\n"
+        f"disk: up to {disk:.2f} GB of checkpoints{of_epochs}\n"
         f"dry run: nothing was trained or written."
     )
 
 
 def _describe(config, data, fields, model, run):
     from closer_tf.loop import steps_per_epoch
+    from closer_tf.over_epochs import missing
 
     lengths = sorted({len(cells) for cells in fields.indices})
     seen = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
@@ -317,6 +321,10 @@ def _describe(config, data, fields, model, run):
             else f"condition: {config.condition}, nothing is trained; seed {config.seed}"
         )
     )
+    if config.read_out_at():
+        print(f"accuracy over epochs: after {', '.join(map(str, config.read_out_at()))} epochs")
+    for line in missing(config, {}):
+        print(line)
 
 
 def _computing(config):

@@ -179,6 +179,11 @@ def checked_results(folder):
             "samples": {str(name): int(count) for name, count in results.get("samples", {}).items()},
             "config_digest": results.get("config_digest"),
             "notes": [str(note) for note in results.get("notes", [])],
+            "at_epochs": {
+                int(epoch): {str(readout): _checked_values(of) for readout, of in found["accuracy"].items()}
+                for epoch, found in results.get("at_epochs", {}).items()
+            },
+            "not_kept": [int(epoch) for epoch in results.get("not_kept", [])],
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
@@ -221,6 +226,8 @@ def _state(run):
     elif trains and (run.results["epochs"], run.results["step"]) != (run.epochs, 0):
         steps = f" and {run.results['step']} steps" if run.results["step"] else ""
         notes.append(f"read out after {run.results['epochs']} epochs{steps}")
+    if run.results.get("not_kept"):
+        notes.append(f"not read out after {', '.join(map(str, run.results['not_kept']))} epochs: weights not kept")
     if run.results.get("config_digest") not in (None, run.config.digest()):
         notes.append("read out under another config than it has now")
     notes += run.results.get("notes", [])

@@ -97,7 +97,7 @@ def baseline_config(config, condition):
         del content[section]
     content["condition"], content["description"] = condition, ""
     content["training"] = {"epochs": 0, "batch_size": 2, "validation_fraction": config.training.validation_fraction}
-    content["readout"] |= {"conditions": [], "after_training": True}
+    content["readout"] |= {"conditions": [], "after_training": True, "at_epochs": []}
     content["seeds"] |= dict.fromkeys(("graph", "dropout", "augmentation", "data_order"))
     if condition != "untrained":
         content |= {"encoder": {"type": "mlp"}, "encoders": None}
@@ -188,6 +188,7 @@ def is_finished(run, config):
         and (results["epochs"], results["step"]) == (epochs, 0)
         and results["protocol"] == protocol(config)
         and all(condition in results["accuracy"] for condition in asked)
+        and {*map(str, config.read_out_at())} <= {*results.get("at_epochs", {}), *map(str, results.get("not_kept", []))}
     )
 
 
