@@ -317,3 +317,20 @@ def test_an_export_of_a_run_whose_data_has_changed_says_so(run, folder):
     write("a.npz", RNG.integers(0, 255, (60, 5, 7, 1)).astype(np.uint8))
     card = export_run("run", "exported")
     assert card["parity"]["stimuli"].startswith("random stimuli, since the run's are not to be had: run: the data (")
+
+
+def test_epochs_read_out_on_the_way_stay(folder, capsys):
+    asked = ["tiny.json", "--run-dir", "run", "--set", "readout.at_epochs=[1,2,3]"]
+    assert train.main(asked) == 0
+    run = RunFolder("run")
+    first = run.read_results()["at_epochs"]
+    assert set(first) == {"1"}
+    assert train.main([*asked, "--set", "training.epochs=3"]) == 0
+    found = run.read_results()
+    assert list(found["at_epochs"]) == ["1", "2", "3"] and found["at_epochs"]["1"] == first["1"] and "not_kept" not in found
+    assert evaluate.main(["run", "--set", "readout.knn_neighbours=3"]) == 0
+    again = run.read_results()["at_epochs"]
+    assert {epoch: it["probes"] for epoch, it in again.items()} == {
+        epoch: it["probes"] for epoch, it in found["at_epochs"].items()
+    }
+    assert all("knn_ensemble" in it["accuracy"] for it in again.values())
