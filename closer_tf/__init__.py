@@ -25,6 +25,7 @@ _PUBLIC = {
     "TemporalLoss": "temporal",
     "RunConfig": "config",
     "build_ensemble": "ensemble",
+    "embed_run": "embed",
     "evaluate_run": "evaluate",
     "export_ensemble": "export",
     "export_run": "export",
@@ -39,7 +40,7 @@ _PUBLIC = {
 
 __all__ = sorted(_PUBLIC)
 
-_WITHOUT_KERAS = ("config", "data", "estimator", "evaluate", "export", "graphs", "masks", "probes", "train")
+_WITHOUT_KERAS = ("config", "data", "embed", "estimator", "evaluate", "export", "graphs", "masks", "probes", "train")
 
 
 _IMPORT_KERAS = (

@@ -62,22 +62,38 @@ def save_checkpoint(folder, model, moment, keep=2, metrics=None):
         DivergedError: a weight is not finite; nothing is written.
         RunError: the checkpoint cannot be written; those before it stay.
     """
+    metrics = metric_values(model) if metrics is None else metrics
+    _write(folder, moment, _state_variables(model), metrics)
+    for old in checkpoint_files(folder)[keep:]:
+        remove(old)
+
+
+def save_weights(folder, model, moment):
+    """Write a checkpoint of the model alone, without the optimizer: enough to read out, a third of the size.
+
+    Args:
+        folder, model, moment: as for `save_checkpoint`.
+
+    Raises:
+        DivergedError, RunError: as for `save_checkpoint`.
+    """
+    _write(folder, moment, _model_variables(model))
+
+
+def _write(folder, moment, state, further=()):
+    """Write the values of variables, which have to be finite, and further arrays."""
     folder = Path(folder)
     make_folder(folder)
-    metrics = metric_values(model) if metrics is None else metrics
-    state = _state_variables(model)
     values = [np.asarray(variable) for variable in state]
     for variable, value in zip(state, values):
         if not np.isfinite(value).all():
             raise DivergedError(f"{variable.path} holds values that are not finite")
     about = {key: getattr(moment, key) for key in ("epoch", "step", "history", "digest", "versions")}
     stored = {"about": np.array(json.dumps(about))}
-    stored |= {f"variable_{k:05d}": value for k, value in enumerate([*values, *metrics])}
+    stored |= {f"variable_{k:05d}": value for k, value in enumerate([*values, *further])}
     buffer = io.BytesIO()
     np.savez(buffer, checksum=np.array(_checksum(stored)), **stored)
     write_atomically(folder / PATTERN.format(moment.epoch, moment.step), buffer.getbuffer())
-    for old in checkpoint_files(folder)[keep:]:
-        remove(old)
 
 
 def checkpoint_files(folder):
@@ -138,11 +154,29 @@ def restore_checkpoint(model, checkpoint):
     Raises:
         RunError: the checkpoint is of another model.
     """
-    variables = [*_state_variables(model), *_metric_variables(model)]
+    _assign([*_state_variables(model), *_metric_variables(model)], checkpoint.arrays)
+
+
+def restore_weights(model, checkpoint):
+    """Set the variables of the model alone, not those of its optimizer, from a checkpoint with or without the optimizer.
+
+    Raises:
+        RunError: the checkpoint is of another model.
+    """
+    variables = _model_variables(model)
+    _assign(variables, checkpoint.arrays[: len(variables)])
+
+
+def weights_checksum(model):
+    """SHA-256 (hex) of the model's variables as they are now."""
+    return _checksum({f"{k:05d}": np.asarray(variable) for k, variable in enumerate(_model_variables(model))})
+
+
+def _assign(variables, arrays):
     expected = [(tuple(variable.shape), np.asarray(variable).dtype) for variable in variables]
-    if [(array.shape, array.dtype) for array in checkpoint.arrays] != expected:
+    if [(array.shape, array.dtype) for array in arrays] != expected:
         raise RunError("the checkpoint does not fit the model: it was written by another architecture or version")
-    for variable, array in zip(variables, checkpoint.arrays):
+    for variable, array in zip(variables, arrays):
         variable.assign(array)
 
 
@@ -172,9 +206,13 @@ def _state_variables(model):
     """What the training goes on from: the model's and the optimizer's variables, without the running means."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
+    return [*_model_variables(model), *model.optimizer.variables]
+
+
+def _model_variables(model):
+    """The model's weights and the states of its random seed generators, without the running means."""
     apart = {id(variable) for variable in _metric_variables(model)}
-    own = [variable for variable in model.variables if id(variable) not in apart]
-    return [*own, *model.optimizer.variables]
+    return [variable for variable in model.variables if id(variable) not in apart]
 
 
 def _metric_variables(model):

@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("closer_tf.evaluate", "read a finished run out again, or in another way"),
     "summary": ("closer_tf.summary", "set the readouts of several runs side by side"),
     "report": ("closer_tf.report", "compare runs on one HTML page"),
+    "embed": ("closer_tf.embed", "write a run's embeddings to a file: arrays or a table"),
     "export": ("closer_tf.export", "take a run's ensemble elsewhere: SavedModel, Keras, ONNX"),
     "allen": ("closer_tf.data.allen", "fetch the Allen Institute's recordings as session files"),
     "doctor": ("closer_tf.doctor", "say what this environment can do"),
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   closer_tf reproduce fig3b --dry-run
   closer_tf evaluate runs/quickstart --set readout.knn_neighbours=20
   closer_tf report runs/* -o report.html
+  closer_tf embed runs/quickstart -o quickstart.npz
   closer_tf export runs/quickstart --to exports/digits
 
 `closer_tf COMMAND --help` says more; `python -m closer_tf COMMAND` is the same.

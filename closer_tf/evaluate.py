@@ -8,10 +8,17 @@ import numpy as np
 
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
-from closer_tf.errors import RunError
+from closer_tf.errors import DataError, RunError
+from closer_tf.files import make_folder
 from closer_tf.memory import peak_memory_gb
 from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
+
+EPILOG = """examples:
+  python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20
+  python -m closer_tf.evaluate runs/quickstart --set 'readout.at_epochs=[50, 100, 250]'
+
+The latter reads out accuracy over epochs, as far as the weights are there: give readout.at_epochs to the training."""
 
 
 def main(arguments=None):
@@ -19,7 +26,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.evaluate",
         description="Linear readout and measures of a run: raw input, untrained and trained encoders, single and ensemble.",
-        epilog="example: python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("--redo", action="store_true", help="read out again even what results.json already holds")
@@ -34,7 +42,8 @@ def main(arguments=None):
 def evaluate_run(run_dir, redo=False, overrides=()):
     """Probe and measure every condition of a run; write results.json and pictures; print a table.
 
-    A condition that results.json already holds, at the same epoch and with the same protocol, is kept.
+    A condition that results.json already holds, at the same epoch and with the same protocol, is kept; so are the epochs of
+    `readout.at_epochs`, of which those are read out that the training has reached.
     `peak_memory_gb` in results.json is the most memory that a process has taken that trained or read out this run.
 
     Args:
@@ -43,10 +52,10 @@ def evaluate_run(run_dir, redo=False, overrides=()):
         overrides: strings 'key.path=value' for keys of `readout` and for where the data lies.
 
     Returns:
-        dict, the content of results.json.
+        dict, the content of results.json; empty where the data has no labels.
 
     Raises:
-        RunError: there is no run, or it is in use.
+        RunError: there is no run, it is in use, or the data is not what it was trained on.
         DataError: the run's data cannot be read any more.
     """
     run = RunFolder(run_dir)
@@ -54,22 +63,33 @@ def evaluate_run(run_dir, redo=False, overrides=()):
     with run.locked():
         from closer_tf.determinism import make_deterministic
         from closer_tf.experiment import load_splits
+        from closer_tf.readout_checks import check_readout
 
         if config.deterministic:
             make_deterministic()
-        return readout(run, config, load_splits(config), redo)
+        data = load_splits(config)
+        run.check_data(data, config)
+        check_readout(config, data)
+        return readout(run, config, data, redo)
 
 
 def readout(run, config, data, redo=False):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
+    from closer_tf import over_epochs
     from closer_tf.experiment import check_units
+    from closer_tf.plots import CONDITION_NAMES
 
+    if not data.labelled:
+        print(f"no readout: {data.name} has no labels here, so there is nothing to probe; {run.ensemble_file} gives embeddings")
+        return {}
+
+    make_folder(run.figures)  # a copy of a run may come without
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
     fields = run.load_masks()
     check_units(fields, data)
-    trained, epochs, step = trained_ensemble(run, config, data)
+    trained, model, epochs, step = _trained(run, config, data)
     results = {} if redo else run.read_results()
-    peak = _peak_so_far(run)
+    peak = peak_so_far(run)
     about = {
         "config_digest": config.digest(),
         "changes": run.changes(),
@@ -80,30 +100,99 @@ def readout(run, config, data, redo=False):
         "simulated": data.simulated,
         "chance": data.chance,
         "samples": _sample_counts(config, data),
+        "data": data.identity and data.identity["fingerprint"],
     }
-    if any(results.get(key) != value for key, value in about.items()):
-        results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}}
-    embeddings = {}
+    results = _without_other_neighbours(results, about)
+    compared = about if "data" in results else {key: value for key, value in about.items() if key != "data"}  # from before
+    if any(results.get(key) != value for key, value in compared.items()):
+        known = over_epochs.still_known(results, about)
+        results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}, **known}
+    embeddings, new = {}, []
     own = [] if config.condition in TRAINED_CONDITIONS and not (epochs or step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
-        if _is_done(condition, results, config.readout):
+        probed = _is_done(condition, results, config.readout)
+        if probed and _has_neighbours(results["accuracy"][condition], config.readout):
             continue
         began = time.perf_counter()
         embedded = _embeddings(condition, config, data, fields, trained)
         if embedded is not None:
             embeddings[condition] = embedded["test"]
-        outcome = _evaluate_condition(condition, config, data, fields, embedded)
-        for key, value in outcome.items():
-            results[key][condition] = value
-        results["seconds"][condition] = round(time.perf_counter() - began, 1)
+        if probed:
+            new.append(f"{config.readout.knn_neighbours} nearest neighbours of {CONDITION_NAMES[condition]}")
+            results["accuracy"][condition] |= _neighbours_of(condition, config, data, fields, embedded)
+        else:
+            new.append(CONDITION_NAMES[condition])
+            outcome = _evaluate_condition(condition, config, data, fields, embedded)
+            for key, value in outcome.items():
+                results[key][condition] = value
+            results["seconds"][condition] = round(time.perf_counter() - began, 1)
         results["peak_memory_gb"] = max(peak, peak_memory_gb())
         run.write_results(results)
+    over_epochs.read_out(run, config, data, trained, model, results)
+    _note_advice(run, config, results)
     _draw(run, data, results, embeddings)
+    over_epochs.draw(run, config, results)
     print_table(results)
+    if len(new) < len(results["accuracy"]) or any("neighbours" in name for name in new):
+        print(f"new in this: {', '.join(new) or 'nothing'}; the rest was read out before (--redo reads out all of it again)")
+    over_epochs.print_table(config, results)
+    for note in results.get("notes", []):
+        print(f"note: {note}")
     return results
 
 
-def _peak_so_far(run):
+def _note_advice(run, config, results):
+    """Bring `notes` of results.json up to date."""
+    from closer_tf.advice import advice
+
+    with contextlib.suppress(RunError):  # a damaged history.csv, which others complain of
+        before, notes = results.pop("notes", []), advice(results, config, run.read_history())
+        results |= {"notes": notes} if notes else {}
+        if notes != before:
+            run.write_results(results)
+
+
+def _without_other_neighbours(results, about):
+    """The results without their nearest neighbours, if these are all that is to be read out in another way."""
+    then, now = results.get("protocol"), about["protocol"]
+    if not then or then == now or {**then, "knn_neighbours": None} != {**now, "knn_neighbours": None}:
+        return results
+    accuracy = {
+        condition: {name: value for name, value in found.items() if not name.startswith("knn_")}
+        for condition, found in results["accuracy"].items()
+    }
+    kept = {key: value for key, value in results.items() if key not in ("at_epochs", "not_kept")}  # these have them, too
+    return {**kept, "protocol": now, "accuracy": accuracy}
+
+
+def _has_neighbours(accuracy, options):
+    """Whether a condition's accuracies hold the nearest neighbours, if they are asked for."""
+    return options.knn_neighbours is None or "knn_ensemble" in accuracy
+
+
+def _neighbours_of(condition, config, data, fields, embedded):
+    """The accuracies of a condition's nearest neighbours alone."""
+    from closer_tf.plots import CONDITION_NAMES
+    from closer_tf.progress import console
+
+    labels = _arranged(config, data, lambda split: split.labels)
+    found = _neighbours(_features(condition, config, data, fields, embedded), labels, config.readout.knn_neighbours)
+    said = ", ".join(f"{name.removeprefix('knn_')} {values['test']:.3f}" for name, values in found.items())
+    console().print(f"readout: {CONDITION_NAMES[condition]}, {config.readout.knn_neighbours} nearest neighbours: {said}")
+    return found
+
+
+def _neighbours(sets, labels, neighbours):
+    """`knn_single` and `knn_ensemble` of named features, as results.json holds them."""
+    from closer_tf.probes import knn_probe
+
+    found = {name: knn_probe(features, labels, neighbours) for name, features in sets.items()}
+    ensemble = {"knn_ensemble": {"test": found.pop("ensemble")}}
+    each = list(found.values())
+    return ({"knn_single": {"test": float(np.mean(each)), "per_encoder": each}} if each else {}) | ensemble
+
+
+def peak_so_far(run):
     """The `peak_memory_gb` of results.json, or 0."""
     with contextlib.suppress(RunError):  # damaged: whoever needs its content says so
         peak = run.read_results().get("peak_memory_gb", 0.0)
@@ -125,15 +214,23 @@ def trained_ensemble(run, config, data):
         (ensemble, epochs, step): `CLoSeR` model from stimuli to embeddings, and how long it was trained: whole epochs, and
         steps of the next one.
     """
+    ensemble, _, epochs, step = _trained(run, config, data)
+    return ensemble, epochs, step
+
+
+def _trained(run, config, data):
+    """As `trained_ensemble`, with the compiled model in second place; None where there are no weights that it could take."""
     from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
     from closer_tf.experiment import make_ensemble, make_training_model
 
-    ensemble = make_ensemble(config, run.load_masks(), data)
+    ensemble, model = make_ensemble(config, run.load_masks(), data), None
     checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
+    if checkpoint is not None or config.read_out_at():
+        model = make_training_model(config, ensemble, len(data.label_names))
     if checkpoint is None:
-        return ensemble, 0, 0
-    restore_checkpoint(make_training_model(config, ensemble, len(data.label_names)), checkpoint)
-    return ensemble, checkpoint.epoch, checkpoint.step
+        return ensemble, model, 0, 0
+    restore_checkpoint(model, checkpoint)
+    return ensemble, model, checkpoint.epoch, checkpoint.step
 
 
 def print_table(results):
@@ -149,16 +246,24 @@ def print_table(results):
     title = f"test {score} after {length} (chance {results['chance']:.3f}{simulated})"
     table = Table(title=title)
     table.add_column("condition")
-    table.add_column("single encoder", justify="right")
-    table.add_column("ensemble", justify="right")
+    columns = {"single": "single encoder", "ensemble": "ensemble"}
+    neighbours = results["protocol"].get("knn_neighbours")
+    if neighbours is not None:
+        columns |= {"knn_single": f"single, {neighbours}-NN", "knn_ensemble": f"ensemble, {neighbours}-NN"}
+    for says in columns.values():
+        table.add_column(says, justify="right")
     for condition, found in results["accuracy"].items():
-        cells = [f"{found[name]['test']:.3f}" if name in found else "-" for name in ("single", "ensemble")]
-        table.add_row(CONDITION_NAMES[condition], *cells)
+        table.add_row(CONDITION_NAMES[condition], *cells(found, columns))
     console().print(table)
     fits = [fit for probes in results["probes"].values() for probe in probes.values() for fit in probe["fits"]]
     stopped = sum(not fit["converged"] for fit in fits)
     name, limit = (results["protocol"][key] for key in ("name", "max_iter"))
     console().print(f"{name} probe: {stopped} of {len(fits)} fits stopped at {limit} iterations before they had converged.")
+
+
+def cells(accuracy, names=("single", "ensemble")):
+    """The test accuracies of single encoder and ensemble as texts of a table, '-' where there is none."""
+    return [f"{accuracy[name]['test']:.3f}" if name in accuracy else "-" for name in names]
 
 
 def protocol(config):
@@ -179,7 +284,7 @@ def protocol(config):
     }
 
 
-def _probe_splits(config, data):
+def probe_splits(config, data):
     """Positions of the probe's training and validation samples among training plus validation samples."""
     if data.fixed_validation:
         return np.arange(len(data.train)), len(data.train) + np.arange(len(data.validation))
@@ -190,13 +295,13 @@ def _probe_splits(config, data):
 
 
 def _sample_counts(config, data):
-    train, validation = _probe_splits(config, data)
+    train, validation = probe_splits(config, data)
     return {"train": len(train), "validation": len(validation), "test": len(data.test)}
 
 
 def _arranged(config, data, of_split):
     """What `of_split` gives for every `Split`, as the dict `train`, `validation`, `test` of the probe."""
-    train, validation = _probe_splits(config, data)
+    train, validation = probe_splits(config, data)
     pooled = np.concatenate([of_split(split) for split in (data.train, data.validation) if len(split)])
     return {"train": pooled[train], "validation": pooled[validation], "test": of_split(data.test)}
 
@@ -204,27 +309,37 @@ def _arranged(config, data, of_split):
 def _evaluate_condition(condition, config, data, fields, embedded):
     """dict with `accuracy`, `probes` and `measures` of one condition."""
     from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.progress import console
 
-    accuracy, probes = _probe_condition(_features(condition, config, data, fields, embedded), config, data, condition)
+    features = _features(condition, config, data, fields, embedded)
+    accuracy, probes = probe(features, config, data, CONDITION_NAMES[condition])
     outcome = {"accuracy": accuracy, "probes": probes}
     if embedded is not None:
         outcome["measures"] = _measures(condition, embedded["test"], data.test.labels, data.label_names, config)
-    found = ", ".join(f"{name} {accuracy[name]['test']:.3f}" for name in ("single", "ensemble") if name in accuracy)
-    console().print(f"readout: {CONDITION_NAMES[condition]}: {found}")
     return outcome
 
 
 def _embeddings(condition, config, data, fields, trained):
     """The condition's embeddings (n, N, D), arranged for the probe; None where the input itself is read out."""
-    from closer_tf.ensemble import embed
     from closer_tf.experiment import make_ensemble
 
     if condition in ("masked_input", "full_input"):
         return None
-    model = make_ensemble(config, fields, data) if condition == "untrained" else trained
+    return embeddings_of(make_ensemble(config, fields, data) if condition == "untrained" else trained, config, data)
+
+
+def embeddings_of(model, config, data):
+    """An ensemble's embeddings (n, N, D), arranged for the probe."""
+    from closer_tf.ensemble import embed
+
     stimuli = _arranged(config, data, lambda split: split.inputs)
-    return {key: embed(model, values) for key, values in stimuli.items()}
+    embedded = {key: embed(model, values) for key, values in stimuli.items()}
+    if not all(np.isfinite(values).all() for values in embedded.values()):
+        raise DataError(
+            f"{data.name}: the embeddings of some stimuli are not finite: their values, up to "
+            f"{np.abs(data.train.inputs).max():.3g}, are too large for float32 after scaling; set "
+            f"dataset.input_scale, or rescale the data"
+        )
+    return embedded
 
 
 def _features(condition, config, data, fields, embedded):
@@ -239,15 +354,30 @@ def _features(condition, config, data, fields, embedded):
         keys = ("train", "validation", "test")
         sets["ensemble"] = {key: np.concatenate([one[key] for one in sets.values()], axis=1) for key in keys}
         return sets
-    sets = {f"encoder_{i}": {key: values[:, i] for key, values in embedded.items()} for i in range(fields.num_encoders)}
+    return features_of(embedded)
+
+
+def features_of(embedded):
+    """The features of arranged embeddings, as from `_features`."""
+    count = embedded["test"].shape[1]
+    sets = {f"encoder_{i}": {key: values[:, i] for key, values in embedded.items()} for i in range(count)}
     sets["ensemble"] = {key: values.reshape(len(values), -1) for key, values in embedded.items()}
     return sets
 
 
-def _probe_condition(sets, config, data, condition):
-    """(accuracy, probes) of one condition, as results.json holds them."""
-    from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.probes import COMBINATIONS, combine, knn_probe, probe_all, ridge_all
+def probe(sets, config, data, name):
+    """(accuracy, probes) of named features, as results.json holds them; prints the accuracy after the name of it all."""
+    from closer_tf.progress import console
+
+    accuracy, probes = _fit_probes(sets, config, data, name)
+    found = ", ".join(f"{key} {accuracy[key]['test']:.3f}" for key in ("single", "ensemble") if key in accuracy)
+    console().print(f"readout: {name}: {found}")
+    return accuracy, probes
+
+
+def _fit_probes(sets, config, data, name):
+    """As `probe`, with a progress bar in place of the line."""
+    from closer_tf.probes import COMBINATIONS, combine, probe_all, ridge_all
     from closer_tf.progress import bar
 
     labels = _arranged(config, data, lambda split: split.labels)
@@ -258,7 +388,7 @@ def _probe_condition(sets, config, data, condition):
         if len(probes) > 1:
             accuracy["single"] = _single([probe for name, probe in probes.items() if name != "ensemble"])
         return accuracy, _plain(probes)
-    with bar(len(sets) * len(options.C), f"readout: {CONDITION_NAMES[condition]}") as progress:
+    with bar(len(sets) * len(options.C), f"readout: {name}") as progress:
         probes, probabilities = probe_all(
             sets,
             labels,
@@ -269,17 +399,14 @@ def _probe_condition(sets, config, data, condition):
             protocol=options.protocol,
         )
     accuracy = {"ensemble": {"test": probes["ensemble"].test, "validation": probes["ensemble"].validation}}
-    names = [name for name in sets if name != "ensemble"]
+    names = [key for key in sets if key != "ensemble"]
     if names:
         accuracy = {"single": _single([probes[name] for name in names]), **accuracy}
         said = np.stack([probabilities[name] for name in names])
         for method in COMBINATIONS:
             accuracy[method] = {"test": float((combine(said, method) == labels["test"]).mean())}
     if options.knn_neighbours is not None:
-        found = {name: knn_probe(features, labels, options.knn_neighbours) for name, features in sets.items()}
-        if names:
-            accuracy["knn_single"] = {"test": float(np.mean([found[name] for name in names]))}
-        accuracy["knn_ensemble"] = {"test": found["ensemble"]}
+        accuracy |= _neighbours(sets, labels, options.knn_neighbours)
     return accuracy, _plain(probes)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from closer_tf import masks
 from closer_tf.config import TEMPORAL_CONDITIONS, build_graph
+from closer_tf.data.scales import scale_of, warn_if_unscaled
 from closer_tf.data.sessions import area_sizes
 from closer_tf.errors import ConfigError, DataError
 from closer_tf.memory import check_memory
@@ -29,6 +30,11 @@ def load_splits(config):
         validation_seed=config.seeds.validation_split,
         **config.dataset.model_dump(exclude={"input_scale", "standardise"}),
     )
+    if not len(data.train):
+        raise ConfigError(
+            f"training.validation_fraction: {config.training.validation_fraction:g} leaves none of the {len(data.validation)} "
+            f"training samples of {data.name} to train on; choose a smaller one"
+        )
     if config.training.batch_size > len(data.train):
         raise ConfigError(
             f"training.batch_size: expected at most the {len(data.train)} training samples of {data.name}, "
@@ -37,8 +43,12 @@ def load_splits(config):
     looks_back = config.condition in TEMPORAL_CONDITIONS and make_objective(config).needs_previous
     if looks_back and not data.windowed:
         raise ConfigError(f"condition: '{config.condition}' needs consecutive bins; dataset '{data.name}' has none")
+    if config.condition == "supervised" and not data.labelled:
+        raise ConfigError(f"condition: 'supervised' needs labels, dataset '{data.name}' has none here; 'closer' needs none")
     if config.condition == "supervised" and not data.label_names:
         raise ConfigError("condition: 'supervised' needs labels that are classes; dataset.label is 'time'")
+    if getattr(config.dataset, "input_scale", 1.0) is None:
+        warn_if_unscaled(scale_of(data.train.inputs), data.input_scale)
     return data if looks_back else data.current()
 
 
@@ -80,17 +90,48 @@ def make_receptive_fields(config, data):
         return fields
 
 
+def check_masks(receptive_fields, config, data):
+    """Refuse a run's stored receptive fields when the file that they were read from now holds others.
+
+    Args:
+        receptive_fields: `ReceptiveFields` of a run folder.
+        config: resolved `RunConfig`.
+        data: `Splits`.
+
+    Raises:
+        DataError: the file's masks are others. A file that is gone says nothing.
+    """
+    if config.masks.scheme != "custom":
+        return
+    try:
+        now = make_receptive_fields(config, data).indices
+    except (ConfigError, DataError):
+        return
+    if len(now) != len(receptive_fields.indices) or not all(map(np.array_equal, now, receptive_fields.indices)):
+        raise DataError(
+            f"{config.masks.path}: no longer holds the masks that the run was made with, which it keeps in masks.npz. Put them "
+            f"back, move the file away to go on with the run's own, or train with these in another folder with --run-dir"
+        )
+
+
 def check_units(receptive_fields, data):
-    """Refuse a run's stored receptive fields when the data's units lie in another order than when they were made.
+    """Refuse a run's stored receptive fields when the data's units lie in another order than when they were made, or its images
+    have another size.
 
     Args:
         receptive_fields: `ReceptiveFields` of a run folder.
         data: `Splits`.
 
     Raises:
-        DataError: an encoder would see units of another area.
+        DataError: an encoder would see units of another area, or other pixels.
     """
     if not data.unit_areas:
+        size = tuple(side * receptive_fields.patch_size for side in receptive_fields.grid)
+        if len(data.input_shape) == 3 and (receptive_fields.labels or size != tuple(data.input_shape[:2])):
+            raise DataError(
+                f"dataset: the run's receptive fields are for images of {size[0]} x {size[1]} pixels, found stimuli of shape "
+                f"{tuple(data.input_shape)}; expected the data that the run was made with. Train anew with --run-dir"
+            )
         return
     expected = {area: np.flatnonzero(np.array(data.unit_areas) == area) for area in receptive_fields.labels}
     for area, cells in zip(receptive_fields.labels, receptive_fields.indices):

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.command import add_overrides, add_version, run_command
-from closer_tf.errors import DataError, ExportError, RunError
+from closer_tf.errors import CloserError, ExportError, RunError
 from closer_tf.files import write_atomically
 from closer_tf.model_card import checksums, describe_run
 from closer_tf.quiet import stderr_set_aside
@@ -93,8 +93,8 @@ def export_run(run_dir, to, onnx=False, overrides=()):
     _check_target(to)
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
-    ensemble = _saved_ensemble(run)
-    stimuli, named = _stimuli(config, ensemble)
+    ensemble = saved_ensemble(run)
+    stimuli, named = _stimuli(run, config, ensemble)
     return export_ensemble(ensemble, to, stimuli, onnx, about=describe_run(run, config), stimuli_name=named)
 
 
@@ -287,7 +287,12 @@ def _describe_model(ensemble):
     }
 
 
-def _saved_ensemble(run):
+def saved_ensemble(run):
+    """The `CLoSeR` model in a finished run's ensemble.keras.
+
+    Raises:
+        RunError: there is none, or it cannot be loaded.
+    """
     import keras
 
     if not run.ensemble_file.exists():
@@ -301,17 +306,21 @@ def _saved_ensemble(run):
         raise RunError(f"{run.ensemble_file}: cannot be loaded: {reason}; remove it and run the train command again") from None
 
 
-def _stimuli(config, ensemble):
-    """(stimuli, what they are): the run's test stimuli, or random ones where the data is no longer there."""
-    from closer_tf.experiment import load_splits
+def _stimuli(run, config, ensemble):
+    """(stimuli, what they are): the run's test stimuli, or random ones where the data is no longer there or has changed."""
+    from closer_tf.experiment import check_units, load_splits
 
     try:
         data = load_splits(config).current()
+        run.check_data(data, config)
+        check_units(run.load_masks(), data)
         return data.test.inputs[:CHECKED], f"{min(len(data.test), CHECKED)} test stimuli of {data.name}"
-    except DataError as error:
+    except CloserError as error:
         largest = 1 / float(ensemble.get_layer("input_scale").scale)
         shape = (CHECKED, *ensemble.input_shape[1:])
-        return np.random.default_rng(0).uniform(0, largest, shape), f"random stimuli, since the data cannot be read: {error}"
+        return np.random.default_rng(0).uniform(
+            0, largest, shape
+        ), f"random stimuli, since the run's are not to be had: {error}"
 
 
 def _check_target(to):

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from closer_tf.command import add_overrides, add_version, run_command
-from closer_tf.config import TRAINED_CONDITIONS, load_config
+from closer_tf.config import TRAINED_CONDITIONS, as_config, load_config
 from closer_tf.errors import ConfigError, RunError
-from closer_tf.runs import RunFolder
+from closer_tf.runs import RunFolder, moment_in_words
 
 FREE = ("description", "masks", "objective", "readout", "seed", "seeds")  # what trainings in one may differ in
 
@@ -75,7 +75,7 @@ def train_fused(configs, run_dirs, callbacks=()):
     Args:
         configs: list of resolved `RunConfig`s that differ in seeds, masks of equal size, and objective only.
         run_dirs: list of their run folders; made if need be.
-        callbacks: Keras callbacks that look on; their logs are means over the runs.
+        callbacks: Keras callbacks as for `train_run`; their logs are means over the runs, and a stop is one of all.
 
     Returns:
         List of dicts, the contents of the runs' results.json.
@@ -88,8 +88,10 @@ def train_fused(configs, run_dirs, callbacks=()):
     """
     from closer_tf import experiment
     from closer_tf.determinism import make_deterministic
-    from closer_tf.train import train_run
+    from closer_tf.readout_checks import check_readout
+    from closer_tf.train import finish_stopped, train_run
 
+    configs = [as_config(config) for config in configs]
     runs = [RunFolder(run_dir) for run_dir in run_dirs]
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise RunError("run folders: expected a folder of its own for each run")
@@ -102,20 +104,30 @@ def train_fused(configs, run_dirs, callbacks=()):
         seed = config.seeds.validation_split
         splits[seed] = splits.get(seed) or experiment.load_splits(config)
         data.append(splits[seed])
+        if exists:
+            run.check_data(data[-1], config)
+        if config.readout.after_training:
+            check_readout(config, data[-1])
         fields.append(run.load_masks() if exists else experiment.make_receptive_fields(config, data[-1]))
         experiment.check_units(fields[-1], data[-1])
         ensemble = experiment.make_ensemble(config, fields[-1], data[-1])
         models.append(experiment.make_training_model(config, ensemble, len(data[-1].label_names)))
     _check_stackable(models)
-    diverged = {}
+    diverged, stopped = {}, []
     with contextlib.ExitStack() as held:
-        for run, config, masks in zip(runs, configs, fields):
-            held.enter_context(run.opened(config, masks))
+        for run, config, masks, its_data in zip(runs, configs, fields, data):
+            held.enter_context(run.opened(config, masks, its_data))
         for group, checkpoints in _groups(runs, configs):
             chosen = [[things[s] for s in group] for things in (models, data, configs, runs)]
             diverged.update(_train_group(group, *chosen, checkpoints, callbacks))
+            if len(group) > 1:  # what has not diverged and is not at its end was stopped by a callback
+                stopped += [s for s in group if runs[s].moment() < (configs[s].training.epochs, 0)]
     del models, data, splits
-    results = [train_run(config, run.path) for s, (config, run) in enumerate(zip(configs, runs)) if s not in diverged]
+    results = [
+        (finish_stopped if s in stopped else train_run)(config, run.path)
+        for s, (config, run) in enumerate(zip(configs, runs))
+        if s not in diverged
+    ]
     for error in diverged.values():
         raise error
     return results
@@ -180,7 +192,9 @@ def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     if len(group) == 1:  # goes on by itself, in `train_run`
         return {}
     options, begun = configs[0].training, checkpoints[0]
-    start = f"from epoch {begun.epoch}, step {begun.step}" if begun else "from the beginning"
+    start = moment_in_words(begun.epoch, begun.step) if begun else "from the beginning"
+    for run in runs:
+        run.set_aside()
     print(f"{len(group)} trainings in one, {start}: {', '.join(str(run.path) for run in runs)}")
     with MeanLines(options.epochs, steps_per_epoch(data[0].train, options.batch_size)) as lines:
         try:

@@ -55,7 +55,7 @@ def run_fused_training(models, data, configs, runs, checkpoints, callbacks=()):
     make = _fit_under_jax if keras.backend.backend() == "jax" else _fit_under_tensorflow
     with products_in(configs[0].compute.precision), Signals(keeper):
         fit, validate = make(keeper.fused, data, configs, keeper, callbacks)
-        go_through_epochs(keepers[0].start, steps, options.epochs, fit, lambda: keeper.finish_epoch(validate))
+        go_through_epochs(keepers[0].start, steps, options.epochs, fit, lambda: keeper.finish_epoch(validate), keeper)
     return keeper.diverged
 
 
@@ -116,7 +116,7 @@ class FusedKeeper(keras.callbacks.Callback):
         super().__init__()
         self.fused, self.keepers, self.steps = fused, keepers, steps
         self.diverged = {}
-        self.signal_number = None
+        self.signal_number = self.stopped = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch begins; in a continued epoch, go on with its running means."""
@@ -138,25 +138,37 @@ class FusedKeeper(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         """Keep the epoch's running means: validation starts them anew."""
-        self.fused.scatter_means()
-        for keeper in self.keepers:
-            keeper.training_metrics = metric_values(keeper.model)
+        self._keep_means()
 
     def on_test_batch_end(self, batch, logs=None):
         """Stop here if the process was asked to: the epoch's steps are done, its validation is done again later."""
         if self.signal_number is not None:
-            self._save(self.epoch, self.steps, of_training=True)
+            self._save(self.epoch, self.step, of_training=True)
             self._stop_if_asked()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Add the epoch to the histories; write checkpoints when they are due."""
+        """Add the epoch to the histories; keep weights that are to be read out; write checkpoints when they are due."""
+        if self.step < self.steps:  # a callback has stopped it on the way
+            return
         for s, keeper in self._going():
             keeper.add_to_history(epoch, self._of_run(s, logs))
+        self._keep_weights(epoch + 1)
         if self._going()[0][1].due_after(epoch) or self.signal_number is not None:
             self._save(epoch + 1, 0)
         for _, keeper in self._going():
             keeper.run.append_history(keeper.history)
         self._stop_if_asked()
+
+    def on_train_end(self, logs=None):
+        """Save the moment at which a callback asked for a stop, by `model.stop_training`."""
+        _, keeper = self._going()[0]
+        epochs, step = len(keeper.history), self.step % self.steps
+        if self.fused.stop_training and epochs < keeper.config.training.epochs:
+            self.stopped = epochs, step
+            if step and keeper.training_metrics is None:  # without validation nothing has started them anew
+                self._keep_means()
+            self._save(epochs, step, of_training=step > 0)
+            self._stop_if_asked()
 
     def finish_epoch(self, validate):
         """Do what is left of an epoch whose steps are all done: its validation and its end."""
@@ -167,6 +179,11 @@ class FusedKeeper(keras.callbacks.Callback):
         logs = {key: np.asarray(value) for key, value in self.fused.get_metrics_result().items()}
         logs |= {f"val_{key}": value for key, value in validate().items()}
         self.on_epoch_end(self.epoch, logs)
+
+    def _keep_means(self):
+        self.fused.scatter_means()
+        for keeper in self.keepers:
+            keeper.training_metrics = metric_values(keeper.model)
 
     def _going(self):
         return [(s, keeper) for s, keeper in enumerate(self.keepers) if s not in self.diverged]
@@ -182,6 +199,12 @@ class FusedKeeper(keras.callbacks.Callback):
             if len(self.diverged) == len(self.keepers):
                 raise
             print(f"{error} The other trainings go on.")
+
+    def _keep_weights(self, epochs):
+        if any(epochs in keeper.config.read_out_at() for _, keeper in self._going()):
+            self.fused.scatter()
+            for s, keeper in self._going():
+                self._unless_diverged(s, keeper.keep_weights, epochs)
 
     def _save(self, epoch, step, of_training=False):
         """All checkpoints are there before the first old one goes, so that there always is a moment that all runs have."""

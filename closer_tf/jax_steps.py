@@ -55,7 +55,9 @@ class CompiledSteps:
                 if model.stop_training:
                     break
             done = 0
-            watching.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in self.evaluate().items()})
+            if not model.stop_training:
+                logs |= {f"val_{name}": value for name, value in self.evaluate().items()}
+            watching.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
         watching.on_train_end(logs)

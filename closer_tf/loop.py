@@ -10,6 +10,7 @@ import warnings
 import keras
 import numpy as np
 
+from closer_tf import kept_weights
 from closer_tf.checkpoints import (
     Checkpoint,
     checkpoint_files,
@@ -114,6 +115,10 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
         checkpoint: `Checkpoint` to go on from. Default: begin at epoch 0.
         callbacks: further Keras callbacks.
 
+    Returns:
+        (epochs done, steps done of the next) if a callback asked for a stop before the last epoch, else None. A checkpoint of
+        that moment is saved.
+
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint of that moment is saved.
         DivergedError: the loss or a weight is not finite; the last good checkpoint stays.
@@ -134,7 +139,8 @@ def run_training(model, data, config, run, checkpoint=None, callbacks=()):
     make = _fit_under_jax if keras.backend.backend() == "jax" else _fit_by_keras
     with products_in(config.compute.precision), keeper.listening_to_signals():
         fit, validate = make(model, data, config, keeper, callbacks)
-        go_through_epochs(start, steps, options.epochs, fit, lambda: keeper.finish_epoch(model, validate))
+        go_through_epochs(start, steps, options.epochs, fit, lambda: keeper.finish_epoch(model, validate), keeper)
+    return keeper.stopped
 
 
 def _fit_under_jax(model, data, config, keeper, callbacks):
@@ -180,7 +186,7 @@ def _fit_by_keras(model, data, config, keeper, callbacks):
     return fit, validate
 
 
-def go_through_epochs(start, steps, epochs, fit, finish_epoch):
+def go_through_epochs(start, steps, epochs, fit, finish_epoch, keeper):
     """Train from a moment to the last epoch.
 
     Args:
@@ -190,6 +196,7 @@ def go_through_epochs(start, steps, epochs, fit, finish_epoch):
         fit: function (first, last, done=0) that trains epochs `first` to `last`, of the first one what is left after `done`
             steps.
         finish_epoch: function without arguments that does what is left of an epoch whose steps are all done.
+        keeper: says with `stopped` that a callback asked for a stop.
     """
     epoch = start.epoch
     if start.step:  # finish the broken epoch first
@@ -198,7 +205,7 @@ def go_through_epochs(start, steps, epochs, fit, finish_epoch):
         else:
             finish_epoch()
         epoch += 1
-    if epoch < epochs:
+    if epoch < epochs and not keeper.stopped:
         fit(epoch, epochs)
 
 
@@ -221,11 +228,14 @@ class CheckpointKeeper(keras.callbacks.Callback):
         self.signal_number = None
         self.began_training = self.saved = time.monotonic()
         self.saving, self.warned_of_cost, self.collapsed = 0.0, False, False
+        self.stopped = None  # (epochs, steps) where a callback asked for a stop
+        self.training_metrics = None
+        kept_weights.begin(run, config, start.epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch begins; in a continued epoch, go on with its running means."""
         self.epoch, self.began = epoch, time.perf_counter()
-        self.before, self.first_step = self.first_step, 0
+        self.before, self.first_step, self.training_metrics = self.first_step, 0, None
         if self.before:
             restore_metrics(self.model, self.start)
 
@@ -252,18 +262,30 @@ class CheckpointKeeper(keras.callbacks.Callback):
     def on_test_batch_end(self, batch, logs=None):
         """Stop here if the process was asked to: the epoch's steps are done, its validation is done again later."""
         if self.signal_number is not None:
-            self.save(self.epoch, self.steps, self.training_metrics)
+            self.save(self.epoch, self.step, self.training_metrics)
             raise Interrupted(self.signal_number)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Add the epoch to the history; write a checkpoint when one is due."""
+        """Add the epoch to the history; keep its weights if they are to be read out; write a checkpoint when one is due."""
+        if self.step < self.steps:  # a callback has stopped it on the way
+            return
         self.add_to_history(epoch, logs or {})
+        self.keep_weights(epoch + 1)  # before the checkpoint: a run that goes on from that does not pass here again
         if self.due_after(epoch) or self.signal_number is not None:
             self.save(epoch + 1, 0)
             self.warn_of_costly_checkpoints([self])
         self.run.append_history(self.history)
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
+
+    def on_train_end(self, logs=None):
+        """Save the moment at which a callback asked for a stop, by `model.stop_training`."""
+        epochs, step = len(self.history), self.step % self.steps
+        if self.model.stop_training and epochs < self.config.training.epochs:
+            self.stopped = epochs, step
+            self.save(epochs, step, self.training_metrics if step else None)
+            if self.signal_number is not None:
+                raise Interrupted(self.signal_number)
 
     def finish_epoch(self, model, validate):
         """Do what is left of an epoch whose steps are all done: its validation and its end."""
@@ -283,6 +305,20 @@ class CheckpointKeeper(keras.callbacks.Callback):
         logs = {key: float(value) for key, value in logs.items()}
         self._warn_of_collapse(logs)
         self.history.append({"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.began, 3), **logs})
+
+    def keep_weights(self, epochs):
+        """Write the weights of this moment if `readout.at_epochs` asks for them.
+
+        Args:
+            epochs: epochs done.
+
+        Raises:
+            DivergedError: a weight is not finite; nothing is written.
+        """
+        try:
+            kept_weights.keep(self.run, self.config, self.model, epochs, self.history)
+        except DivergedError as error:
+            self._diverged(str(error), [])
 
     def due_after(self, epoch):
         """Whether a checkpoint is due at the end of this epoch."""

@@ -79,11 +79,14 @@ def alignment(embeddings, batches=50, batch_size=128, seed=0):
         seed: int.
 
     Returns:
-        Float array (N, N), symmetric, ones on the diagonal; NaN where an encoder's distances are all equal.
+        Float array (N, N), symmetric, ones on the diagonal; NaN where an encoder's distances are all equal, and everywhere
+        with fewer than 3 samples, which have no two distances.
         Its off-diagonal mean is the paper's score.
     """
     rng = np.random.default_rng(seed)
     size = min(batch_size, len(embeddings))
+    if size < 3:
+        return np.full((embeddings.shape[1],) * 2, np.nan)
     upper = np.triu_indices(size, k=1)
     total = np.zeros((embeddings.shape[1],) * 2)
     for _ in range(batches):

@@ -4,6 +4,7 @@ Every function returns a matplotlib Figure; `save` writes one.
 """
 
 import io
+import itertools
 import warnings
 
 import numpy as np
@@ -23,6 +24,7 @@ CONDITION_COLOURS = {
     "notcloser": "#8c564b",
     "tcloser": "#008000",
 }
+VARIANT_COLOURS = ("C0", "C2", "C4", "C9", "C6", "C8", "C5", "C7", "C3")  # none like that of the untrained
 CONDITION_NAMES = {
     "masked_input": "masked input",
     "full_input": "full input",
@@ -33,6 +35,14 @@ CONDITION_NAMES = {
     "notcloser": "NoTCLoSeR",
     "tcloser": "TCLoSeR",
 }
+
+VALIDATION_IS_APART = "* another level than training: no dropout or augmentation, other batches; contrast grows with batch size"
+"""What is said where both curves of the loss are shown."""
+
+
+def counted(epochs):
+    """A number of epochs in words: '1 epoch', '20 epochs'."""
+    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
 
 
 def save(figure, path):
@@ -91,15 +101,18 @@ def plot_training_curves(history):
         style = {"marker": "o", "markersize": 3} if len(history) < 30 else {}
         axis.plot(epochs, [row[name] for row in history], color="#1f4e79", label="training", **style)
         if f"val_{name}" in history[0]:
-            axis.plot(epochs, [row[f"val_{name}"] for row in history], color="#d2691e", label="validation", **style)
+            axis.plot(epochs, [row[f"val_{name}"] for row in history], color="#d2691e", label="validation*", **style)
         axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
+    if any(name.startswith("val_") for name in history[0]):
+        figure.supxlabel(VALIDATION_IS_APART, fontsize=7)
     return figure
 
 
 def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
-    """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble.
+    """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble, and the same by
+    nearest neighbours where they were asked for.
 
     Args:
         accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
@@ -107,10 +120,13 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
         simulated: say that the data are simulated.
         score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    titles = {"single": "single encoder", "ensemble": "ensemble"}
+    by_neighbours = {"knn_single": "single encoder, kNN", "knn_ensemble": "ensemble, kNN"}
+    titles |= by_neighbours if any(name in found for found in accuracy.values() for name in by_neighbours) else {}
+    figure = Figure(figsize=(3.2 * len(titles), 3.2), layout="constrained")
     if simulated:
         figure.suptitle("simulated data", fontsize=10)
-    for axis, readout in zip(figure.subplots(1, 2, sharey=True), ("single", "ensemble")):
+    for axis, readout in zip(figure.subplots(1, len(titles), sharey=True), titles):
         present = [name for name in CONDITION_COLOURS if readout in accuracy.get(name, {})]
         for position, name in enumerate(present):
             found = accuracy[name][readout]
@@ -121,7 +137,7 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
             offsets = np.linspace(-0.2, 0.2, len(dots)) if len(dots) > 1 else [0]
             axis.plot(position + np.asarray(offsets[: len(dots)]), dots, ".", color="black", markersize=3)
         axis.set_xticks(range(len(present)), [CONDITION_NAMES[name] for name in present], rotation=20)
-        axis.set_title("single encoder" if readout == "single" else "ensemble", fontsize=10)
+        axis.set_title(titles[readout], fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
         if chance is not None:
             axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance {chance:.3f}")
@@ -194,7 +210,9 @@ def plot_embedding_trajectories(embeddings, names=(), columns=5):
         for i, axis in enumerate(row):
             together = np.concatenate([values[:, i] for values in trials.values()])
             mean = together.mean(axis=0)
-            components = np.linalg.svd(together - mean, full_matrices=False)[2][:2]
+            components = np.zeros((2, together.shape[1]))  # the second stays 0 where there is but one
+            found = np.linalg.svd(together - mean, full_matrices=False)[2][:2]
+            components[: len(found)] = found
             for values, colour in zip(trials.values(), colours):
                 x, y = ((values[:, i] - mean) @ components.T).T
                 axis.plot(x, y, color="0.85", linewidth=0.4, zorder=0)
@@ -247,6 +265,92 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
             axis.legend(frameon=False, fontsize=8)
     figure.axes[0].set_ylabel(f"test {score}")
     return figure
+
+
+def plot_accuracy_over_epochs(
+    curves, chance=None, untrained=None, published=None, title="", score="accuracy", per_encoder=None
+):
+    """Test accuracy after epochs of training, single encoder beside ensemble, on a logarithmic axis where they span decades.
+
+    Args:
+        curves: dict condition -> readout ('single', 'ensemble') -> dict epoch -> list of fractions, one per seed. What follows
+            a comma in a condition's name tells variants apart. Epoch 0 stands for the untrained ensemble.
+        chance: accuracy of guessing, drawn as a dotted line; None draws none.
+        untrained: dict readout -> accuracy of untrained encoders, drawn as a line. Default: a single curve's mean at epoch 0.
+        published: dict condition -> readout -> {'mean': fraction, 'epochs': int}, drawn as lines.
+        title: which run or runs, and how long they were trained.
+        score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
+        per_encoder: dict epoch -> list of single encoders' fractions, drawn as dots.
+    """
+    colours = _colours(curves)
+    epochs = sorted({epoch for of in curves.values() for values in of.values() for epoch in values if epoch})
+    figure = Figure(figsize=(9, 3.9 + 0.55 * len(curves)), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for axis, readout in zip(figure.subplots(1, 2, sharey=True), ("single", "ensemble")):
+        drawn = []
+        for name, of in curves.items():
+            by_epoch = {epoch: values for epoch, values in sorted(of.get(readout, {}).items()) if epoch}
+            if by_epoch:
+                drawn.append(_curve(axis, by_epoch, colours[name], ", ".join(_variant(name).split("\n"))))
+            found = (published or {}).get(name, {}).get(readout)
+            if found:
+                label = f"published, {found['epochs']} epochs: {found['mean']:.3f}"
+                drawn.append(axis.axhline(found["mean"], color=colours[name], linestyle="--", linewidth=1.2, label=label))
+        if per_encoder and readout == "single":
+            dots = [(epoch, value) for epoch, values in per_encoder.items() for value in values if epoch]
+            drawn += axis.plot(*zip(*dots), ".", color="black", markersize=3, alpha=0.6, zorder=1, label="each encoder")
+        starts = [values for of in curves.values() for epoch, values in of.get(readout, {}).items() if epoch == 0]
+        start = (untrained or {}).get(readout, np.mean(starts[0]) if len(starts) == 1 else None)
+        if start is not None:
+            colour = CONDITION_COLOURS["untrained"]
+            label = f"untrained, 0 epochs: {start:.3f}"
+            drawn.append(axis.axhline(start, color=colour, linestyle="-.", linewidth=1.2, label=label))
+        if chance is not None:
+            drawn.append(axis.axhline(chance, color="black", linestyle=":", linewidth=1, label=f"chance: {chance:.3f}"))
+        if epochs[-1] >= 10 * epochs[0]:
+            axis.set_xscale("log")
+        _epoch_ticks(axis, epochs)
+        axis.set_title("single encoder" if readout == "single" else "ensemble", fontsize=10)
+        axis.set_xlabel(f"epochs of training{' (logarithmic)' if axis.get_xscale() == 'log' else ''}")
+        axis.spines[["top", "right"]].set_visible(False)
+        if drawn:
+            axis.legend(handles=drawn, frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    figure.axes[0].set_ylabel(f"test {score}")
+    return figure
+
+
+def _curve(axis, by_epoch, colour, name):
+    """Means over seeds as a line with bars of one standard deviation; returns what the legend shows."""
+    seeds = max(len(values) for values in by_epoch.values())
+    means = [np.mean(values) for values in by_epoch.values()]
+    between = "\n" if len(name) > 20 else " "
+    label = f"{name},{between}after {counted(list(by_epoch)[-1])}: {means[-1]:.3f}"
+    style = {"color": colour, "markersize": 5, "zorder": 3}
+    if seeds == 1:
+        return axis.plot(list(by_epoch), means, "o-", label=label, **style)[0]
+    spreads = [np.std(values, ddof=1) if len(values) > 1 else 0 for values in by_epoch.values()]
+    label = f"{label} (mean and sd of {seeds} seeds)"
+    return axis.errorbar(list(by_epoch), means, spreads, fmt="o-", capsize=3, label=label, **style)
+
+
+def _epoch_ticks(axis, epochs):
+    """Ticks at the epochs themselves, with numbers where there is room, at the last in any case."""
+    at = [np.log(epoch) if axis.get_xscale() == "log" else epoch for epoch in epochs]
+    room, labels, before = 0.09 * (at[-1] - at[0]), [], -np.inf
+    for position, epoch in zip(at, epochs):
+        shown = epoch == epochs[-1] or (position - before >= room and at[-1] - position >= room)
+        labels.append(str(epoch) if shown else "")
+        before = position if shown else before
+    axis.set_xticks(epochs, labels)
+    axis.minorticks_off()
+
+
+def _colours(names):
+    """dict name -> colour: the condition's, or one each where several variants of one condition are shown."""
+    conditions = [name.partition(",")[0] for name in names]
+    if len(set(conditions)) == len(conditions):
+        return {name: CONDITION_COLOURS[condition] for name, condition in zip(names, conditions)}
+    return dict(zip(names, itertools.cycle(VARIANT_COLOURS)))
 
 
 def _variant(name):

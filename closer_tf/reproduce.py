@@ -122,6 +122,7 @@ def write_panel(name, panel, file, found, options):
     from closer_tf.published import reference
     from closer_tf.reproduction.draw import draw
     from closer_tf.reproduction.panels import is_of_paper
+    from closer_tf.reproduction.results import note_of_mixed_data
     from closer_tf.reproduction.table import rows_of, to_csv, to_markdown
 
     rows = rows_of(panel, found)
@@ -133,6 +134,9 @@ def write_panel(name, panel, file, found, options):
     for suffix in ("png", "svg"):
         plots.save(draw(panel, name, found, rows, f"{title}\n{scale}"), out.with_suffix(f".{suffix}"))
     notes = [file.about, scale]
+    if mixed := note_of_mixed_data(found):
+        print(f"note: {mixed}")
+        notes.append(mixed)
     if of_paper:
         notes.append(f"Published: {reference()['source']}")
     content = {

@@ -2,13 +2,19 @@
 
 config.json       the resolved config
 versions.json     versions of Python and the libraries, and the machine
+data.json         what the run was trained on: a fingerprint of the content, shapes, label names (`closer_tf.data.fingerprint`)
 masks.npz         the receptive fields
-changes.json      stops for a loss that was not finite, and learning rates changed after one; absent without any
+changes.json      stops for a loss that was not finite, learning rates changed after one, other numbers of epochs; absent
+                  without any
 history.csv       one row per epoch
 checkpoints/      where the training can go on
+weights/          the ensemble after the epochs of `readout.at_epochs`; absent without any
 ensemble.keras    the trained ensemble
 results.json      the readout
 figures/          pictures
+
+A training that goes on beyond its end leaves the ensemble and the results of that moment beside: ensemble_after_3_epochs.keras,
+results_after_3_epochs.json.
 """
 
 import contextlib
@@ -16,20 +22,31 @@ import csv
 import io
 import json
 import os
+import re
 import socket
 import time
 from pathlib import Path
 
-from closer_tf.checkpoints import PATTERN, checkpoint_files, latest_checkpoint
-from closer_tf.config import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, apply_override, parse_config
+from closer_tf.checkpoints import checkpoint_files
+from closer_tf.config import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, PATH_KEYS, TRAINED_CONDITIONS, apply_override, parse_config
+from closer_tf.data.fingerprint import differences
 from closer_tf.errors import RunError
 from closer_tf.files import ASIDE, make_folder, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
 from closer_tf.versions import versions
 
-LEARNING_RATE = "optimizer.learning_rate"  # the one key that may change after a stop for a loss that was not finite
+CHANGEABLE = {"learning rate": "optimizer.learning_rate", "epochs": "training.epochs"}
+"""Event of changes.json -> the key that it changed: the learning rate after a stop for a loss that was not finite, the number
+of epochs to one that the training has not passed."""
 
-FIRST_FILES = {"figures", "masks.npz", "versions.json", ".lock", ".holder.json"}  # what is there before config.json
+FIRST_FILES = {
+    "figures",
+    "data.json",
+    "masks.npz",
+    "versions.json",
+    ".lock",
+    ".holder.json",
+}  # what is there before config.json
 
 
 class RunFolder:
@@ -42,10 +59,12 @@ class RunFolder:
     def __init__(self, path):
         self.path = Path(path)
         self.config_file = self.path / "config.json"
+        self.data_file = self.path / "data.json"
         self.masks_file = self.path / "masks.npz"
         self.changes_file = self.path / "changes.json"
         self.history_file = self.path / "history.csv"
         self.checkpoints = self.path / "checkpoints"
+        self.weights = self.path / "weights"
         self.ensemble_file = self.path / "ensemble.keras"
         self.results_file = self.path / "results.json"
         self.figures = self.path / "figures"
@@ -57,7 +76,7 @@ class RunFolder:
             True if the folder holds a run of this config, False if it is still to be made.
 
         Raises:
-            RunError: the folder holds a run of another config, or other files.
+            RunError: the folder holds a run of another config, or has trained for more epochs, or holds other files.
         """
         if not self.path.exists():
             return False
@@ -73,6 +92,7 @@ class RunFolder:
             raise RunError(f"{self.path}: cannot be read: {error.strerror}") from error
         stored = self.load_config()
         if stored.digest() != config.digest() and not self._may_go_on_with(stored, config):
+            self._refuse_epochs(stored, config)
             differing = [text for text in _differences(stored.to_dict(), config.to_dict()) if not _is_free(text)]
             raise RunError(
                 f"{self.path}: holds a run of another config ({'; '.join(differing[:3])}"
@@ -81,21 +101,29 @@ class RunFolder:
         return True
 
     @contextlib.contextmanager
-    def opened(self, config, receptive_fields):
-        """Make the folder, if need be, hold it for one writer, and write config, versions and masks where they are missing.
+    def opened(self, config, receptive_fields, data=None):
+        """Make the folder, if need be, hold it for one writer, and write config, versions, masks and what the data is where
+        they are missing.
+
+        Args:
+            config: resolved `RunConfig`.
+            receptive_fields: `ReceptiveFields`.
+            data: `Splits`; without it the run will not know its data.
 
         Raises:
             RunError: the folder cannot be made, another process holds it, or it holds a run of another config.
         """
         make_folder(self.figures, parents=True)
         with self.locked():
-            for folder in (self.path, self.checkpoints, self.figures):
+            for folder in (self.path, self.checkpoints, self.weights, self.figures):
                 remove_leftovers(folder)
             if self.check(config):
-                self._note_learning_rate(config)
+                self._note_changes(config)
             else:
                 write_atomically(self.masks_file, receptive_fields.to_bytes())
                 write_atomically(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+            if data is not None and data.identity is not None and not self.data_file.exists():
+                write_atomically(self.data_file, json.dumps(data.identity, indent=1) + "\n")
             write_atomically(self.config_file, config.to_json())  # makes the folder a run folder; readout keys may be new
             yield
 
@@ -141,7 +169,7 @@ class RunFolder:
         return lock
 
     def load_config(self, overrides=()):
-        """The run's resolved `RunConfig`, with the learning rate that it goes on with.
+        """The run's resolved `RunConfig`, with the learning rate and the epochs that it goes on with.
 
         Args:
             overrides: strings 'key.path=value' for keys that the trained weights do not follow from.
@@ -158,8 +186,8 @@ class RunFolder:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.config_file}: damaged: {error}") from None
         for change in self.changes():
-            if change["event"] == "learning rate":
-                apply_override(content, f"{LEARNING_RATE}={change['to']!r}")
+            if change["event"] in CHANGEABLE:
+                apply_override(content, f"{CHANGEABLE[change['event']]}={change['to']!r}")
         config = parse_config(content, str(self.config_file))
         if not overrides:
             return config
@@ -173,8 +201,8 @@ class RunFolder:
     def changes(self):
         """The events of changes.json, oldest first: list of dicts with `event`, `epoch` and `step` (done when it happened).
 
-        'not finite': the training stopped; `terms` names what was not finite. 'learning rate': changed `from` one `to`
-        another from that moment on.
+        'not finite': the training stopped; `terms` names what was not finite. 'learning rate' and 'epochs': changed `from` one
+        `to` another from that moment on.
         """
         if not self.changes_file.exists():
             return []
@@ -182,16 +210,33 @@ class RunFolder:
             events = json.loads(self.changes_file.read_text())
             for event in events:
                 (event["event"], int(event["epoch"]), int(event["step"]))
-                if event["event"] == "learning rate":
+                if event["event"] in CHANGEABLE:
                     (float(event["from"]), float(event["to"]))
             return events
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(f"{self.changes_file}: damaged: {error}") from None
 
     def digests(self, config):
-        """The digests of all configs that the run had: the config's own, and with the learning rates before."""
-        rates = [change["from"] for change in self.changes() if change["event"] == "learning rate"]
-        return {config.digest(), *(_with_learning_rate(config, rate).digest() for rate in rates)}
+        """The digests of all configs that the run had: the config's own, and with the learning rates and epochs before."""
+        digests = {config.digest()}
+        for change in reversed(self.changes()):
+            config = before_change(config, change)
+            digests.add(config.digest())
+        return digests
+
+    def digest_at(self, config, epoch):
+        """The digest of the config under which an epoch was trained: with the learning rate and the epochs that it had.
+
+        Args:
+            config: the run's config as it is now.
+            epoch: int, counted from 1; 0 for before the training.
+        """
+        for change in reversed(self.changes()):
+            if change["event"] in CHANGEABLE:
+                if epoch > change["epoch"]:
+                    break
+                config = before_change(config, change)
+        return config.digest()
 
     def note_stop(self, epoch, step, terms):
         """Note in changes.json that the training stopped because something was not finite.
@@ -209,26 +254,118 @@ class RunFolder:
     def _write_changes(self, events):
         write_atomically(self.changes_file, json.dumps(events, indent=1) + "\n")
 
-    def _may_go_on_with(self, stored, config):
-        """Whether only the learning rate differs, and the run stopped for a loss that was not finite and is still there."""
-        events = self.changes()
-        if not events or events[-1]["event"] != "not finite":
-            return False
-        latest = [path.name for path in checkpoint_files(self.checkpoints)[:1]]
-        stopped = PATTERN.format(events[-1]["epoch"], events[-1]["step"])
-        rate = config.optimizer.learning_rate
-        return all(name < stopped for name in latest) and _with_learning_rate(stored, rate).digest() == config.digest()
+    def moment(self):
+        """(epochs done, steps done of the next), as the name of the latest checkpoint says; (0, 0) without one."""
+        for path in checkpoint_files(self.checkpoints):
+            if found := re.fullmatch(r"epoch-(\d+)-step-(\d+)\.npz", path.name):
+                return int(found[1]), int(found[2])
+        return 0, 0
 
-    def _note_learning_rate(self, config):
-        stored = self.load_config()
-        if stored.digest() == config.digest():
+    def _may_go_on_with(self, stored, config):
+        """Whether nothing differs but what may: the epochs, to a number that is not passed, or the learning rate, if the run
+        stopped for a loss that was not finite and is still there."""
+        if self.moment() <= (config.training.epochs, 0) and not self.lost_its_checkpoints(stored):
+            stored = _with(stored, "epochs", config.training.epochs)
+        if self._stopped_for_the_loss():
+            stored = _with(stored, "learning rate", config.optimizer.learning_rate)
+        return stored.digest() == config.digest()
+
+    def _stopped_for_the_loss(self):
+        events = [event for event in self.changes() if event["event"] != "epochs"]
+        stopped = events[-1:] if events and events[-1]["event"] == "not finite" else []
+        return any(self.moment() < (event["epoch"], event["step"]) for event in stopped)
+
+    def lost_its_checkpoints(self, config):
+        """Whether a training of this config has ended here and there is no checkpoint left to go on from."""
+        trained = config.condition in TRAINED_CONDITIONS and config.training.epochs > 0
+        return trained and self.ensemble_file.exists() and not checkpoint_files(self.checkpoints)
+
+    def _refuse_epochs(self, stored, config):
+        """Say why the epochs cannot be those of the config, if that is all that differs."""
+        epochs, (done, step) = config.training.epochs, self.moment()
+        if _with(stored, "epochs", epochs).digest() != config.digest():
             return
-        checkpoint = latest_checkpoint(self.checkpoints, self.digests(stored))
-        epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
-        before, rate = stored.optimizer.learning_rate, config.optimizer.learning_rate
-        event = {"event": "learning rate", "epoch": epoch, "step": step, "from": before, "to": rate}
-        self._write_changes([*self.changes(), event])
-        print(f"learning rate: {rate:g} in place of {before:g} from epoch {epoch}, step {step} on; noted in changes.json")
+        if self.lost_its_checkpoints(stored):
+            raise RunError(
+                f"{self.path}: training.epochs={epochs}: the run ended after {stored.training.epochs} epochs and has no "
+                f"checkpoint left to go on from. Train in a new folder with --run-dir"
+            )
+        further = f" and {step} steps" if step else ""
+        raise RunError(
+            f"{self.path}: training.epochs={epochs}: the run has done {done} epochs{further} already; expected at least "
+            f"that many. A run is not taken back; to see it after fewer epochs, train in another folder with --run-dir"
+        )
+
+    def _note_changes(self, config):
+        """Note in changes.json what is changed from now on, and say it."""
+        stored = self.load_config()
+        for event, key in CHANGEABLE.items():
+            before, after = (_value(one, event) for one in (stored, config))
+            if before == after:
+                continue
+            epoch, step = self.moment()
+            change = {"event": event, "epoch": epoch, "step": step, "from": before, "to": after}
+            self._write_changes([*self.changes(), change])
+            print(f"{key}: {after} in place of {before} {moment_in_words(epoch, step)}; noted in changes.json")
+
+    def set_aside(self):
+        """Before a training goes on from where it had ended: keep the ensemble and the results of that moment under a name that
+        says so, so that neither passes for what comes.
+
+        Raises:
+            RunError: the training has ended here and its checkpoints are gone, so that it would begin anew.
+        """
+        if not self.ensemble_file.exists():
+            return
+        epoch, step = self.moment()
+        if (epoch, step) == (0, 0) and self.read_history():
+            raise RunError(
+                f"{self.path}: the training has ended here, and no checkpoint is left to go on from; python -m "
+                f"closer_tf.evaluate reads out what is there. To train anew, choose another folder with --run-dir"
+            )
+        name = f"after_{epoch}_epochs" + (f"_{step}_steps" if step else "")
+        kept = self.path / f"ensemble_{name}.keras"
+        if self.results_file.exists():
+            write_atomically(self.path / f"results_{name}.json", self.results_file.read_bytes())
+        os.replace(self.ensemble_file, kept)
+        print(f"what was there after {epoch} epochs stays: {kept.name}" + f", results_{name}.json" * self.results_file.exists())
+
+    def read_data(self):
+        """What the run was trained on, as `closer_tf.data.fingerprint.identity_of` says it; None for runs from before."""
+        if not self.data_file.exists():
+            return None
+        try:
+            stored = json.loads(self.data_file.read_text(encoding="utf-8"))
+            differences(stored, stored)  # looks at all that it needs
+            str(stored["fingerprint"])
+            return stored
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise RunError(f"{self.data_file}: damaged: {error!r}; remove it if you know that the data is the same") from None
+
+    def check_data(self, data, config):
+        """Refuse data that the run was not trained on; say so where that is not known.
+
+        Args:
+            data: `Splits`.
+            config: the run's `RunConfig`, which may give the scale of the inputs.
+
+        Raises:
+            RunError: the data differs; the message says in what.
+        """
+        stored = self.read_data()
+        if data.identity is None:
+            return
+        if stored is None:
+            print(f"note: {self.path} has no fingerprint of its data (data.json): whether this is the same data is not known")
+            return
+        differing = differences(stored, data.identity, getattr(config.dataset, "input_scale", None) is None)
+        if differing:
+            where = getattr(config.dataset, "path", None) or config.dataset.name
+            raise RunError(
+                f"{self.path}: the data ({where}) is not what this run was trained on: {'; '.join(differing)}. Put that data "
+                f"back, or train on this in another folder with --run-dir. If it is the same to you, such as the same files "
+                f"read by another version of a library, remove {self.data_file}"
+            )
 
     def load_masks(self):
         """The run's `ReceptiveFields`."""
@@ -288,13 +425,38 @@ class RunFolder:
         write_atomically(self.results_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
-def _with_learning_rate(config, rate):
-    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"learning_rate": rate})})
+def before_change(config, change):
+    """The config as it was before an event of changes.json."""
+    return _with(config, change["event"], change["from"]) if change["event"] in CHANGEABLE else config
+
+
+def moment_in_words(epoch, step, steps=None):
+    """Where a training is, as epochs are counted in its lines: 'after epoch 3', or 'in epoch 4, after step 7 of 20'.
+
+    Args:
+        epoch: epochs done.
+        step: steps done of the next.
+        steps: steps per epoch, if they shall be named.
+    """
+    if not step:
+        return f"after epoch {epoch}" if epoch else "from the beginning"
+    return f"in epoch {epoch + 1}, after step {step}" + (f" of {steps}" if steps else "")
+
+
+def _value(config, event):
+    section, name = CHANGEABLE[event].split(".")
+    return getattr(getattr(config, section), name)
+
+
+def _with(config, event, value):
+    section, name = CHANGEABLE[event].split(".")
+    return config.model_copy(update={section: getattr(config, section).model_copy(update={name: value})})
 
 
 def _is_free(difference):
     """Whether a difference between configs is one that the digest leaves out."""
     free = [f"training.{key}:" for key in CHECKPOINT_KEYS] + [f"compute.{key}:" for key in FREE_COMPUTE_KEYS]
+    free += [f"dataset.{key}:" for key in PATH_KEYS]
     return difference.startswith(("readout.", *free))
 
 

@@ -12,7 +12,8 @@ from closer_tf.errors import RunError
 from closer_tf.files import write_atomically
 from closer_tf.runs import RunFolder
 
-_WHAT_IS_READ_OUT = ("after_training", "conditions", "pseudo_likelihood_draws")  # keys of `readout` that change no accuracy
+_WHAT_IS_READ_OUT = ("after_training", "at_epochs", "conditions", "pseudo_likelihood_draws")
+"""Keys of `readout` that change no accuracy."""
 _OBJECTIVE_KEYS = {
     "closer": ("temperature", "graph", "stop_gradient"),
     "tcloser": ("graph", "weights"),
@@ -52,13 +53,39 @@ def _main(options):
     title = ", ".join(part for part in (options.title, "simulated data" * summary["simulated"]) if part)
     chance = None if summary["score"] == "R^2" else summary["chance"]
     plots.save(plots.plot_violins(values, chance, title, summary["score"]), out.with_suffix(".png"))
-    for condition, readouts in summary["accuracy"].items():
+    _print(summary["accuracy"])
+    if "at_epochs" in summary:
+        _draw_over_epochs(summary, title, chance, out.with_name(f"{out.stem}_accuracy_over_epochs.png"))
+        for epoch, accuracy in summary["at_epochs"].items():
+            _print(accuracy, f"  after {plots.counted(int(epoch))}")
+        for name, readouts in summary["published"].items():
+            for readout, found in readouts.items():
+                print(f"{name:>14} {readout:>9}  {found['mean']:.4f}  published, after {found['epochs']} epochs")
+
+
+def _print(accuracy, after=""):
+    for condition, readouts in accuracy.items():
         for readout in ("single", "ensemble"):
             if readout in readouts:
                 found = readouts[readout]
                 seeds = len(found["test"])
                 spread = f"+- {found['sd']:.4f} (sd, {seeds} seeds)" if seeds > 1 else "(1 seed)"
-                print(f"{condition:>14} {readout:>9}  {found['mean']:.4f} {spread}")
+                print(f"{condition:>14} {readout:>9}  {found['mean']:.4f} {spread}{after}")
+
+
+def _draw_over_epochs(summary, title, chance, path):
+    from closer_tf import plots
+
+    curves = {}
+    for epoch, accuracy in summary["at_epochs"].items():
+        for name, readouts in accuracy.items():
+            for readout, found in readouts.items():
+                curves.setdefault(name, {}).setdefault(readout, {})[int(epoch)] = found["test"]
+    if any(epoch for readouts in curves.values() for values in readouts.values() for epoch in values):
+        untrained = summary["accuracy"].get("untrained", {})  # where variants have several, no line stands for all
+        start = {readout: found["mean"] for readout, found in untrained.items()}
+        figure = plots.plot_accuracy_over_epochs(curves, chance, start, summary["published"], title, summary["score"])
+        plots.save(figure, path)
 
 
 def summarise(run_dirs):
@@ -74,10 +101,12 @@ def summarise(run_dirs):
     Returns:
         dict: `accuracy.<condition>.<readout>` with `seeds`, `test` (one value per seed), `mean` and `sd` (ddof 1, null for one
         seed), `measures` likewise, `chance`, `score` ('accuracy' or 'R^2'), `simulated`, and `runs`: config, versions, steps,
-        seconds, memory and protocol of each.
+        seconds, memory and protocol of each. Where runs were read out at single epochs (`readout.at_epochs`) also
+        `at_epochs.<epoch>`, as `accuracy`, and `published.<condition>.<readout>` with `mean` and `epochs`.
 
     Raises:
-        RunError: a folder has no readout, the runs have different data, or two runs of one seed and condition differ.
+        RunError: a folder has no readout or an outdated one, the runs have different data, or two runs of one seed and
+            condition differ.
     """
     found, runs, kinds = [], {}, set()
     for run_dir in run_dirs:
@@ -85,6 +114,11 @@ def summarise(run_dirs):
         config, results = run.load_config(), run.read_results()
         if not results:
             raise RunError(f"{run.path}: not read out yet; run: python -m closer_tf.evaluate {run.path}")
+        if results.get("config_digest", config.digest()) != config.digest():
+            raise RunError(
+                f"{run.path}: read out after {results['epochs']} epochs, before its config was changed; finish the training, "
+                f"or read it out as it is: python -m closer_tf.evaluate {run.path}"
+            )
         score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
         kinds.add((results["chance"], score, bool(results.get("simulated"))))
         found.append((run, config, results))
@@ -92,7 +126,10 @@ def summarise(run_dirs):
     if len(kinds) > 1:
         said = [f"{score}, chance {chance:.4f}{', simulated' * simulated}" for chance, score, simulated in sorted(kinds)]
         raise RunError(f"the runs have different data or labels: {'; '.join(said)}")
-    names = _names([(condition, config) for _, config, results in found for condition in results["accuracy"]])
+    _check_one_data(found)
+    over_epochs = [(run, config, results) for run, config, results in found if "at_epochs" in results]
+    pairs = [(condition, config) for _, config, results in found for condition in results["accuracy"]]
+    names = _names(pairs + [(config.condition, config) for _, config, _ in over_epochs])
     accuracy, measures = {}, {}
     for run, config, results in found:
         for condition, readouts in results["accuracy"].items():
@@ -105,7 +142,49 @@ def summarise(run_dirs):
                     _note(measures, run, (name, measure), config.seed, value)
     chance, score, simulated = kinds.pop()
     about = {"chance": chance, "score": score, "simulated": simulated}
-    return {**about, "accuracy": _by_name(accuracy), "measures": _by_name(measures), "runs": runs}
+    single_epochs = _at_epochs(over_epochs, names) if over_epochs else {}
+    return {**about, "accuracy": _by_name(accuracy), "measures": _by_name(measures), **single_epochs, "runs": runs}
+
+
+def _at_epochs(found, names):
+    """`at_epochs` and `published` of a summary, of runs with a readout at single epochs."""
+    from closer_tf.report.published import published_values
+
+    by_epoch, published = {}, {}
+    for run, config, results in found:
+        name = names[config.condition, identity(config.condition, config)]
+        for epoch, of in results["at_epochs"].items():
+            for readout, values in of["accuracy"].items():
+                _note(by_epoch.setdefault(int(epoch), {}), run, (name, readout), config.seed, values["test"])
+        published[name] = published_values(config, config.condition, results["protocol"])
+    at_epochs = {str(epoch): _by_name(by_epoch[epoch]) for epoch in sorted(by_epoch)}
+    return {"at_epochs": at_epochs, "published": {name: readouts for name, readouts in published.items() if readouts}}
+
+
+def _check_one_data(found):
+    """Refuse runs whose configs name the same data while its content differs. Runs from before fingerprints pass.
+
+    Args:
+        found: list of (`RunFolder`, `RunConfig`, results).
+    """
+    first = {}
+    for run, config, results in found:
+        if results.get("data") is None:
+            continue
+        named = json.dumps(data_named(config), sort_keys=True)
+        path, fingerprint = first.setdefault(named, (run.path, results["data"]))
+        if fingerprint != results["data"]:
+            raise RunError(
+                f"{run.path}: read out on other data than {path}, though both configs name the same: its content differs "
+                f"(data.json in each says what it was). Compare runs of one data set, or train again on the one that is meant"
+            )
+
+
+def data_named(config):
+    """The data that a config names, as plain data, wherever its files lie."""
+    named = without_folders(config.to_dict())["dataset"]
+    named.pop("data_dir", None)
+    return named
 
 
 def _about_run(run, config, results):
@@ -123,8 +202,7 @@ def _about_run(run, config, results):
         "protocol": results["protocol"],
         "versions": results["versions"],
     }
-    if "peak_memory_gb" in results:
-        about["peak_memory_gb"] = results["peak_memory_gb"]
+    about |= {key: results[key] for key in ("peak_memory_gb", "data") if results.get(key) is not None}
     return about
 
 
@@ -166,6 +244,7 @@ def read_summary(file):
                 "measures": measures,
                 "chance": summary["chance"],
                 **{key: summary["runs"][name][key] for key in ("protocol", "versions", "epochs")},
+                "data": summary["runs"][name].get("data"),
             }
             found[name] = (config, results)
         return found

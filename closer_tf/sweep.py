@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 
 from closer_tf.command import USER_ERROR, add_overrides, add_version, run_command
-from closer_tf.errors import ConfigError
+from closer_tf.errors import ConfigError, RunError
 
 EPILOG = """examples:
   python -m closer_tf.sweep run_configs/sweeps/digits.json
@@ -101,6 +101,7 @@ def run_points(name, points, retries, options):
         The exit code.
     """
     from closer_tf.sweeps.engine import Sweep, stopping_on_signals
+    from closer_tf.sweeps.points import mixed_data
     from closer_tf.sweeps.report import Watcher, print_plan, print_table
 
     sweep = Sweep(name, points, options.runs_dir, retries)
@@ -116,6 +117,8 @@ def run_points(name, points, retries, options):
         return 128 + sweep.signal_number
     if sweep.record_file.exists():
         print(f"record: {sweep.record_file}")
+    if mixed := mixed_data(points, sweep.runs_dir):
+        raise RunError(mixed)
     return 0 if len(sweep.of_state("done")) == len(points) else USER_ERROR
 
 

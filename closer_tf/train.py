@@ -9,11 +9,13 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
+
 from closer_tf.command import add_overrides, add_version, run_command
-from closer_tf.config import TRAINED_CONDITIONS, load_config
+from closer_tf.config import TRAINED_CONDITIONS, as_config, load_config
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.memory import peak_memory_gb
-from closer_tf.runs import RunFolder
+from closer_tf.runs import RunFolder, moment_in_words
 from closer_tf.versions import versions
 
 EPILOG = """examples:
@@ -80,14 +82,15 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     """Train an ensemble, or go on with a run that was begun, then read it out.
 
     Args:
-        config: resolved `RunConfig`.
+        config: `RunConfig`, as from `closer_tf.load_config(path)`; or the path itself, or its content as a dict.
         run_dir: the run folder; made if need be.
-        callbacks: Keras callbacks of your own. They may look on; what changes weights or stops the training makes the run
-            another one than its config says.
+        callbacks: Keras callbacks of your own. They may look on, or stop the training by `model.stop_training`, as
+            EarlyStopping does: the run is saved and read out as it is then, and the same call goes on from there to the
+            config's last epoch unless it is stopped again. Weights that a callback sets after the last step are not kept.
         tensorboard: write what TensorBoard shows to the run folder's `tensorboard`.
 
     Returns:
-        dict, the content of results.json; empty if the config asks for no readout.
+        dict, the content of results.json; empty if the config asks for no readout, or the data has no labels.
 
     Raises:
         ConfigError, DataError: before anything is written.
@@ -95,46 +98,110 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         DivergedError: the loss or a weight is not finite.
         closer_tf.loop.Interrupted: the process was asked to stop; everything is saved.
     """
-    from closer_tf import experiment, plots
+    from closer_tf import experiment
     from closer_tf.checkpoints import latest_checkpoint
     from closer_tf.determinism import make_deterministic
-    from closer_tf.evaluate import readout
-    from closer_tf.files import write_with
     from closer_tf.loop import run_training, steps_per_epoch
     from closer_tf.progress_lines import ProgressLines
+    from closer_tf.readout_checks import check_readout
 
+    config = as_config(config)
     run = RunFolder(run_dir)
     exists = run.check(config)
     if config.deterministic:
         make_deterministic()
     data = experiment.load_splits(config)
+    if exists:
+        run.check_data(data, config)
+    if config.readout.after_training:
+        check_readout(config, data)
     fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
+    experiment.check_masks(fields, config, data)
     experiment.check_units(fields, data)
     with experiment.on_devices(config):
         ensemble = experiment.make_ensemble(config, fields, data)
         model = experiment.make_training_model(config, ensemble, len(data.label_names))
-    with run.opened(config, fields):
+    with run.opened(config, fields, data):
         _describe(config, data, fields, ensemble, run)
         _draw_set_up(run, data, fields, model)
         if config.condition in TRAINED_CONDITIONS:
             checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
-            if checkpoint is not None:
-                print(f"going on from epoch {checkpoint.epoch}, step {checkpoint.step}")
-                _compare_versions(checkpoint.versions)
             steps = steps_per_epoch(data.train, config.training.batch_size)
+            if checkpoint is not None:
+                print(
+                    f"going on {moment_in_words(checkpoint.epoch, checkpoint.step, steps)} of {config.training.epochs} epochs"
+                )
+                _compare_versions(checkpoint.versions)
+            if checkpoint is None or checkpoint.epoch < config.training.epochs:
+                run.set_aside()
             with contextlib.ExitStack() as watched:
                 lines = watched.enter_context(ProgressLines(config.training.epochs, steps))
                 board = [watched.enter_context(_board(run, data, fields, model, ensemble))] if tensorboard else []
-                run_training(model, data, config, run, checkpoint, callbacks=[lines, *board, *callbacks])
-        write_with(run.ensemble_file, ensemble.save)
-        history = run.read_history()
-        if history:
-            plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
-        if not config.readout.after_training:
-            return {}
-        results = readout(run, config, data)
+                stopped = run_training(model, data, config, run, checkpoint, callbacks=[lines, *board, *callbacks])
+            if stopped:
+                print(
+                    f"a callback stopped the training {moment_in_words(*stopped, steps)}, before its {config.training.epochs} "
+                    f"epochs: state saved; what follows is of this moment, and the same call goes on from here"
+                )
+            if callbacks:
+                _take_back(model, run, config)
+        return _finish(run, config, data, ensemble)
+
+
+def finish_stopped(config, run_dir):
+    """Save the ensemble of a run's last checkpoint and read it out as it is, without training on.
+
+    Args:
+        config: resolved `RunConfig`.
+        run_dir: its run folder.
+
+    Returns:
+        As `train_run`.
+    """
+    from closer_tf import experiment
+    from closer_tf.evaluate import trained_ensemble
+
+    run, data = RunFolder(run_dir), experiment.load_splits(config)
+    ensemble, epochs, step = trained_ensemble(run, config, data)
+    print(f"{run.path}: a callback stopped the training {moment_in_words(epochs, step)}; the same call goes on from here")
+    with run.locked():
+        return _finish(run, config, data, ensemble)
+
+
+def _finish(run, config, data, ensemble):
+    """Save the ensemble, draw the training, and read out; returns the content of results.json."""
+    from closer_tf import plots
+    from closer_tf.evaluate import readout
+    from closer_tf.files import write_with
+
+    write_with(run.ensemble_file, ensemble.save)
+    history = run.read_history()
+    if history:
+        plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
+    if not config.readout.after_training:
+        return {}
+    results = readout(run, config, data)
+    if results:
         print(f"results: {run.results_file}, pictures: {run.figures}")
-        return results
+    return results
+
+
+def _take_back(model, run, config):
+    """Set the weights to those of the last checkpoint, which are read out, where a callback has set others after it."""
+    from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
+
+    before = model.get_weights()
+    checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
+    if checkpoint is None:
+        return
+    restore_checkpoint(model, checkpoint)
+    if not all(np.array_equal(a, b) for a, b in zip(before, model.get_weights())):
+        warnings.warn(
+            f"a callback set other weights after the training (restore_best_weights?): they are not kept; this run is what "
+            f"it was {moment_in_words(checkpoint.epoch, checkpoint.step)}",
+            CloserWarning,
+            stacklevel=3,
+        )
 
 
 def _compare_versions(then):
@@ -156,7 +223,8 @@ def _board(run, data, fields, model, ensemble):
     pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}
     if hasattr(model.loss, "graph"):
         pictures["interaction_graph"] = model.loss.graph.plot()
-    return RunBoard(run.path / "tensorboard", ensemble, data.current().test, data.label_names, pictures)
+    names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
+    return RunBoard(run.path / "tensorboard", ensemble, data.current().test, names, pictures)
 
 
 def _draw_set_up(run, data, fields, model):
@@ -180,12 +248,17 @@ def dry_run(config, run_dir, timed_steps=5):
     from closer_tf.determinism import make_deterministic
     from closer_tf.loop import steps_per_epoch
     from closer_tf.progress import duration
+    from closer_tf.readout_checks import check_readout
 
     run = RunFolder(run_dir)
-    run.check(config)
+    exists = run.check(config)
     if config.deterministic:
         make_deterministic()
     data = experiment.load_splits(config)
+    if exists:
+        run.check_data(data, config)
+    if config.readout.after_training:
+        check_readout(config, data)
     fields = experiment.make_receptive_fields(config, data)
     experiment.check_units(fields, data)
     with experiment.on_devices(config):
@@ -195,16 +268,23 @@ def dry_run(config, run_dir, timed_steps=5):
     if config.condition not in TRAINED_CONDITIONS:
         print("dry run: nothing was read out or written.")
         return
+    done, of_next = run.moment()
+    left = config.training.epochs - done
+    if done or of_next:
+        print(f"going on {moment_in_words(done, of_next)}: {left} epochs left")
     step = _seconds_per_step(model, data.train, config, timed_steps)
     steps = steps_per_epoch(data.train, config.training.batch_size)
-    disk = 3 * 4 * ensemble.count_params() * (config.training.keep_checkpoints + 1) / 2**30
+    weights = 4 * ensemble.count_params() / 2**30
+    disk = 3 * weights * (config.training.keep_checkpoints + 1)
+    kept = len([epoch for epoch in config.read_out_at() if epoch])
+    of_epochs = f" and {kept * weights:.2f} GB of weights of {kept} epochs (readout.at_epochs)" if kept else ""
     samples = len(data.train) + len(data.validation) + len(data.test)
     probe = 12 * samples * ensemble.output_shape[1] * ensemble.output_shape[2] / 2**30  # float32, and z-scored in float64
     print(
         f"time: {step * 1000:.0f} ms per step on this machine ({timed_steps} throw-away steps), "
-        f"{duration(step * steps)} per epoch, {duration(step * steps * config.training.epochs)} in all, readout not counted\n"
+        f"{duration(step * steps)} per epoch, {duration(step * steps * left)} in all, readout not counted\n"
         f"memory: {peak_memory_gb():.1f} GB so far; the readout takes about {probe:.1f} GB more\n"
-        f"disk: up to {disk:.2f} GB of checkpoints\n"
+        f"disk: up to {disk:.2f} GB of checkpoints{of_epochs}\n"
         f"dry run: nothing was trained or written."
     )
 
@@ -234,6 +314,7 @@ def _seconds_per_step(model, split, config, steps):
 
 def _describe(config, data, fields, model, run):
     from closer_tf.loop import steps_per_epoch
+    from closer_tf.over_epochs import missing
 
     lengths = sorted({len(cells) for cells in fields.indices})
     seen = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
@@ -244,7 +325,7 @@ def _describe(config, data, fields, model, run):
         cells += " per encoder"
     counts = sorted({encoder.count_params() for encoder in model.encoders})
     parameters = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    labels = f"{len(data.label_names)} labels" if data.label_names else "a number as label"
+    labels = f"{len(data.label_names)} labels" if data.label_names else "a number as label" if data.labelled else "no labels"
     steps = steps_per_epoch(data.train, config.training.batch_size)
     print(
         f"run: {run.path}\n"
@@ -260,6 +341,10 @@ def _describe(config, data, fields, model, run):
             else f"condition: {config.condition}, nothing is trained; seed {config.seed}"
         )
     )
+    if config.read_out_at():
+        print(f"accuracy over epochs: after {', '.join(map(str, config.read_out_at()))} epochs")
+    for line in missing(config, {}):
+        print(line)
 
 
 def _computing(config, steps):

@@ -293,7 +293,7 @@ def test_after_such_a_stop_the_learning_rate_may_change(config, tmp_path, plante
     with pytest.raises(RunError, match="another config"):  # nothing but the learning rate
         train(other.model_copy(update={"seed": 5}), tmp_path / "run")
     model, run = train(other, tmp_path / "run")
-    assert "learning rate: 0.0001 in place of 0.001 from epoch 1, step 0 on" in capsys.readouterr().out
+    assert "optimizer.learning_rate: 0.0001 in place of 0.001 after epoch 1; noted" in capsys.readouterr().out
     assert float(model.optimizer.learning_rate) == pytest.approx(1e-4)
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 3, 4]
     assert run.read_history()[0]["loss"] == first.history[0]["loss"]

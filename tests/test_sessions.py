@@ -38,7 +38,7 @@ def session(**changes):
     "changes, message",
     [
         ({"unit_ids": []}, "no unit left"),
-        ({"unit_ids": [30.5, 10.0, 20.0]}, "unit_ids: expected one integer per unit"),
+        ({"unit_ids": [30.5, 10.0, 20.0]}, "unit_ids: expected (one integer per unit|whole numbers, found 30.5)"),
         ({"unit_ids": [30, 10, 30]}, "unit 30 occurs 2 times"),
         ({"unit_areas": ["VISp", "CA1"]}, "unit_areas: expected 3 strings"),
         ({"unit_areas": [1, 2, 3]}, "unit_areas: expected 3 strings"),

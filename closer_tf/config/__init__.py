@@ -8,7 +8,7 @@ Symbols in square brackets are those of the paper: N encoders, D embedding dimen
 
 from closer_tf.config.base import suggestion
 from closer_tf.config.objective import TEMPORAL_CONDITIONS, TRAINED_CONDITIONS, build_graph
-from closer_tf.config.reading import apply_override, json_schema, load_config, parse_config
+from closer_tf.config.reading import apply_override, as_config, json_schema, load_config, parse_config
 from closer_tf.config.readout import PROBE_ITERATIONS, PUBLISHED_C_GRID
 from closer_tf.config.run_config import RunConfig
 from closer_tf.config.sources import PATH_KEYS, RecordingSource
@@ -26,6 +26,7 @@ __all__ = [
     "TEMPORAL_CONDITIONS",
     "TRAINED_CONDITIONS",
     "apply_override",
+    "as_config",
     "build_graph",
     "derived_seed",
     "json_schema",

@@ -11,6 +11,8 @@ from closer_tf.config.run_config import RunConfig
 from closer_tf.errors import ConfigError, DataError
 
 MAX_CHARACTERS = 10_000_000  # of a config file
+_SAY_NOTHING = ("seed", "seeds", "readout", "compute", "deterministic", "description")  # what no description is about
+_PLACES = ("dataset.data_dir", "training.checkpoint_every", "training.checkpoint_minutes", "training.keep_checkpoints")
 
 
 def load_config(path, overrides=()):
@@ -29,10 +31,44 @@ def load_config(path, overrides=()):
     content = read_json(path)
     for override in overrides:
         apply_override(content, override)
+    _describe_changes(content, path, overrides)
     try:
         return parse_config(content, str(path)).resolved()
     except DataError as error:
         raise ConfigError(f"{path}: objective.graph.path: {error}") from None
+
+
+def _describe_changes(content, path, overrides):
+    """Keep a description from saying what is no longer so: drop it for other data or another condition, else mark it."""
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    keys = [key for key in dict.fromkeys(keys) if key.split(".")[0] not in _SAY_NOTHING and key not in _PLACES]
+    said = content.get("description")
+    if not keys or not isinstance(said, str) or not said or any(over.startswith("description=") for over in overrides):
+        return
+    changed = f"{Path(path).name} with other {', '.join(keys)}"
+    other = any(key.split(".")[0] in ("dataset", "condition") for key in keys)
+    content["description"] = changed if other else f"{said} [{changed}]"
+
+
+def as_config(config):
+    """A resolved `RunConfig`, from what a caller has of it.
+
+    Args:
+        config: `RunConfig`, resolved or not; the path of a run config; or its content as a dict.
+
+    Raises:
+        ConfigError: it is none of these, or no run config.
+    """
+    if isinstance(config, RunConfig):
+        return config.resolved()
+    if isinstance(config, dict):
+        return parse_config(config).resolved()
+    if isinstance(config, (str, os.PathLike)):
+        return load_config(config)
+    raise ConfigError(
+        f"config: expected a RunConfig, the path of a run config or a dict, found {type(config).__name__}; "
+        f"closer_tf.load_config(path, overrides) makes one"
+    )
 
 
 def read_json(path):
@@ -94,7 +130,7 @@ def parse_config(content, source="config"):
         return RunConfig.model_validate(content)
     except ValidationError as error:
         lines = [f"{source}: {explain(mistake, content)}" for mistake in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
 def _check_text(content, source):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from closer_tf.config.base import Section
 
@@ -15,6 +15,10 @@ class Readout(Section):
 
     after_training: bool = True
     """Read out as soon as the training is done."""
+    at_epochs: list[Annotated[int, Field(ge=0)]] = Field([], max_length=1000, json_schema_extra={"uniqueItems": True})
+    """Also read out the run's own condition as it was after these epochs, in ascending order: accuracy over epochs. 0 is the
+    untrained ensemble. The training keeps the weights of these epochs as it passes them; those past `training.epochs` are left
+    out. May be given for a run that is under way: for epochs that it has passed by then, weights are seldom there."""
     C: list[Annotated[float, Field(ge=0)]] = Field(list(PUBLISHED_C_GRID), min_length=1)
     """Inverse L2 penalties to choose from by validation accuracy; 0 stands for no penalty. Ties go to the first."""
     protocol: Literal["published", "converged"] = "published"
@@ -31,3 +35,10 @@ class Readout(Section):
     of classes: 100 draws at 100 classes take some 2 minutes of one core for each encoder and condition."""
     knn_neighbours: int | None = Field(None, ge=1)
     """Also classify by the k nearest training samples. Default null: don't."""
+
+    @field_validator("at_epochs", mode="after")
+    @classmethod
+    def _ascending(cls, epochs):
+        if any(later <= earlier for earlier, later in zip(epochs, epochs[1:])):
+            raise ValueError(f"expected epochs in ascending order, each once, found {epochs}")
+        return epochs

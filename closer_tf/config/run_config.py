@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from closer_tf.config.base import Section
 from closer_tf.config.encoders import Encoder, MLPEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
-from closer_tf.config.objective import PAPER_WEIGHTS, CustomGraph, Objective, TermWeights, build_graph
+from closer_tf.config.objective import PAPER_WEIGHTS, TRAINED_CONDITIONS, CustomGraph, Objective, TermWeights, build_graph
 from closer_tf.config.readout import Readout
 from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource
 from closer_tf.config.training import (
@@ -103,6 +103,12 @@ class RunConfig(Section):
     def each_encoder(self):
         """List of the N encoders' options."""
         return self.encoders or [self.encoder] * self.num_encoders
+
+    def read_out_at(self):
+        """The epochs of `readout.at_epochs` that this training reaches; none where nothing is trained."""
+        if self.condition not in TRAINED_CONDITIONS:
+            return []
+        return [epoch for epoch in self.readout.at_epochs if epoch <= self.training.epochs]
 
     def resolved(self):
         """The same config with every default that depends on other keys written out (seeds, temperature, weights, paths).

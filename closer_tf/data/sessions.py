@@ -26,6 +26,7 @@ import numpy as np
 
 from closer_tf.config import suggestion
 from closer_tf.data.npz import read_npz, write_npz
+from closer_tf.data.plain import one_per_row, plain, whole_numbers
 from closer_tf.errors import DataError
 
 _PREFIX = "counts_"
@@ -62,8 +63,8 @@ class Session:
     bins_per_frame: int | None = None
 
     def __post_init__(self):
-        unit_ids, unit_areas = np.asarray(self.unit_ids), np.asarray(self.unit_areas)
-        width = np.asarray(self.bin_width)
+        unit_ids, unit_areas = _taken("unit_ids", self.unit_ids), _taken("unit_areas", self.unit_areas)
+        width = _taken("bin_width", self.bin_width)
         if unit_ids.ndim != 1 or unit_ids.dtype.kind not in "iu" and len(unit_ids):
             raise DataError(f"unit_ids: expected one integer per unit, found {_describe(unit_ids)}")
         if len(unit_ids) == 0:
@@ -72,7 +73,10 @@ class Session:
         if times.max() > 1:
             raise DataError(f"unit_ids: unit {values[times.argmax()]} occurs {times.max()} times; expected each once")
         if unit_areas.shape != unit_ids.shape or unit_areas.dtype.kind != "U":
-            raise DataError(f"unit_areas: expected {len(unit_ids)} strings, one per unit, found {_describe(unit_areas)}")
+            raise DataError(
+                f"unit_areas: expected {len(unit_ids)} strings, one per unit ('' for none), found {_describe(unit_areas)}"
+                f"{_not_text(unit_areas)}"
+            )
         if width.size != 1 or width.dtype.kind not in "iuf" or not 0 < float(width.reshape(())) < np.inf:
             raise DataError(f"bin_width: expected one number of seconds above 0, found {self.bin_width}")
         if not self.stimuli:
@@ -186,7 +190,7 @@ def _checked(stimulus, counts, num_units):
     """The counts of one stimulus as an array (trials, bins, units)."""
     key = _PREFIX + stimulus
     if isinstance(counts, (list, tuple)):
-        trials = [np.asarray(trial) for trial in counts]
+        trials = [_taken(key, trial) for trial in counts]
         for k, trial in enumerate(trials):
             if trial.shape != trials[0].shape:
                 raise DataError(
@@ -194,7 +198,7 @@ def _checked(stimulus, counts, num_units):
                     f"cut or drop trials so that all have the same number of bins"
                 )
         counts = trials
-    counts = np.asarray(counts)
+    counts = _taken(key, counts)
     if counts.ndim != 3 or 0 in counts.shape:
         raise DataError(f"{key}: expected spike counts (trials, bins, units), found {_describe(counts)}")
     if counts.shape[2] != num_units:
@@ -217,7 +221,7 @@ def _checked_trials(stimulus, numbers, count):
     """The trials' numbers of one stimulus as an int array (trials,)."""
     if numbers is None:
         return np.arange(count)
-    numbers = np.asarray(numbers)
+    numbers = _taken(f"{_TRIALS}{stimulus}", numbers)
     if numbers.shape != (count,) or numbers.dtype.kind not in "iu":
         raise DataError(f"{_TRIALS}{stimulus}: expected {count} integers, one per trial, found {_describe(numbers)}")
     numbers = numbers.astype(np.int64)
@@ -231,6 +235,23 @@ def _checked_bins_per_frame(number):
     if number.size != 1 or number.dtype.kind not in "iu" or number.reshape(()) < 1:
         raise DataError(f"bins_per_frame: expected one integer of at least 1, found {_describe(number)}")
     return int(number.reshape(()))
+
+
+def _taken(key, values):
+    """What a user gave as a plain array; what there is one of per unit or trial may come as a column, integers as floats."""
+    try:
+        array = plain(np.asarray(values))
+        if key == "unit_areas":
+            return one_per_row(array)
+        return whole_numbers(one_per_row(array)) if key == "unit_ids" or key.startswith(_TRIALS) else array
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from None
+
+
+def _not_text(array):
+    """' (unit k: ...)' for the first of an array of objects that is no text."""
+    odd = [(k, value) for k, value in enumerate(array.ravel().tolist()) if not isinstance(value, (str, bytes))]
+    return f" (unit {odd[0][0]}: {odd[0][1]!r})" if array.dtype.kind == "O" and odd else ""
 
 
 def _describe(array):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from closer_tf.data.fingerprint import identity_of
 from closer_tf.errors import DataError
 
 
@@ -13,7 +14,7 @@ class Split:
 
     Args:
         inputs: array (n, ...), raw stimuli as the source holds them.
-        labels: array (n,): int indices into the label names, or float numbers.
+        labels: array (n,): int indices into the label names, float numbers, or -1 where there are none.
         about: dict of further arrays (n,), such as the trial and frame of each sample.
     """
 
@@ -35,12 +36,13 @@ class Source:
     Args:
         train: `Split`, all training samples, or those besides a validation set of the source's own.
         test: `Split`.
-        label_names: tuple of str, one per label; empty where labels are numbers.
+        label_names: tuple of str, one per label; empty where labels are numbers or there are none.
         input_scale: what brings the raw inputs to the range that encoders are made for.
         validation: `Split`, the source's own validation set. Default: one is drawn from the training samples.
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
+        labelled: false where there are no labels.
     """
 
     train: Split
@@ -51,6 +53,7 @@ class Source:
     windowed: bool = False
     unit_areas: tuple = ()
     simulated: bool = False
+    labelled: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +63,14 @@ class Splits:
     Args:
         name: the source's name.
         train, validation, test: `Split`s.
-        label_names: tuple of str, one per label; empty where labels are numbers.
+        label_names: tuple of str, one per label; empty where labels are numbers or there are none.
         input_scale: what brings the raw inputs to the range that encoders are made for.
         fixed_validation: the validation set is the source's own, and the readout's too.
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
+        labelled: false where there are no labels.
+        identity: the content's fingerprint and what it is of (`closer_tf.data.fingerprint`); None for data made by hand.
     """
 
     name: str
@@ -78,6 +83,8 @@ class Splits:
     windowed: bool = False
     unit_areas: tuple = ()
     simulated: bool = False
+    labelled: bool = True
+    identity: dict | None = None
 
     @property
     def input_shape(self):
@@ -109,23 +116,37 @@ def split_source(name, source, validation_fraction, seed):
     Returns:
         `Splits`.
     """
-    train, validation = source.train, source.validation
+    train, validation = _numbered(source.train), source.validation and _numbered(source.validation)
     if validation is None:
         order = np.random.default_rng(seed).permutation(len(source.train))
         count = round(validation_fraction * len(order))
-        train, validation = source.train[np.sort(order[count:])], source.train[np.sort(order[:count])]
+        train, validation = train[np.sort(order[count:])], train[np.sort(order[:count])]
     return Splits(
         name,
         train,
         validation,
-        source.test,
+        _numbered(source.test),
         tuple(source.label_names),
         source.input_scale,
         source.validation is not None,
         source.windowed,
         tuple(source.unit_areas),
         source.simulated,
+        source.labelled,
+        identity_of(source),
     )
+
+
+def _numbered(split):
+    """The same samples with their `position` in what the source read, unless they have one."""
+    return split if "position" in split.about else replace(split, about=split.about | {"position": np.arange(len(split))})
+
+
+def without_labels(source):
+    """The same `Source` as one that knows no labels: -1 for every sample."""
+    splits = {name: getattr(source, name) for name in ("train", "validation", "test")}
+    splits = {name: replace(split, labels=np.full(len(split), -1)) for name, split in splits.items() if split is not None}
+    return replace(source, **splits, label_names=(), labelled=False)
 
 
 def hold_out(split, fraction, label_names, what):
@@ -141,12 +162,14 @@ def hold_out(split, fraction, label_names, what):
         (train, test), two `Split`s.
 
     Raises:
-        DataError: a class has fewer than two samples.
+        DataError: a class has but one sample.
     """
-    rng = np.random.default_rng(0)
+    split, rng = _numbered(split), np.random.default_rng(0)
     is_test = np.zeros(len(split), dtype=bool)
     for label, label_name in enumerate(label_names):
         members = np.flatnonzero(split.labels == label)
+        if len(members) == 0:  # named, but not in this data
+            continue
         if len(members) < 2:
             raise DataError(
                 f"{what}: class '{label_name}' has {len(members)} sample(s); at least 2 are needed to hold some out for testing"

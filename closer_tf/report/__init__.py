@@ -122,9 +122,10 @@ def _read(paths):
 def _render(title, runs, groups, unreadable, method, details):
     from closer_tf.published import reference
     from closer_tf.report import drawing
-    from closer_tf.report.accuracy import accuracy_rows
+    from closer_tf.report.accuracy import accuracy_rows, epochs_rows
 
     rows = accuracy_rows(groups)
+    over_epochs = epochs_rows(groups)
     for row in rows:
         row["epochs"] = _trained(row)
     names, many = drawing.Names(), len(groups) > 1
@@ -146,6 +147,8 @@ def _render(title, runs, groups, unreadable, method, details):
         published_source=reference()["source"],
         strips=[(score, drawing.strips([row for row in rows if row["score"] == score], names, many)) for score in scores],
         other_readouts=sorted({name for row in rows for name in row["readouts"]} - {"single", "ensemble"}),
+        over_epochs=over_epochs,
+        over_epochs_pictures=_over_epochs(over_epochs, rows)[:MOST_CURVES],
         differing=keys[:MOST_KEYS],
         left_out_keys=len(keys[MOST_KEYS:]),
         curves=curves[:MOST_CURVES],
@@ -202,6 +205,23 @@ def _trained(row):
     if row["condition"] in ("masked_input", "full_input", "untrained"):
         return "–"
     return row["group"].settings["read out after epochs"]
+
+
+def _over_epochs(over_epochs, rows):
+    """(group, [(readout, picture)]) of every group that was read out after an epoch of training."""
+    from closer_tf.report import drawing
+
+    pictures = []
+    for group in dict.fromkeys(row["group"] for row in over_epochs):
+        own = [row for row in over_epochs if row["group"] is group]
+        start = [row for row in rows if row["group"] is group and row["condition"] == "untrained"]
+        start += [row for row in own if row["epochs"] == 0]
+        found = start[0]["readouts"] if start else {}
+        untrained = {name: found[name]["mean"] for name in ("single", "ensemble") if name in found}
+        if any(row["epochs"] for row in own):
+            names = [name for name in ("single", "ensemble") if any(name in row["readouts"] for row in own)]
+            pictures.append((group, [(name, drawing.over_epochs(own, name, untrained)) for name in names]))
+    return pictures
 
 
 def _curve(runs, quantity, points):

@@ -1,10 +1,9 @@
 """Mean accuracies over seeds, their confidence intervals, and the published values beside them."""
 
 from closer_tf.plots import CONDITION_COLOURS, CONDITION_NAMES
-from closer_tf.report.published import published
+from closer_tf.report.published import published_values
 from closer_tf.report.reading import one_per_seed
 from closer_tf.statistics import estimate
-from closer_tf.summary import flat, without_folders
 
 
 def accuracy_rows(groups):
@@ -30,10 +29,38 @@ def _conditions(group):
 
 def _row(group, condition):
     runs = [run for run in one_per_seed(group) if condition in run.results.get("accuracy", {})]
-    readouts, first = {}, runs[0]
-    for run in runs:
-        for readout, found in run.results["accuracy"][condition].items():
-            readouts.setdefault(readout, []).append(found["test"])
+    found = [run.results["accuracy"][condition] for run in runs]
+    per_encoder = [readouts.get("single", {}).get("per_encoder", []) for readouts in found]
+    return {**_summary(group, condition, runs, found), "per_encoder": per_encoder}
+
+
+def epochs_rows(groups):
+    """Accuracy over epochs: one row per group and epoch of those that were read out at single epochs.
+
+    Args:
+        groups: list of `Group`.
+
+    Returns:
+        List of dicts as from `accuracy_rows`, of the groups' own condition, with `epochs` (int) and without `per_encoder`;
+        those of one group follow each other, in ascending order.
+    """
+    rows = []
+    for group in groups:
+        over = [(run, run.results["at_epochs"]) for run in one_per_seed(group) if run.results.get("at_epochs")]
+        for epoch in sorted({epoch for _, found in over for epoch in found}):
+            runs = [run for run, found in over if epoch in found]
+            row = _summary(group, group.config.condition, runs, [run.results["at_epochs"][epoch] for run in runs])
+            rows.append({**row, "epochs": epoch})
+    return rows
+
+
+def _summary(group, condition, runs, found):
+    """What several runs found of one condition: `found` has a dict readout -> values of each."""
+    by_readout, first = {}, runs[0]
+    for readouts in found:
+        for readout, values in readouts.items():
+            by_readout.setdefault(readout, []).append(values["test"])
+    reference = published_values(group.config, condition, first.results["protocol"])
     return {
         "group": group,
         "condition": condition,
@@ -42,19 +69,11 @@ def _row(group, condition):
         "score": first.score,
         "chance": None if first.score == "R^2" else first.results["chance"],
         "simulated": first.results["simulated"],
-        "readouts": {name: _summary(values, group, condition, name, first) for name, values in readouts.items()},
+        "readouts": {name: _mean(values, reference.get(name)) for name, values in by_readout.items()},
         "runs": [run.name for run in runs],
-        "per_encoder": [run.results["accuracy"][condition].get("single", {}).get("per_encoder", []) for run in runs],
     }
 
 
-def _summary(values, group, condition, readout, run):
-    settings = dict(flat(without_folders(group.config.to_dict())))
+def _mean(values, reference):
     found = estimate(values)
-    return {
-        "mean": found.mean,
-        "half": found.ci95,
-        "values": values,
-        "seeds": len(values),
-        "published": published(settings, condition, readout, run.results["protocol"]),
-    }
+    return {"mean": found.mean, "half": found.ci95, "values": values, "seeds": len(values), "published": reference}

@@ -11,6 +11,8 @@ import math
 import numpy as np
 from markupsafe import Markup, escape
 
+from closer_tf.plots import counted
+
 CLASS_COLOURS = ("#4269d0", "#d98a00", "#e2483d", "#25a08a", "#2f9e44", "#d6619c", "#a463f2", "#4aa8dd", "#9c6b4e", "#8a8f98")
 MOST_POINTS = 40_000  # of all learning curves together
 MOST_EDGES, MOST_NODES = 400, 40  # drawn as arrows; larger graphs are shown as a matrix
@@ -81,6 +83,78 @@ def _strip(row, scale, y, height, names, many_groups):
                 f'd="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8"/>'
             )
     return "".join([*parts, "</g>"])
+
+
+def over_epochs(rows, readout, untrained):
+    """Accuracy over epochs of one group, on a logarithmic axis where the epochs span a decade.
+
+    Args:
+        rows: list of dicts as from `epochs_rows`, of one group, with an epoch after 0.
+        readout: 'single' or 'ensemble'. The scale of accuracies has room for both.
+        untrained: dict readout -> accuracy of untrained encoders, drawn as a line; may be empty.
+    """
+    width, height, left, right, top, bottom = 340, 230, 46, 14, 8, 34
+    trained = [row for row in rows if row["epochs"]]
+    first, last = trained[0], trained[-1]
+    place = math.log10 if last["epochs"] >= 10 * first["epochs"] else float
+    x = Scale([place(row["epochs"]) for row in trained], left + 8, width - right)
+    both = [line for name in ("single", "ensemble") for line in _levels(first, name, untrained)]
+    means = [found for row in trained for name, found in row["readouts"].items() if name in ("single", "ensemble")]
+    reach = [found["mean"] + sign * (found["half"] or 0) for found in means for sign in (-1, 1)]
+    y = Scale([*reach, *(value for _, value, _ in both)], height - bottom, top)
+    parts = []
+    for tick in y.ticks(5):
+        parts.append(f'<path class="grid" d="M{left} {y(tick):.1f}H{width - right}"/>')
+        parts.append(f'<text class="tick" text-anchor="end" x="{left - 5}" y="{y(tick) + 4:.1f}">{y.text(tick)}</text>')
+    parts += _epoch_ticks([(row["epochs"], x(place(row["epochs"]))) for row in trained], height - bottom + 14)
+    unit = "epochs of training, logarithmic" if place is math.log10 else "epochs of training"
+    parts.append(f'<text class="tick" text-anchor="end" x="{width - right}" y="{height - 2}">{unit}</text>')
+    for says, value, kind in _levels(first, readout, untrained):
+        about = f'data-name="{escape(says)}" data-v="{value:.4f}"'
+        parts.append(f'<path class="{kind} hover" {about} d="M{width - right} {y(value):.1f}H{left}"/>')
+    found = [(x(place(row["epochs"])), row, row["readouts"][readout]) for row in trained if readout in row["readouts"]]
+    parts += [f'<g style="color:{first["colour"]}">', *_over_epochs(found, readout, y), "</g>"]
+    says = f"Test {first['score']}, {readout}, after {first['epochs']} to {counted(last['epochs'])}. The table has the means."
+    return _svg(width, height, says, parts)
+
+
+def _levels(row, readout, untrained):
+    """What is drawn as a line across: list of (what it says, value, class)."""
+    lines = []
+    if readout in untrained:
+        lines.append((f"untrained, 0 epochs, {readout}", untrained[readout], "untrained"))
+    reference = row["readouts"].get(readout, {}).get("published")
+    if reference:
+        says = f"published, figure {reference['figure']}, {reference['epochs']} epochs, {readout}"
+        lines.append((says, reference["mean"], "published dashed"))
+    return lines + ([("chance", row["chance"], "chance")] if row["chance"] is not None else [])
+
+
+def _over_epochs(found, readout, y):
+    """A line of means, with a mark and an interval at each epoch: `found` has (pixels across, row, values)."""
+    if not found:
+        return []
+    line = " ".join(f"{x:.1f} {y(it['mean']):.1f}" for x, _, it in found)
+    parts = [f'<path class="line own" d="M{line}"/>']
+    for x, row, it in found:
+        at = y(it["mean"])
+        if it["half"] is not None:
+            low, high = y(it["mean"] - it["half"]), y(it["mean"] + it["half"])
+            parts.append(f'<path class="interval" d="M{x:.1f} {low:.1f}V{high:.1f}"/>')
+        says = f"{row['name']}, {readout}, after {counted(row['epochs'])}, mean of {_seeds(it['seeds'])}"
+        shape = f"M{x - 4:.1f} {at:.1f}h8" if readout == "single" else f"M{x:.1f} {at - 5:.1f}l5 5l-5 5l-5-5z"
+        parts.append(f'<path class="{readout} hover" data-name="{escape(says)}" data-v="{it["mean"]:.4f}" d="{shape}"/>')
+    return parts
+
+
+def _epoch_ticks(places, y):
+    """Numbers of epochs below their places (epochs, pixels), with room between them, the last in any case."""
+    parts, before, end = [], -math.inf, places[-1][1]
+    for epochs, x in places:
+        if x == end or (x - before >= 30 and end - x >= 30):
+            parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{y}">{epochs}</text>')
+            before = x
+    return parts
 
 
 def curves(quantity, series, points):

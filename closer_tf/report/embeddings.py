@@ -34,7 +34,8 @@ def embedding_panels(run, method):
         dict: `panels`, a list of (title, array (n, 2)), `labels` array (n,), `label_names` tuple of str, `stimuli` n.
 
     Raises:
-        RunError, DataError, ConfigError: the run trains no encoders, or its data or checkpoints cannot be read.
+        RunError, DataError, ConfigError: the run trains no encoders, its data or checkpoints cannot be read, or the data is not
+            what it was trained on.
     """
     from closer_tf.ensemble import embed
     from closer_tf.evaluate import trained_ensemble
@@ -45,6 +46,7 @@ def embedding_panels(run, method):
     if run.fields is None:
         raise RunError("the receptive fields cannot be read")
     data = load_splits(run.config).current()
+    run.folder.check_data(data, run.config)
     check_units(run.fields, data)
     ensemble, _, _ = trained_ensemble(run.folder, run.config, data)
     chosen = np.random.default_rng(0).permutation(len(data.test))[:MOST_STIMULI]
@@ -56,7 +58,8 @@ def embedding_panels(run, method):
     for name, vectors in sets.items():
         points, note = in_two_dimensions(np.asarray(vectors, dtype=np.float64), method)
         panels.append((f"{name}{note}", points))
-    return {"panels": panels, "labels": test.labels, "label_names": data.label_names, "stimuli": len(test)}
+    names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
+    return {"panels": panels, "labels": test.labels, "label_names": names, "stimuli": len(test)}
 
 
 def in_two_dimensions(vectors, method):

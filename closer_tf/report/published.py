@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 
 from closer_tf.published import epochs_of, published_series
+from closer_tf.summary import flat, without_folders
 
 
 @cache
@@ -41,6 +42,21 @@ def published(settings, condition, readout, protocol):
             if x is None or _same(settings.get(entry["x_key"]), x):
                 return _point(entry, theirs)
     return None
+
+
+def published_values(config, condition, protocol):
+    """The published test accuracies of a run.
+
+    Args:
+        config: its resolved `RunConfig`.
+        condition, protocol: as for `published`.
+
+    Returns:
+        dict readout ('single', 'ensemble') -> dict as from `published`, where there is one.
+    """
+    settings = dict(flat(without_folders(config.to_dict())))
+    found = {readout: published(settings, condition, readout, protocol) for readout in ("single", "ensemble")}
+    return {readout: value for readout, value in found.items() if value is not None}
 
 
 def _point(entry, x):

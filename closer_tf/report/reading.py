@@ -26,6 +26,7 @@ class Run:
         fields: `ReceptiveFields`, or None where they cannot be read.
         versions: dict library -> version of the training.
         notes: list of str, what a reader should know: unfinished, damaged in part, ...
+        data: fingerprint of the data that it was trained on; None for runs from before those were kept.
     """
 
     folder: RunFolder
@@ -35,6 +36,7 @@ class Run:
     fields: object
     versions: dict
     notes: list = field(default_factory=list)
+    data: str | None = None
 
     @property
     def name(self):
@@ -145,6 +147,7 @@ def read_run(path):
         part(folder.load_masks, None),
         part(lambda: _versions(folder), {}),
         notes,
+        (part(folder.read_data, None) or {}).get("fingerprint"),
     )
     notes += _state(run)
     return run
@@ -175,6 +178,12 @@ def checked_results(folder):
             "simulated": bool(results.get("simulated")),
             "samples": {str(name): int(count) for name, count in results.get("samples", {}).items()},
             "config_digest": results.get("config_digest"),
+            "notes": [str(note) for note in results.get("notes", [])],
+            "at_epochs": {
+                int(epoch): {str(readout): _checked_values(of) for readout, of in found["accuracy"].items()}
+                for epoch, found in results.get("at_epochs", {}).items()
+            },
+            "not_kept": [int(epoch) for epoch in results.get("not_kept", [])],
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
@@ -217,13 +226,18 @@ def _state(run):
     elif trains and (run.results["epochs"], run.results["step"]) != (run.epochs, 0):
         steps = f" and {run.results['step']} steps" if run.results["step"] else ""
         notes.append(f"read out after {run.results['epochs']} epochs{steps}")
+    if run.results.get("not_kept"):
+        notes.append(f"not read out after {', '.join(map(str, run.results['not_kept']))} epochs: weights not kept")
     if run.results.get("config_digest") not in (None, run.config.digest()):
         notes.append("read out under another config than it has now")
+    notes += run.results.get("notes", [])
     for change in _changes(run.folder):
         if change["event"] == "not finite":
             notes.append(f"stopped in epoch {int(change['epoch']) + 1}, not finite")
         elif change["event"] == "learning rate":
             notes.append(f"learning rate {change['from']:g}, from epoch {int(change['epoch']) + 1} on {change['to']:g}")
+        elif change["event"] == "epochs":
+            notes.append(f"{change['to']} epochs in place of {change['from']}, decided after epoch {int(change['epoch'])}")
     return notes
 
 
@@ -244,9 +258,12 @@ def group_runs(runs):
         List of `Group` in the order of their first runs, labelled by what tells them apart.
     """
     by_key = {}
+    fingerprints = _fingerprints(runs)
     for run in runs:
         settings = _settings(run)
-        by_key.setdefault(json.dumps(settings, sort_keys=True), (settings, []))[1].append(run)
+        if len(fingerprints[_key(settings)]) > 1:
+            settings["data"] = run.data[:12] if run.data else "not known"
+        by_key.setdefault(_key(settings), (settings, []))[1].append(run)
     groups = [Group(number, found, settings) for number, (settings, found) in enumerate(by_key.values(), start=1)]
     varying = differing_keys(groups)
     for group in groups:
@@ -254,7 +271,21 @@ def group_runs(runs):
         group.told = ", ".join(told + ["not read out"] * (not group.is_read_out))
         group.label = ", ".join([CONDITION_NAMES[group.config.condition], *([group.told] if group.told else [])])
         group.notes += _about_seeds(group)
+        if "data" in group.settings:
+            group.notes.append("set apart from runs of the same settings whose data has another content: see data.json in each")
     return groups
+
+
+def _fingerprints(runs):
+    """dict key of settings -> set of the known fingerprints of the data of its runs."""
+    found = {}
+    for run in runs:
+        found.setdefault(_key(_settings(run)), set()).update({run.data} - {None})
+    return found
+
+
+def _key(settings):
+    return json.dumps(settings, sort_keys=True)
 
 
 def _settings(run):

@@ -9,7 +9,7 @@ from closer_tf.config import TRAINED_CONDITIONS, build_graph
 from closer_tf.errors import RunError
 from closer_tf.evaluate import protocol
 from closer_tf.runs import RunFolder
-from closer_tf.summary import read_summary
+from closer_tf.summary import data_named, read_summary
 from closer_tf.sweeps.points import baseline_of, finished_runs, is_finished, run_name
 
 
@@ -24,7 +24,7 @@ class Found:
         run: name of the run folder.
         matrices: class mean pseudo-likelihood per encoder, or None.
         label_names: names of the classes for the matrices.
-        about: dict with `chance`, `protocol` and `versions` of the readout.
+        about: dict with `chance`, `protocol` and `versions` of the readout, and the fingerprint of its `data` or None.
     """
 
     config: object
@@ -97,9 +97,24 @@ def _found(point, run, results):
     if measures.get("alignment") is not None:
         values["alignment"] = measures["alignment"]
     matrices = measures.get("class_pseudo_likelihood", {}).get("per_encoder")
-    about = {key: results[key] for key in ("chance", "protocol", "versions")}
+    about = {**{key: results[key] for key in ("chance", "protocol", "versions")}, "data": results.get("data")}
     epochs = results["epochs"] if condition in TRAINED_CONDITIONS else 0
     return Found(point.config, values, epochs, run, matrices, about)
+
+
+def note_of_mixed_data(found):
+    """What to say of results whose configs name the same data while its content differs; '' where all is of one data set.
+
+    Args:
+        found: list of `Found`.
+    """
+    kinds = {}
+    for one in found:
+        if one.about["data"]:
+            named = json.dumps(data_named(one.config), sort_keys=True)
+            kinds.setdefault(named, {}).setdefault(one.about["data"], one.run)
+    mixed = [", ".join(runs.values()) for runs in kinds.values() if len(runs) > 1]
+    return f"Not of one data set: {mixed[0]} were read out on different content under one name." if mixed else ""
 
 
 def of_series(found, series):

@@ -18,7 +18,7 @@ from closer_tf.errors import RunError
 from closer_tf.files import make_folder, write_atomically
 from closer_tf.runs import RunFolder
 from closer_tf.sweeps import worker
-from closer_tf.sweeps.points import progress_of
+from closer_tf.sweeps.points import check_data, progress_of
 from closer_tf.versions import versions
 
 DIVERGED = 3  # exit code of a training that would end the same way again
@@ -70,7 +70,7 @@ class Sweep:
     outcomes: list = field(init=False)
 
     def __post_init__(self):
-        self.runs_dir = Path(self.runs_dir).absolute()
+        self.runs_dir, self.loaded = Path(self.runs_dir).absolute(), {}
         self.outcomes = [self._look_at(point) for point in self.points]
         self.id = uuid.uuid4().hex
         self.stop_asked, self.signal_number = threading.Event(), None
@@ -84,6 +84,8 @@ class Sweep:
     def _look_at(self, point):
         try:
             state, _ = progress_of(point, self.runs_dir)
+            if state == "done":
+                check_data(point, RunFolder(self.runs_dir / point.name), self.loaded)
         except RunError as error:
             return Outcome(point, "failed", "failed", error=str(error))
         return Outcome(point, state, state)

@@ -1,17 +1,19 @@
 """What a sweep asks for: one run folder per point, baselines counted once, and how far each of them is."""
 
+import contextlib
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from closer_tf.checkpoints import checkpoint_files
 from closer_tf.config import TRAINED_CONDITIONS, RecordingSource, RunConfig, parse_config
-from closer_tf.errors import ConfigError, RunError
+from closer_tf.data import load_data
+from closer_tf.errors import ConfigError, DataError, RunError
 from closer_tf.evaluate import protocol
 from closer_tf.runs import RunFolder
-from closer_tf.summary import identity
+from closer_tf.summary import data_named, identity
 from closer_tf.sweeps.config import run_configs
 
 
@@ -95,7 +97,7 @@ def baseline_config(config, condition):
         del content[section]
     content["condition"], content["description"] = condition, ""
     content["training"] = {"epochs": 0, "batch_size": 2, "validation_fraction": config.training.validation_fraction}
-    content["readout"] |= {"conditions": [], "after_training": True}
+    content["readout"] |= {"conditions": [], "after_training": True, "at_epochs": []}
     content["seeds"] |= dict.fromkeys(("graph", "dropout", "augmentation", "data_order"))
     if condition != "untrained":
         content |= {"encoder": {"type": "mlp"}, "encoders": None}
@@ -186,6 +188,7 @@ def is_finished(run, config):
         and (results["epochs"], results["step"]) == (epochs, 0)
         and results["protocol"] == protocol(config)
         and all(condition in results["accuracy"] for condition in asked)
+        and {*map(str, config.read_out_at())} <= {*results.get("at_epochs", {}), *map(str, results.get("not_kept", []))}
     )
 
 
@@ -195,6 +198,53 @@ def _files(run):
 
 def _ends(path, epochs):
     return path.name.startswith(f"epoch-{epochs:05d}-")
+
+
+def check_data(point, run, loaded):
+    """Refuse a finished run whose data files have changed since: it is no result of what the config names now.
+
+    Only sources that are files of your own are read, each once; a file that is gone cannot be compared.
+
+    Args:
+        point: `Point`.
+        run: its `RunFolder`.
+        loaded: dict that keeps what was read for further points.
+
+    Raises:
+        RunError: the data differs.
+    """
+    options = point.config.dataset.model_dump(exclude={"input_scale", "standardise"})
+    if "path" not in options or run.read_data() is None:
+        return
+    key = json.dumps(options, sort_keys=True)
+    if key not in loaded:
+        loaded[key] = None
+        with contextlib.suppress(DataError):
+            loaded[key] = replace(load_data(**options), train=None, validation=None, test=None)  # its identity is enough
+    if loaded[key] is not None:
+        run.check_data(loaded[key], point.config)
+
+
+def mixed_data(points, runs_dir):
+    """What to say of a sweep whose runs name the same data and were trained on different content, or None.
+
+    Args:
+        points: list of `Point`.
+        runs_dir: the folder of all run folders.
+    """
+    first = {}
+    for point in points:
+        stored = RunFolder(Path(runs_dir) / point.name).read_data()
+        if stored is None:
+            continue
+        named = json.dumps(data_named(point.config), sort_keys=True)
+        name, fingerprint = first.setdefault(named, (point.name, stored["fingerprint"]))
+        if fingerprint != stored["fingerprint"]:
+            return (
+                f"runs {name} and {point.name} were trained on different content under one name: they are not to be compared; "
+                f"remove those of the data that is not meant, and run this again"
+            )
+    return None
 
 
 def finished_runs(folders):
