@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from closer_tf.data.plain import as_areas, as_labels, as_numbers
+from closer_tf.errors import DataError
+
+Y = np.repeat([0, 1, 2], 4)
+NAMES = np.array(["cat", "dog", "owl"])[Y]
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (Y[:, None], Y),
+        (Y.tolist(), Y),
+        (Y.astype(float), Y),
+        (Y.astype(np.longdouble)[:, None], Y),
+        (Y.astype(np.uint8), Y),
+        (Y.astype(">i4"), Y),
+        (Y.astype("longlong"), Y),
+        (Y.astype(object), Y),
+        (Y > 0, Y > 0),
+        ((Y > 0).astype(object), Y > 0),
+        (NAMES.tolist(), NAMES),
+        (NAMES.astype("S"), NAMES),
+        (NAMES.astype(object), NAMES),
+        (NAMES.astype("S").astype(object)[:, None], NAMES),
+        (np.array(["größe".encode()] * 2), ["größe"] * 2),
+    ],
+)
+def test_labels_as_other_programs_write_them(values, expected):
+    found = as_labels(values)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype.kind == "U" or found.dtype.char == np.dtype(np.int64).char
+
+
+def test_columns_of_data_frames():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"y": Y, "name": NAMES})
+    for column in (frame["y"], frame[["y"]], frame["y"].astype("Int64"), frame["y"].astype("category")):
+        np.testing.assert_array_equal(as_labels(column), Y)
+    for column in (frame["name"], frame[["name"]], frame["name"].astype("category"), frame["name"].astype("string")):
+        np.testing.assert_array_equal(as_labels(column), NAMES)
+        np.testing.assert_array_equal(as_areas(column, 12), NAMES)
+    with pytest.raises(DataError, match="y: the entry at position 1 is missing"):
+        as_labels(pandas.Series([1, None, 2], dtype="Int64"), "y")
+    missing = pandas.Series(["LP", None, np.nan, pandas.NA, pandas.NaT, "VISp"])
+    for column in (missing, missing.astype("string"), missing.astype("category"), missing.astype(str)):
+        assert as_areas(column, 6).tolist() == ["LP", "", "", "", "", "VISp"]
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ([0.5, 1.0], "y: expected whole numbers or strings, found 0.5 at position 0"),
+        ([0.0, np.nan], "y: expected whole numbers or strings, found nan at position 1"),
+        ([0.0, np.inf], "found inf at position 1"),
+        ([0.0, 2.0**60], "found 1.15"),
+        (np.array([2**63], np.uint64), r"below 2\^63"),
+        (["a", None], "y: the entry at position 1 is missing"),
+        (np.array(["a", 1], object), "y: expected numbers or strings, found int, str"),
+        (np.array([1 + 2j, 1]), "expected integers or strings, found complex128"),
+        (np.eye(3), r"y: expected one label per sample, found shape \(3, 3\); give one-hot labels as labels.argmax"),
+        (np.array("a"), r"expected one label per sample, found shape \(\)"),
+    ],
+)
+def test_labels_that_are_none(values, message):
+    with pytest.raises(DataError, match=message):
+        as_labels(values, "y")
+
+
+def test_areas_and_units_without_one():
+    words = ["VISp", "", " ", "nan", "NaN", "None", "null", "<NA>", "unknown", "Unknown", "LP ", "grey"]
+    expected = ["VISp", *[""] * 9, "LP", "grey"]
+    for values in (words, np.array(words, "S"), np.array(words, object), np.array(words)[:, None]):
+        assert as_areas(values, 12).tolist() == expected
+    assert as_areas([None, float("nan")], 2).tolist() == as_areas([np.nan] * 2, 2).tolist() == ["", ""]
+    assert as_areas([385, 409], 2, numbered=True).tolist() == ["385", "409"]
+    assert (
+        as_areas([385.0, np.nan], 2, numbered=True).tolist() == as_areas([385, None], 2, numbered=True).tolist() == ["385", ""]
+    )
+    assert as_areas(["V1", None], 2, numbered=True).tolist() == ["V1", ""]
+
+
+@pytest.mark.parametrize("values", [["V1"], [1, 2], [1.0, np.nan], [["a", "b"], ["c", "d"]], [True, False], []])
+def test_areas_that_are_none(values):
+    with pytest.raises(DataError, match="areas: expected 2 strings, one per unit, found shape"):
+        as_areas(values, 2)
+
+
+@pytest.mark.parametrize("kind", ["float128", "longlong", "ulonglong", ">f4", ">i2", "float16", "uint8", "float64"])
+def test_numbers_in_types_that_tensorflow_takes(kind):
+    values = np.arange(4).astype(np.longdouble if kind == "float128" else kind)
+    plain = as_numbers(values)
+    np.testing.assert_array_equal(plain, values)
+    assert plain.dtype.isnative and plain.dtype.char in "efdbBhHiIlL"
+    assert plain is values or plain.dtype.char != values.dtype.char or not values.dtype.isnative
