@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.bounds import check_settings
 from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.data.npz import read_npz
 from closer_tf.errors import DataError
@@ -25,7 +26,8 @@ class InteractionGraph:
         family: what to call it.
 
     Raises:
-        ValueError: an edge names an encoder that is not there, itself, or is given twice; a weight is negative or not finite.
+        ValueError: there are fewer than 2 encoders; an edge names an encoder that is not there, itself, or is given twice; a
+            weight is negative or not finite.
     """
 
     num_encoders: int
@@ -34,7 +36,11 @@ class InteractionGraph:
     family: str = "custom"
 
     def __post_init__(self):
-        edges = np.asarray(self.edges, dtype=np.int64).reshape(-1, 2)
+        check_settings(num_encoders=self.num_encoders)
+        edges = np.asarray(self.edges)
+        if edges.size and (edges.dtype.kind not in "iu" or edges.ndim != 2 or edges.shape[1] != 2):
+            raise ValueError(f"edges: expected pairs of integers (i, j), found shape {edges.shape} of {edges.dtype}")
+        edges = edges.reshape(-1, 2).astype(np.int64)
         if len(edges) == 0:
             raise ValueError("an interaction graph needs at least one edge")
         outside = edges[(edges < 0).any(axis=1) | (edges >= self.num_encoders).any(axis=1)]
@@ -100,6 +106,7 @@ def random_graph(num_encoders, num_edges, seed=0):
         num_edges: number of edges k, from 1 to N (N - 1).
         seed: int.
     """
+    check_settings(num_edges=num_edges)
     pairs = all_to_all(num_encoders).edges
     if not 1 <= num_edges <= len(pairs):
         raise ValueError(f"expected 1 to {len(pairs)} edges among {num_encoders} encoders, found {num_edges}")

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from closer_tf.bounds import check_settings
+from closer_tf.data.plain import as_labels, as_numbers
 from closer_tf.errors import DataError
 
 
@@ -66,6 +68,9 @@ class Splits:
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
+
+    Raises:
+        DataError: labels and stimuli do not match, or a label has no name.
     """
 
     name: str
@@ -78,6 +83,10 @@ class Splits:
     windowed: bool = False
     unit_areas: tuple = ()
     simulated: bool = False
+
+    def __post_init__(self):
+        for part in ("train", "validation", "test"):
+            object.__setattr__(self, part, _plain(getattr(self, part), self.label_names, f"{self.name}: {part}"))
 
     @property
     def input_shape(self):
@@ -97,6 +106,23 @@ class Splits:
         return replace(self, windowed=False, **{k: replace(split, inputs=split.inputs[:, -1]) for k, split in splits.items()})
 
 
+def _plain(split, label_names, what):
+    """A `Split` in types that TensorFlow takes, whose labels are indices into their names."""
+    inputs, labels = as_numbers(split.inputs), as_numbers(split.labels)
+    if inputs.dtype.kind not in "biuf":
+        raise DataError(f"{what}: expected stimuli that are numbers, found {inputs.dtype}")
+    if label_names:
+        labels = as_labels(split.labels, f"{what}: labels")
+        if labels.dtype.kind == "U":
+            raise DataError(f"{what}: expected labels that are indices into label_names, found '{labels[0]}'")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(label_names):
+            found = f"labels from {labels.min()} to {labels.max()}"
+            raise DataError(f"{what}: expected labels from 0 to {len(label_names) - 1}, as in label_names, found {found}")
+    if labels.shape != (len(inputs),):
+        raise DataError(f"{what}: expected one label for each of the {len(inputs)} stimuli, found shape {labels.shape}")
+    return Split(inputs, labels, split.about)
+
+
 def split_source(name, source, validation_fraction, seed):
     """Split a random validation set off a source's training samples, unless the source has its own.
 
@@ -108,7 +134,11 @@ def split_source(name, source, validation_fraction, seed):
 
     Returns:
         `Splits`.
+
+    Raises:
+        ValueError: the fraction is out of its `closer_tf.bounds`.
     """
+    check_settings(validation_fraction=validation_fraction)
     train, validation = source.train, source.validation
     if validation is None:
         order = np.random.default_rng(seed).permutation(len(source.train))
@@ -142,7 +172,9 @@ def hold_out(split, fraction, label_names, what):
 
     Raises:
         DataError: a class has fewer than two samples.
+        ValueError: the fraction is out of its `closer_tf.bounds`.
     """
+    check_settings(test_fraction=fraction)
     rng = np.random.default_rng(0)
     is_test = np.zeros(len(split), dtype=bool)
     for label, label_name in enumerate(label_names):
