@@ -11,7 +11,7 @@ import numpy as np
 
 from closer_tf.bounds import check_settings
 from closer_tf.data.limits import check_declared, check_regular
-from closer_tf.data.npz import read_npz
+from closer_tf.data.npz import read_npy, read_npz
 from closer_tf.errors import DataError
 
 
@@ -144,7 +144,8 @@ def from_matrix(matrix):
 
 
 def read_matrix(path):
-    """The weighted matrix of a JSON file (a list of lists), or of an .npz file's array `graph` or only array.
+    """The weighted matrix of a .json file (a list of lists), a .csv file (numbers between commas), an .npy file, or of an .npz
+    file's array `graph` or only array.
 
     Args:
         path: the file.
@@ -161,7 +162,16 @@ def read_matrix(path):
         if path.suffix == ".json":
             check_declared(path, 40 * path.stat().st_size)  # what JSON of short numbers grows to
             return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
+        if path.suffix == ".csv":
+            check_declared(path, 8 * path.stat().st_size)
+            return np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")
+        if path.suffix == ".npy":
+            return read_npy(path).astype(np.float64)
+        if path.suffix != ".npz":
+            raise DataError(f"{path}: expected a matrix in a .json, .csv, .npy or .npz file")
         stored = read_npz(path)
+        if "graph" not in stored and len(stored) != 1:
+            raise DataError(f"{path}: expected an array 'graph', found {', '.join(stored) or 'nothing'}")
         return np.asarray(stored["graph"] if "graph" in stored else next(iter(stored.values())), dtype=np.float64)
     except (OSError, ValueError, TypeError, StopIteration, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: not a readable matrix of numbers: {error}") from error

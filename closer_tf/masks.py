@@ -14,6 +14,7 @@ import numpy as np
 
 from closer_tf.bounds import check_settings
 from closer_tf.data.npz import read_npy, read_npz
+from closer_tf.data.plain import as_areas
 from closer_tf.errors import DataError
 
 _SMOOTHING = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
@@ -269,7 +270,7 @@ def area_masks(unit_areas, areas):
     """One receptive field per brain area: all units of that area.
 
     Args:
-        unit_areas: sequence of str, the area of each unit in the order of the input's columns.
+        unit_areas: sequence of str, the area of each unit in the order of the input's columns; '' for none.
         areas: the areas, one per encoder.
 
     Returns:
@@ -277,11 +278,15 @@ def area_masks(unit_areas, areas):
 
     Raises:
         ValueError: an area has no unit.
+        DataError: there is not one name per unit.
     """
-    unit_areas = np.asarray(unit_areas)
+    unit_areas = as_areas(unit_areas, len(unit_areas), "unit_areas", numbered=True)
+    areas = [str(area) for area in areas]
     for area in areas:
-        if not (unit_areas == area).any():
-            raise ValueError(f"no unit in area '{area}'; areas with units: {', '.join(sorted(set(unit_areas.tolist())))}")
+        if not area or not (unit_areas == area).any():
+            raise ValueError(
+                f"no unit in area '{area}'; areas with units: {', '.join(sorted(set(unit_areas.tolist()) - {''}))}"
+            )
     indices = tuple(np.flatnonzero(unit_areas == area) for area in areas)
     return ReceptiveFields(indices, (1, len(unit_areas)), 1, tuple(areas))
 

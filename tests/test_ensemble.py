@@ -284,7 +284,9 @@ def test_batches_of_one_sample_are_refused_where_they_are_known(images):
     one = tf.data.Dataset.from_tensor_slices(images).batch(1, drop_remainder=True)
     for given in ({"x": images, "batch_size": 1}, {"x": images[:1]}, {"x": one}, {"x": tf.constant(images[:1])}):
         for use in (model.fit, model.evaluate):
-            with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 2|expected at least 2, found 1"):
+            with pytest.raises(
+                ValueError, match="batch_size: expected a whole number of at least 2|expected at least 2, found 1"
+            ):
                 use(**given, verbose=0)
     for wrong in (0, -5, 2.5):
         with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 2"):

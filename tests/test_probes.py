@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from closer_tf.errors import DataError
 from closer_tf.probes import COMBINATIONS, combine, knn_probe, linear_probe, probe_all, standardise
 
 

@@ -68,7 +68,7 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
         1, 6, 11, ... are validation, 3, 8, 13, ... test, the others training.
 
     Raises:
-        DataError: a stimulus is unknown, has too few or too short trials, or there is but one to tell apart.
+        DataError: a stimulus is unknown, has too few or too short trials or no spike at all, or there is but one to tell apart.
         ValueError: the label, the window or the number of segments is none of the above.
     """
     stimuli = list(session.stimuli if stimuli is None else stimuli)
@@ -116,6 +116,11 @@ def _stimulus_samples(session, index, name, window, full_range, label, segments)
         raise DataError(
             f"session {session.name}: stimulus '{name}' has {trials} trials; at least {MIN_TRIALS} are needed, since trials "
             f"1, 6, ... are the validation set and trials 3, 8, ... the test set"
+        )
+    if not counts.any():
+        raise DataError(
+            f"session {session.name}: all counts of stimulus '{name}' are 0; were its times and those of the spikes taken by "
+            f"one clock, both in seconds?"
         )
     numbers = session.trials[name]
     for place, part in ((1, "validation"), (3, "test")):

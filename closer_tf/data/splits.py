@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from closer_tf.bounds import check_settings
-from closer_tf.data.plain import as_labels, as_numbers
+from closer_tf.data.plain import as_areas, as_labels, as_numbers
 from closer_tf.errors import DataError
 
 
@@ -87,6 +87,9 @@ class Splits:
     def __post_init__(self):
         for part in ("train", "validation", "test"):
             object.__setattr__(self, part, _plain(getattr(self, part), self.label_names, f"{self.name}: {part}"))
+        if len(self.unit_areas):
+            areas = as_areas(self.unit_areas, self.input_shape[-1], f"{self.name}: unit_areas")
+            object.__setattr__(self, "unit_areas", tuple(areas.tolist()))
 
     @property
     def input_shape(self):
