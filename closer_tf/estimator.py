@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from closer_tf.bounds import check_settings
 from closer_tf.config import derived_seed
-from closer_tf.data.plain import as_areas
+from closer_tf.data.labels import as_areas
 from closer_tf.data.scales import check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError, DivergedError
 from closer_tf.masks import area_masks, gaussian_masks, random_patch_masks

@@ -43,7 +43,7 @@ def evaluate_run(run_dir, redo=False, overrides=()):
         overrides: strings 'key.path=value' for keys of `readout` and for where the data lies.
 
     Returns:
-        dict, the content of results.json.
+        dict, the content of results.json; empty where the data has no labels.
 
     Raises:
         RunError: there is no run, or it is in use.
@@ -63,6 +63,10 @@ def evaluate_run(run_dir, redo=False, overrides=()):
 def readout(run, config, data, redo=False):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
     from closer_tf.experiment import check_units
+
+    if not data.labelled:
+        print(f"no readout: {data.name} has no labels here, so there is nothing to probe; {run.ensemble_file} gives embeddings")
+        return {}
 
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
     fields = run.load_masks()

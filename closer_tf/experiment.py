@@ -10,6 +10,7 @@ import numpy as np
 
 from closer_tf import masks
 from closer_tf.config import TEMPORAL_CONDITIONS, build_graph
+from closer_tf.data.scales import scale_of, warn_if_unscaled
 from closer_tf.data.sessions import area_sizes
 from closer_tf.errors import ConfigError, DataError
 from closer_tf.memory import check_memory
@@ -37,8 +38,12 @@ def load_splits(config):
     looks_back = config.condition in TEMPORAL_CONDITIONS and make_objective(config).needs_previous
     if looks_back and not data.windowed:
         raise ConfigError(f"condition: '{config.condition}' needs consecutive bins; dataset '{data.name}' has none")
+    if config.condition == "supervised" and not data.labelled:
+        raise ConfigError(f"condition: 'supervised' needs labels, dataset '{data.name}' has none here; 'closer' needs none")
     if config.condition == "supervised" and not data.label_names:
         raise ConfigError("condition: 'supervised' needs labels that are classes; dataset.label is 'time'")
+    if getattr(config.dataset, "input_scale", 1.0) is None:
+        warn_if_unscaled(scale_of(data.train.inputs), data.input_scale)
     return data if looks_back else data.current()
 
 

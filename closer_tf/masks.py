@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.bounds import check_settings
+from closer_tf.data.labels import as_areas
 from closer_tf.data.npz import read_npy, read_npz
-from closer_tf.data.plain import as_areas
 from closer_tf.errors import DataError
 
 _SMOOTHING = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16

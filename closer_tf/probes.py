@@ -7,7 +7,7 @@ import numpy as np
 from closer_tf.bounds import check_settings
 from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
 from closer_tf.converged_regression import fit_converged
-from closer_tf.data.plain import as_labels
+from closer_tf.data.labels import as_labels
 from closer_tf.errors import DataError
 from closer_tf.softmax_regression import fit_penalties
 

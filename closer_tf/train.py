@@ -86,7 +86,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         tensorboard: write what TensorBoard shows to the run folder's `tensorboard`.
 
     Returns:
-        dict, the content of results.json; empty if the config asks for no readout.
+        dict, the content of results.json; empty if the config asks for no readout, or the data has no labels.
 
     Raises:
         ConfigError, DataError: before anything is written.
@@ -132,7 +132,8 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         if not config.readout.after_training:
             return {}
         results = readout(run, config, data)
-        print(f"results: {run.results_file}, pictures: {run.figures}")
+        if results:
+            print(f"results: {run.results_file}, pictures: {run.figures}")
         return results
 
 
@@ -155,7 +156,8 @@ def _board(run, data, fields, model, ensemble):
     pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}
     if hasattr(model.loss, "graph"):
         pictures["interaction_graph"] = model.loss.graph.plot()
-    return RunBoard(run.path / "tensorboard", ensemble, data.current().test, data.label_names, pictures)
+    names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
+    return RunBoard(run.path / "tensorboard", ensemble, data.current().test, names, pictures)
 
 
 def _draw_set_up(run, data, fields, model):
@@ -224,7 +226,7 @@ def _describe(config, data, fields, model, run):
         cells += " per encoder"
     counts = sorted({encoder.count_params() for encoder in model.encoders})
     parameters = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    labels = f"{len(data.label_names)} labels" if data.label_names else "a number as label"
+    labels = f"{len(data.label_names)} labels" if data.label_names else "a number as label" if data.labelled else "no labels"
     steps = steps_per_epoch(data.train, config.training.batch_size)
     print(
         f"run: {run.path}\n"

@@ -166,7 +166,7 @@ def test_string_labels_and_label_names(tmp_path):
         ({"x_train": np.zeros((20, 6))}, "x_train: expected .* found shape \\(20, 6\\)"),
         ({"x_train": np.full((20, 6, 5, 3), np.nan)}, "not finite"),
         ({"x_train": np.full((20, 6, 5, 3), "a")}, "expected numbers"),
-        ({"y_train": np.zeros(20)}, "expected integers or strings"),
+        ({"y_train": np.arange(20) / 4}, "y_train: expected whole numbers, found 0.25"),
         ({"y_train": np.zeros(20, int)}, "two different labels"),
         ({"y_test": np.arange(8)}, "y_test: label '4' does not occur in y_train"),
         ({"x_test": np.zeros((8, 6, 6, 3), np.uint8)}, "x_test images have shape \\(6, 6, 3\\)"),

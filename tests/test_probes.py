@@ -121,5 +121,5 @@ def test_labels_as_other_programs_hand_them_over():
         assert linear_probe(features, {key: change(values) for key, values in y.items()}, C=[1.0]) == expected
     with pytest.raises(DataError, match=r"labels\['test'\]: 59 labels for 60 samples"):
         linear_probe(features, {**y, "test": y["test"][1:]}, C=[1.0])
-    with pytest.raises(DataError, match=r"labels\['train'\]: expected whole numbers or strings, found nan"):
+    with pytest.raises(DataError, match=r"labels\['train'\]: holds values that are not finite"):
         linear_probe(features, {**y, "train": np.full(60, np.nan)}, C=[1.0])

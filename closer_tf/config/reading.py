@@ -94,7 +94,7 @@ def parse_config(content, source="config"):
         return RunConfig.model_validate(content)
     except ValidationError as error:
         lines = [f"{source}: {explain(mistake, content)}" for mistake in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
 def _check_text(content, source):

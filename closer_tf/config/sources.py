@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
@@ -37,24 +37,44 @@ class CifarSource(ImageSource):
     """TensorFlow Datasets directory. Default null: $TFDS_DATA_DIR, or ~/tensorflow_datasets. Downloaded there when absent."""
 
 
+def _or_one_number(schema):
+    """The JSON Schema of a list of two, or of one number for both."""
+    pair = {key: schema.pop(key) for key in ("type", "items", "minItems", "maxItems")}
+    schema["anyOf"] = [pair["items"], pair]
+
+
 class ImageFolderSource(ImageSource):
-    """Your own images: one subfolder per class, holding PNG or JPEG files."""
+    """Your own images: one subfolder per class, or a flat folder of images without labels. PNG, JPEG, TIFF, WebP, BMP, GIF and
+    others; which become what: docs/images.md."""
 
     name: Literal["image_folder"]
     """Chooses this source."""
     path: str
-    """Folder with one subfolder per class."""
+    """Folder with one subfolder per class, or with the images themselves, which then have no labels."""
     test_path: str | None = None
     """Folder of the same layout with the test images. Default null: `test_fraction` of each class under `path`."""
-    image_size: list[Annotated[int, Field(ge=1, le=10_000)]] = Field([32, 32], min_length=2, max_length=2)
-    """[height, width] in pixels that every image is resized to (bilinear)."""
+    image_size: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
+        [32, 32], min_length=2, max_length=2, json_schema_extra=_or_one_number
+    )
+    """[height, width] in pixels that every image is resized to (bilinear); one number for a square."""
     test_fraction: float = Field(0.2, **BOUNDS["test_fraction"])
     """Fraction of the images of each class held out as the test set when there is no `test_path`."""
+    background: list[Annotated[int, Field(ge=0, le=255)]] = Field([255, 255, 255], min_length=3, max_length=3)
+    """[red, green, blue] that transparent images are laid over. Default: white."""
+    white_level: float | None = Field(None, gt=0)
+    """Grey value that is white in grey images of more than 8 bits; brighter ones become white too. Default null: 255, 1023,
+    4095, 16383 or 65535, the smallest that no image under `path` exceeds; 1 for floats that do not exceed 1."""
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _square(cls, value):
+        return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class ArraysSource(ImageSource):
     """Your own arrays: an .npz with x_train (n, height, width, channels), y_train (n,), x_test, y_test and optionally
-    label_names. Without x_test, `test_fraction` of each class is held out."""
+    label_names. Without x_test, `test_fraction` of each class is held out. Without y_train, or where all of it is -1, there are
+    no labels."""
 
     name: Literal["arrays"]
     """Chooses this source."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.data.labels import as_areas
 from closer_tf.data.npz import read_npz
-from closer_tf.data.plain import as_areas, as_numbers
 from closer_tf.data.samples import Samples, split_by_trial
 from closer_tf.data.sessions import Session
 from closer_tf.errors import DataError
@@ -64,7 +64,7 @@ def read_natural_movie(path):
     Raises:
         DataError: the file is absent, damaged, or lacks an array.
     """
-    stored = _read(path, {"counts": (3, "uif"), "areas": (1, "US"), "unit_ids": (1, "iu")})
+    stored = _read(path, {"counts": (3, "uif"), "areas": (1, "U"), "unit_ids": (1, "iu")})
     try:
         return Session(
             name=Path(path).stem.rpartition("_")[2],
@@ -90,7 +90,7 @@ def read_gabors(path, all_units=False):
     Raises:
         DataError: the file is absent, damaged, or lacks an array, or no unit passed.
     """
-    of_units = {"areas": (1, "US"), "unit_ids": (1, "iu"), "qc_pass": (1, "b")}
+    of_units = {"areas": (1, "U"), "unit_ids": (1, "iu"), "qc_pass": (1, "b")}
     of_presentations = {"x": (1, "iuf"), "y": (1, "iuf"), "repeat": (1, "iu")}
     stored = _read(path, {"counts": (2, "uif"), **of_units, **of_presentations})
     units, presentations = stored["counts"].shape
@@ -108,7 +108,7 @@ def read_gabors(path, all_units=False):
         name=Path(path).stem.rpartition("_")[2],
         unit_ids=stored["unit_ids"].astype(np.int64),
         unit_areas=as_areas(stored["areas"], units, f"{path}: areas"),
-        inputs=as_numbers(stored["counts"]).T,
+        inputs=stored["counts"].T,
         labels=labels.reshape(-1).astype(np.int64),
         label_names=tuple(f"({x}, {y})" for x, y in positions.tolist()),
         repeat=stored["repeat"].astype(np.int64),
@@ -125,7 +125,7 @@ def _read(path, expected):
         if stored[key].ndim != ndim or 0 in stored[key].shape:
             raise DataError(f"{path}: {key}: expected {ndim} dimension(s), found shape {stored[key].shape}")
         if stored[key].dtype.kind not in kinds:
-            what = {"US": "strings", "b": "booleans"}.get(kinds, "numbers")
+            what = {"U": "strings", "b": "booleans"}.get(kinds, "numbers")
             raise DataError(f"{path}: {key}: expected {what}, found {stored[key].dtype}")
         if stored[key].dtype.kind == "f" and not np.isfinite(stored[key]).all():
             raise DataError(f"{path}: {key}: holds values that are not finite")

@@ -35,7 +35,8 @@ def cifar100(data_dir=None):
 def _from_tfds(name, data_dir):
     tfds = _quiet_tfds()
     data_dir = os.path.expanduser(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-    prepared = sorted(Path(data_dir, name).glob("*/dataset_info.json"))
+    found = Path(data_dir, name).glob("*/dataset_info.json")
+    prepared = sorted(info for info in found if ".incomplete" not in info.parent.name)  # an aborted download's
     try:
         if prepared:
             builder = tfds.builder_from_directory(str(prepared[-1].parent))

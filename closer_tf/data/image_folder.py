@@ -1,79 +1,203 @@
-"""Your own images: a folder with one subfolder of PNG or JPEG files per class."""
+"""Your own images: a folder with one subfolder of image files per class, or a flat folder of images without labels."""
 
 import math
 import os
 import warnings
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from closer_tf.data.duplicates import warn_of_shared
 from closer_tf.data.limits import check_declared
-from closer_tf.data.splits import Source, Split, hold_out
-from closer_tf.errors import DataError
+from closer_tf.data.listing import described, image_files, is_hidden
+from closer_tf.data.pictures import guess_white, read_picture, scaled
+from closer_tf.data.scales import Scale, check_same_scale
+from closer_tf.data.splits import Source, Split, hold_out, without_labels
+from closer_tf.errors import CloserWarning, DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-MAX_PIXELS = 50_000_000  # a file that declares more is refused before it is decoded
+_SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
-def image_folder(path, test_path=None, image_size=(32, 32), test_fraction=0.2):
-    """Images from class subfolders, as 8-bit RGB.
+def image_folder(path, test_path=None, image_size=(32, 32), test_fraction=0.2, background=(255, 255, 255), white_level=None):
+    """Images from class subfolders, or from one folder without labels, as 8-bit RGB; see `closer_tf.data.pictures`.
 
     Args:
-        path: folder with one subfolder per class.
+        path: folder with one subfolder per class, or a folder of images without labels.
         test_path: folder of the same layout with the test images. Default: `test_fraction` of each class under `path`.
-        image_size: (height, width) in pixels that every image is resized to, bilinear.
+        image_size: (height, width) in pixels that every image is resized to, bilinear; one int for a square.
         test_fraction: fraction of each class held out when there is no `test_path`.
+        background: (red, green, blue), 0 to 255, that transparent images are laid over.
+        white_level: the value that is white in grey images of more than 8 bits. Default: 255, 1023, 4095, 16383 or 65535, the
+            smallest that no image under `path` exceeds; 1 for floats up to 1.
 
     Returns:
         `Source`.
 
     Raises:
-        DataError: a folder is missing or empty, a file is no image, or test classes are unknown.
+        DataError: a folder is missing or empty, a file is no image, test classes are unknown, or training and test images are
+            not on one scale.
     """
-    names, train = _read(Path(path), image_size)
-    if len(names) < 2:
-        raise DataError(f"{path}: expected at least two class subfolders, found one: '{names[0]}'")
-    if test_path is None:
-        train, test = hold_out(train, test_fraction, names, str(path))
-        return Source(train, test, names, 1 / 255)
-    test_names, test = _read(Path(test_path), image_size)
-    unknown = sorted(set(test_names) - set(names))
-    if unknown:
-        raise DataError(f"{test_path}: classes that {path} does not have: {', '.join(unknown)}")
-    to_train_label = np.array([names.index(name) for name in test_names])
-    return Source(train, Split(test.inputs, to_train_label[test.labels]), names, 1 / 255)
+    image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    train = _read(Path(path), image_size, background)
+    test = _read(Path(test_path), image_size, background) if test_path is not None else None
+    if test is not None and bool(test.names) != bool(train.names):
+        flat, other = (path, test_path) if test.names else (test_path, path)
+        raise DataError(f"{flat}: images without class subfolders, while {other} has classes; give both in one layout")
+    white = _white_level(train, test, white_level)
+    source = _source(train, test, white, test_fraction)
+    warn_of_shared(source.train.inputs, source.test.inputs, str(test_path or path))
+    return source
 
 
-def _read(folder, image_size):
+class _Folder(NamedTuple):
+    """The images of a folder.
+
+    Args:
+        path: Path.
+        names: tuple of str, the classes; empty where there are none.
+        pictures: list of `Picture`.
+        labels: int array, indices into the names, or 0.
+    """
+
+    path: Path
+    names: tuple
+    pictures: list
+    labels: np.ndarray
+
+    @property
+    def deep(self):
+        """List of the `Scale`s of grey images of more than 8 bits."""
+        return [picture.deep for picture in self.pictures if picture.deep]
+
+    def split(self, white):
+        """`Split` of all images, 8-bit RGB; `white` is the white level of those of more than 8 bits."""
+        images = [scaled(picture.pixels, white) if picture.deep else picture.pixels for picture in self.pictures]
+        return Split(np.stack(images), self.labels)
+
+
+def _source(train, test, white, test_fraction):
+    if len(train.names) == 1:
+        raise DataError(
+            f"{train.path}: expected at least two class subfolders, found one: '{train.names[0]}'; for images without labels, "
+            f"give the folder that they lie in"
+        )
+    splits, names = train.split(white), train.names or ("images",)
+    if test is None:
+        held = hold_out(splits, test_fraction, names, str(train.path))
+    else:
+        unknown = sorted(set(test.names) - set(train.names))
+        if unknown:
+            raise DataError(f"{test.path}: classes that {train.path} does not have: {', '.join(unknown)}")
+        held = splits, test.split(white)
+        if test.names:
+            to_train_label = np.array([names.index(name) for name in test.names])
+            held = splits, Split(held[1].inputs, to_train_label[test.labels])
+    source = Source(*held, names, 1 / 255)
+    return source if train.names else without_labels(source)
+
+
+def _read(folder, image_size, background):
     if not os.path.isdir(folder):  # unlike pathlib's, false for a name that can be none
         raise DataError(f"{folder}: no such folder")
-    classes = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    classes, left_out = _list(folder)
+    count = sum(len(files) for files in classes.values())
+    check_declared(f"{folder}: images of {image_size[0]} x {image_size[1]} pixels", count * 3 * math.prod(image_size))
+    if left_out:
+        _warn(f"{folder}: left out {left_out.total()} of {count + left_out.total()} files and folders: {described(left_out)}")
+    pictures = [read_picture(file, image_size, background) for files in classes.values() for file in files]
+    labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
+    _warn_of_pictures(folder, pictures, background)
+    return _Folder(folder, () if "" in classes else tuple(classes), pictures, labels)
+
+
+def _list(folder):
+    """(dict of class to its image files, Counter of what was left out); the class is '' where there are none."""
+    above = [folder.resolve(), *folder.resolve().parents]
+    classes, left_out = {}, Counter()
+    children = sorted(folder.iterdir())
+    for child in children:
+        if not child.is_dir():
+            continue
+        if is_hidden(child.name):
+            left_out["hidden"] += sum(len(names) for _, _, names in os.walk(child))
+        elif any(os.path.samefile(child, place) for place in above):
+            left_out["links to a folder that is read already"] += 1
+        else:
+            classes[child.name], skipped = image_files(child, above)
+            left_out += skipped
+    empty = [name for name, files in classes.items() if not files]
+    classes = {name: files for name, files in classes.items() if files}
+    loose, skipped = image_files(folder, recurse=False)
+    left_out += skipped
+    if classes:
+        left_out += Counter({"class folders without images": len(empty), "images beside the class folders": len(loose)})
+    if not classes and loose:
+        left_out += Counter({"folders without images": len(empty)})
+        classes = {"": loose}
     if not classes:
-        raise DataError(f"{folder}: no class subfolders; expected {folder}/<class name>/<image>.png or .jpg")
-    images, labels, counted = [], [], 0
-    for label, child in enumerate(classes):
-        files = sorted(file for file in child.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not files:
-            raise DataError(f"{child}: no {', '.join(SUFFIXES)} files in this class folder")
-        counted += len(files)
-        check_declared(f"{folder}: images of {image_size[0]} x {image_size[1]} pixels", counted * 3 * math.prod(image_size))
-        images += [_image(file, image_size) for file in files]
-        labels += [label] * len(files)
-    return tuple(child.name for child in classes), Split(np.stack(images), np.array(labels))
+        found = f"; found {described(left_out)}" if left_out else ""
+        raise DataError(f"{folder}: no images; expected {folder}/<class name>/<image>.png, .jpg, .tif, ...{found}")
+    if {name.lower() for name in classes} <= _SETS:
+        one = next(iter(classes))
+        raise DataError(
+            f"{folder}: its subfolders are sets, not classes: {', '.join(classes)}; set dataset.path={folder}/{one}, and "
+            f"dataset.test_path for the test images"
+        )
+    return classes, +left_out
 
 
-def _image(file, image_size):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own warning of many pixels; ours is an error
-            image = Image.open(file, formats=("PNG", "JPEG"))
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{file}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
-            height, width = image_size
-            return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
-    except DataError:
-        raise
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        raise DataError(f"{file}: not a readable PNG or JPEG image: {str(error) or type(error).__name__}") from error
+def _white_level(train, test, given):
+    """The white level of grey images of more than 8 bits; None where there are none."""
+    deep = train.deep or (test.deep if test else [])
+    if not deep:
+        return None
+    white = given or guess_white(deep, str(train.path if train.deep else test.path))
+    if given is None and white not in (1, 255, 65535):
+        _warn(
+            f"{train.path}: grey images of 16 bits reach {max(scale.high for scale in deep):g}; {white} is taken for white; "
+            f"dataset.white_level changes that"
+        )
+    if test and test.deep and train.deep and given is None:
+        _check_deep(train, test, white)
+    return white
+
+
+def _check_deep(train, test, white):
+    check_same_scale(_common(train.deep), _common(test.deep), str(train.path), str(test.path))
+    brightest = max(scale.high for scale in test.deep)
+    if brightest > white:
+        raise DataError(
+            f"{test.path}: grey images reach {brightest:g}, above {white}, which is white in {train.path}; set "
+            f"dataset.white_level for both"
+        )
+
+
+def _common(scales):
+    """One `Scale` of several arrays."""
+    low, high = min(scale.low for scale in scales), max(scale.high for scale in scales)
+    return Scale(scales[0].dtype, low, high, all(scale.whole for scale in scales), len(scales))
+
+
+def _warn_of_pictures(folder, pictures, background):
+    """Say what of the images a user may not expect; refuse colours whose better half is lost."""
+    upper = [picture.upper_peak for picture in pictures if picture.upper_peak is not None]
+    if upper and 0 < max(upper) < 64:
+        raise DataError(
+            f"{folder}: {len(upper)} colour images of 16 bits per channel reach {256 * max(upper) + 255} at most; Pillow keeps "
+            f"the upper 8 bits, which leaves {max(upper) + 1} levels; rescale them to 65535, or save them with 8 bits"
+        )
+    frames = sum(picture.frames for picture in pictures)
+    if frames:
+        _warn(f"{folder}: of {frames} images with several frames or pages the first is read")
+    vanished = sum(picture.vanished for picture in pictures)
+    if vanished:
+        _warn(
+            f"{folder}: {vanished} transparent images show nothing over the background {list(background)}; set "
+            f"dataset.background to another colour"
+        )
+
+
+def _warn(message):
+    warnings.warn(message, CloserWarning, stacklevel=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.data.limits import check_declared, check_regular
+from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
 from closer_tf.files import remove
 
@@ -23,7 +24,8 @@ def read_npz(path):
         path: the file. Pickled arrays are refused, and so are files that declare more than fits (`closer_tf.data.limits`).
 
     Returns:
-        dict of name to array, in the order of the file. Names are keys alone; nothing is ever written under them.
+        dict of name to array (as `closer_tf.data.plain` makes them), in the order of the file. Names are keys alone; nothing
+        is ever written under them.
 
     Raises:
         DataError: the file is absent, no .npz file, damaged, too large, or holds something other than plain arrays.
@@ -76,14 +78,21 @@ def _read_array(what, opened, size):
         np.lib.format.read_magic(stream)
         shape, _, dtype = _HEADERS[version](stream)
     if dtype.hasobject:
-        raise DataError(f"{what}: holds Python objects, expected a plain array of numbers or strings")
+        raise DataError(
+            f"{what}: holds Python objects, expected a plain array of numbers or strings; save it as array.astype(str), or as "
+            f"numbers"
+        )
     if dtype.itemsize == 0 or dtype.names or min(shape, default=0) < 0:
         raise DataError(f"{what}: expected a plain array of numbers or strings, found shape {shape} of {dtype}")
     declared = math.prod(shape) * dtype.itemsize
     if declared > size:
         raise DataError(f"{what}: declares {declared:,} bytes, the file holds {size:,}")
     with opened() as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+    try:
+        return plain(array)
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
 
 
 def write_npz(path, arrays):

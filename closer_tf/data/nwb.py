@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 
 from closer_tf.data.binning import Frames, InvalidInterval, Recording, Units
+from closer_tf.data.labels import as_areas
 from closer_tf.data.limits import check_declared, check_regular
-from closer_tf.data.plain import as_areas
 from closer_tf.errors import DataError
 
 _SUFFIX = "_presentations"

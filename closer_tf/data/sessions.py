@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.config import suggestion
+from closer_tf.data.labels import as_areas, as_labels
 from closer_tf.data.npz import read_npz, write_npz
-from closer_tf.data.plain import as_areas, as_labels, as_numbers
+from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
 
 _PREFIX = "counts_"
@@ -189,7 +190,7 @@ def _checked(stimulus, counts, num_units):
     """The counts of one stimulus as an array (trials, bins, units)."""
     key = _PREFIX + stimulus
     if isinstance(counts, (list, tuple)):
-        trials = [np.asarray(trial) for trial in counts]
+        trials = [_taken(key, trial) for trial in counts]
         for k, trial in enumerate(trials):
             if trial.shape != trials[0].shape:
                 raise DataError(
@@ -197,7 +198,7 @@ def _checked(stimulus, counts, num_units):
                     f"cut or drop trials so that all have the same number of bins"
                 )
         counts = trials
-    counts = as_numbers(counts)
+    counts = _taken(key, counts)
     if counts.ndim != 3 or 0 in counts.shape:
         raise DataError(f"{key}: expected spike counts (trials, bins, units), found {_describe(counts)}")
     if counts.shape[2] != num_units:
@@ -255,6 +256,14 @@ def _checked_bins_per_frame(number):
     if number.size != 1 or number.dtype.kind not in "iu" or number.reshape(()) < 1:
         raise DataError(f"bins_per_frame: expected one integer of at least 1, found {_describe(number)}")
     return int(number.reshape(()))
+
+
+def _taken(key, values):
+    """What a user gave as a plain array."""
+    try:
+        return plain(np.asarray(values))
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from None
 
 
 def _describe(array):

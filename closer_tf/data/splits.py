@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from closer_tf.bounds import check_settings
-from closer_tf.data.plain import as_areas, as_labels, as_numbers
+from closer_tf.data.labels import as_areas, as_labels
+from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
 
 
@@ -15,7 +16,7 @@ class Split:
 
     Args:
         inputs: array (n, ...), raw stimuli as the source holds them.
-        labels: array (n,): int indices into the label names, or float numbers.
+        labels: array (n,): int indices into the label names, float numbers, or -1 where there are none.
         about: dict of further arrays (n,), such as the trial and frame of each sample.
     """
 
@@ -37,12 +38,13 @@ class Source:
     Args:
         train: `Split`, all training samples, or those besides a validation set of the source's own.
         test: `Split`.
-        label_names: tuple of str, one per label; empty where labels are numbers.
+        label_names: tuple of str, one per label; empty where labels are numbers or there are none.
         input_scale: what brings the raw inputs to the range that encoders are made for.
         validation: `Split`, the source's own validation set. Default: one is drawn from the training samples.
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
+        labelled: false where there are no labels.
     """
 
     train: Split
@@ -53,6 +55,7 @@ class Source:
     windowed: bool = False
     unit_areas: tuple = ()
     simulated: bool = False
+    labelled: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +65,13 @@ class Splits:
     Args:
         name: the source's name.
         train, validation, test: `Split`s.
-        label_names: tuple of str, one per label; empty where labels are numbers.
+        label_names: tuple of str, one per label; empty where labels are numbers or there are none.
         input_scale: what brings the raw inputs to the range that encoders are made for.
         fixed_validation: the validation set is the source's own, and the readout's too.
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
+        labelled: false where there are no labels.
 
     Raises:
         DataError: labels and stimuli do not match, or a label has no name.
@@ -83,6 +87,7 @@ class Splits:
     windowed: bool = False
     unit_areas: tuple = ()
     simulated: bool = False
+    labelled: bool = True
 
     def __post_init__(self):
         for part in ("train", "validation", "test"):
@@ -111,7 +116,7 @@ class Splits:
 
 def _plain(split, label_names, what):
     """A `Split` in types that TensorFlow takes, whose labels are indices into their names."""
-    inputs, labels = as_numbers(split.inputs), as_numbers(split.labels)
+    inputs, labels = plain(np.asarray(split.inputs)), plain(np.asarray(split.labels))
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{what}: expected stimuli that are numbers, found {inputs.dtype}")
     if label_names:
@@ -158,7 +163,15 @@ def split_source(name, source, validation_fraction, seed):
         source.windowed,
         tuple(source.unit_areas),
         source.simulated,
+        source.labelled,
     )
+
+
+def without_labels(source):
+    """The same `Source` as one that knows no labels: -1 for every sample."""
+    splits = {name: getattr(source, name) for name in ("train", "validation", "test")}
+    splits = {name: replace(split, labels=np.full(len(split), -1)) for name, split in splits.items() if split is not None}
+    return replace(source, **splits, label_names=(), labelled=False)
 
 
 def hold_out(split, fraction, label_names, what):
@@ -174,7 +187,7 @@ def hold_out(split, fraction, label_names, what):
         (train, test), two `Split`s.
 
     Raises:
-        DataError: a class has fewer than two samples.
+        DataError: a class has but one sample.
         ValueError: the fraction is out of its `closer_tf.bounds`.
     """
     check_settings(test_fraction=fraction)
@@ -182,6 +195,8 @@ def hold_out(split, fraction, label_names, what):
     is_test = np.zeros(len(split), dtype=bool)
     for label, label_name in enumerate(label_names):
         members = np.flatnonzero(split.labels == label)
+        if len(members) == 0:  # named, but not in this data
+            continue
         if len(members) < 2:
             raise DataError(
                 f"{what}: class '{label_name}' has {len(members)} sample(s); at least 2 are needed to hold some out for testing"

@@ -56,7 +56,8 @@ def embedding_panels(run, method):
     for name, vectors in sets.items():
         points, note = in_two_dimensions(np.asarray(vectors, dtype=np.float64), method)
         panels.append((f"{name}{note}", points))
-    return {"panels": panels, "labels": test.labels, "label_names": data.label_names, "stimuli": len(test)}
+    names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
+    return {"panels": panels, "labels": test.labels, "label_names": names, "stimuli": len(test)}
 
 
 def in_two_dimensions(vectors, method):
