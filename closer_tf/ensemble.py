@@ -126,6 +126,15 @@ class CLoSeR(keras.Model):
 
         return test_step(self, *args)
 
+    def make_predict_function(self, force=False):
+        """Make what `predict` calls for a batch; under TensorFlow, it is traced once for batches of all sizes."""
+        new = force or self.predict_function is None
+        super().make_predict_function(force)
+        if new and keras.backend.backend() == "tensorflow":
+            from closer_tf.tensorflow_step import for_all_batch_sizes
+
+            self.predict_function = for_all_batch_sizes(self.predict_function, self)
+
     @property
     def encoders(self):
         """The N encoders, each a Keras model from its receptive field to an embedding (B, D)."""

@@ -312,3 +312,28 @@ def test_a_last_batch_of_one_sample_moves_nothing(images):
     alone = float(model.loss(None, embed(model, images[32:33])))
     history = model.fit(images[:33], batch_size=32, shuffle=False, verbose=0).history
     assert alone == pytest.approx(0, abs=1e-6) and np.isfinite(history["loss"][0]) and history["loss"][0] > 0
+
+
+def test_predict_is_traced_once_for_all_batch_sizes(images):
+    """TensorFlow warns of functions that are traced again and again, as for the last batches of several ensembles."""
+    import logging
+
+    import tensorflow as tf
+
+    heard, traced = [], []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    try:
+        for _ in range(6):
+            model = small_ensemble()
+            expected = np.asarray(model(images, training=False))
+            step = model.predict_step
+            model.predict_step = lambda data, step=step: traced.append(1) or step(data)
+            for count in (3, 5, 7, 40):
+                np.testing.assert_allclose(embed(model, images[:count]), expected[:count], atol=1e-6)
+            np.testing.assert_allclose(model.predict(images, batch_size=16, verbose=0), expected, atol=1e-6)
+            np.testing.assert_allclose(model.predict_on_batch(images), expected, atol=1e-6)
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert heard == [] and len(traced) == 12  # once for arrays, once for tuples of arrays
