@@ -72,7 +72,7 @@ class CLoSeR(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    @functools.wraps(keras.Model.fit)
+    @functools.wraps(keras.Model.fit, assigned=())  # its signature
     def fit(self, *args, **kwargs):
         """As `keras.Model.fit`; what an ensemble cannot be trained with is refused before the first step.
 
@@ -88,7 +88,7 @@ class CLoSeR(keras.Model):
             _check_data({**names, "batch_size": given.get("validation_batch_size")}, "validation_")
         return super().fit(*args, **kwargs)
 
-    @functools.wraps(keras.Model.evaluate)
+    @functools.wraps(keras.Model.evaluate, assigned=())
     def evaluate(self, *args, **kwargs):
         """As `keras.Model.evaluate`; refuses what `fit` does."""
         _check_data(inspect.signature(super().evaluate).bind(*args, **kwargs).arguments)

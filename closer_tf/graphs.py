@@ -164,7 +164,8 @@ def read_matrix(path):
             return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
         if path.suffix == ".csv":
             check_declared(path, 8 * path.stat().st_size)
-            return np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")
+            rows = path.read_text(encoding="utf-8-sig").split("\n")
+            return np.array([row.split(",") for row in rows if row.strip()], dtype=np.float64)
         if path.suffix == ".npy":
             return read_npy(path).astype(np.float64)
         if path.suffix != ".npz":

@@ -234,6 +234,7 @@ def knn_probe(features, labels, neighbours):
     """
     from sklearn.neighbors import KNeighborsClassifier
 
+    check_settings(knn_neighbours=neighbours)
     scaled = standardise({key: features[key] for key in ("train", "test")})
     probe = KNeighborsClassifier(neighbours, algorithm="brute", n_jobs=-1).fit(scaled["train"], labels["train"])
     return float(probe.score(scaled["test"], labels["test"]))

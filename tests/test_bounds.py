@@ -7,10 +7,12 @@ from closer_tf import CLoSeRLoss, Nadam, RandomAffine, build_ensemble, masks, ml
 from closer_tf.bounds import BOUNDS, check_settings
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
+from closer_tf.data.samples import make_samples
+from closer_tf.data.simulated import simulate_session
 from closer_tf.errors import ConfigError
 from closer_tf.graphs import InteractionGraph, random_graph
 from closer_tf.losses import closer_terms
-from closer_tf.probes import linear_probe
+from closer_tf.probes import knn_probe, linear_probe
 from closer_tf.temporal import TERMS, TemporalLoss
 
 GRID = masks.custom_masks(np.ones((2, 4, 4)))
@@ -66,6 +68,8 @@ HELD = {
     "test_fraction": [lambda v: load_data("digits", test_fraction=v)],
     "validation_fraction": [lambda v: load_data("digits", validation_fraction=v)],
     "C": [lambda v: linear_probe(FEATURES, LABELS, C=[v])],
+    "segments": [lambda v: make_samples(simulate_session(0, (1,), (4, 5), (4, 4)), label="segment", segments=v)],
+    "knn_neighbours": [lambda v: knn_probe(FEATURES, LABELS, v)],
     "max_iter": [lambda v: linear_probe(FEATURES, LABELS, max_iter=v)],
 }
 
@@ -87,8 +91,8 @@ def test_functions_refuse_what_the_config_refuses(name):
 
 
 def test_none_is_left_out():
-    """The others are held by functions of their own: `CLoSeR.fit` (batch_size, epochs), `make_samples`, `knn_probe`."""
-    assert set(BOUNDS) - set(HELD) == {"layers", "epochs", "batch_size", "segments", "knn_neighbours"}
+    """`CLoSeR.fit` and the estimator hold batch_size and epochs: see their tests."""
+    assert set(BOUNDS) - set(HELD) == {"layers", "epochs", "batch_size"}
     with pytest.raises(ValueError, match="layers: expected a whole number of at least 0 and of at most 100, found 101"):
         mlp((4, 1), hidden=[1] * 101)
     with pytest.raises(ValueError, match="num_encoders: expected a whole number of at least 2 and of at most 1,000, found 1"):

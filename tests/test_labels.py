@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from closer_tf.data import Split, Splits
 from closer_tf.data.labels import as_areas, as_labels
 from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
@@ -96,3 +97,37 @@ def test_numbers_in_types_that_tensorflow_takes(kind):
     np.testing.assert_array_equal(found, values)
     assert found.dtype.isnative and found.dtype.char in "efdbBhHiIlL"
     assert found is values or found.dtype.char != values.dtype.char or not values.dtype.isnative
+
+
+def splits(inputs=None, label_names=("a", "b", "c"), unit_areas=(), labels=Y):
+    part = Split(np.zeros((12, 4), np.float32) if inputs is None else inputs, labels)
+    return Splits("mine", part, part, part, label_names, unit_areas=unit_areas)
+
+
+def test_splits_made_by_hand_hold_plain_arrays():
+    for labels in (Y[:, None], Y.astype(float), Y.astype("longlong"), Y.astype(object), Y.tolist()):
+        made = splits(labels=labels)
+        assert made.test.labels.dtype.char == "l" and made.test.labels.tolist() == Y.tolist()
+        assert made.chance == pytest.approx(1 / 3)
+    assert splits(np.zeros((12, 4), np.longdouble)).train.inputs.dtype == np.float64
+    assert splits(unit_areas=np.array(["V1", None, np.nan, "LP"], object)).unit_areas == ("V1", "", "", "LP")
+    times = splits(label_names=(), labels=np.linspace(0, 1, 12))
+    assert times.train.labels.tolist() == np.linspace(0, 1, 12).tolist()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"labels": Y + 1}, "mine: train: expected labels from 0 to 2, as in label_names, found labels from 1 to 3"),
+        ({"labels": Y - 1}, "found labels from -1 to 1"),
+        ({"labels": Y + 0.5}, "mine: train: labels: expected whole numbers, found 0.5"),
+        ({"labels": NAMES}, "expected labels that are indices into label_names, found 'cat'"),
+        ({"labels": Y[:-1]}, r"expected one label for each of the 12 stimuli, found shape \(11,\)"),
+        ({"labels": np.eye(12)}, "expected one label per sample"),
+        ({"inputs": np.full((12, 4), "a")}, "expected stimuli that are numbers"),
+        ({"unit_areas": ["V1"]}, "mine: unit_areas: expected 4 strings"),
+    ],
+)
+def test_splits_that_do_not_fit(changes, message):
+    with pytest.raises(DataError, match=message):
+        splits(**changes)

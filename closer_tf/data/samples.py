@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from closer_tf.bounds import check_settings
 from closer_tf.errors import DataError
 
 LABELS = ("stimulus", "segment", "time")
@@ -76,8 +77,8 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
         raise ValueError(f"label: expected one of {', '.join(LABELS)}, found '{label}'")
     if window < 1:
         raise ValueError(f"window: expected at least 1 bin, found {window}")
-    if label == "segment" and segments < 2:
-        raise ValueError(f"segments: expected at least 2, found {segments}")
+    if label == "segment":
+        check_settings(segments=segments)
     if not stimuli or len(set(stimuli)) != len(stimuli):
         raise DataError(f"session {session.name}: expected one or more stimuli, each named once, found {stimuli}")
     if label == "stimulus" and len(stimuli) < 2:
