@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from closer_tf.bounds import check_settings
 from closer_tf.precision import true_float32
 
 
@@ -26,6 +27,7 @@ class RandomAffine(keras.layers.Layer):
 
     def __init__(self, horizontal_flip=False, rotation=0.0, zoom=0.0, seed=0, **kwargs):
         super().__init__(**kwargs)
+        check_settings(rotation=rotation, zoom=zoom)
         self.horizontal_flip = horizontal_flip
         self.rotation = rotation
         self.zoom = zoom

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from closer_tf.bounds import check_settings
 from closer_tf.dropout import Dropout
 from closer_tf.transformer import ClassTokenAndPositions, FirstToken, SelfAttention
 
@@ -35,7 +36,13 @@ def mlp(
 
     Returns:
         Keras model from (batch, *input_shape) to (batch, embedding_dim).
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`.
     """
+    if isinstance(hidden, int):
+        raise ValueError(f"hidden: expected a sequence of widths, such as ({hidden},), found {hidden}")
+    check_settings(layers=len(hidden), hidden=hidden, embedding_dim=embedding_dim, dropout=dropout, l1=l1, l2=l2)
     init_seeds, dropout_seeds = _spread(init_seed, len(hidden) + 1), _spread(dropout_seed, len(hidden))
     inputs = keras.Input(input_shape)
     x = layers.Flatten(name="flatten")(inputs)
@@ -78,7 +85,11 @@ def vit_lite(
 
     Returns:
         Keras model from (batch, *input_shape) to (batch, embedding_dim). 1,068,544 parameters for 3 patches of 48 values.
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`.
     """
+    check_settings(embedding_dim=embedding_dim, blocks=blocks, heads=heads, key_dim=key_dim, mlp_dim=mlp_dim, dropout=dropout)
     init_seeds, dropout_seeds = _spread(init_seed, 2 + 4 * blocks), iter(_spread(dropout_seed, 3 * blocks))
     inputs = keras.Input(input_shape)
     x = layers.Dense(embedding_dim, kernel_initializer=_glorot(init_seeds[0]), name="token")(inputs)

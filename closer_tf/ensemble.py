@@ -1,13 +1,19 @@
 """The ensemble: N receptive fields and N encoders as one Keras functional model that supervises itself."""
 
+import functools
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
 
+from closer_tf.bounds import check_settings
 from closer_tf.layers import Cells, ReceptiveField
 from closer_tf.losses import CLoSeRLoss, collapse_gauge
 from closer_tf.optimizers import Nadam
 from closer_tf.precision import true_float32
+
+NO_WEIGHTS = "sample_weight: the loss of a batch is one number, its samples cannot be weighted"
 
 
 @keras.saving.register_keras_serializable("closer_tf")
@@ -39,13 +45,18 @@ class CLoSeR(keras.Model):
         Args:
             optimizer: a Keras optimizer. Default: `Nadam()` as in TensorFlow 2.6.
             loss: an objective such as `CLoSeRLoss`, with `terms(embeddings, labels)` and `term_names`. Default: `CLoSeRLoss()`.
-            **kwargs: those of `keras.Model.compile`.
+            **kwargs: those of `keras.Model.compile`, without metrics and loss_weights.
+
+        Raises:
+            ValueError: the ensemble cannot be trained with these.
         """
         loss = loss or CLoSeRLoss()
         if not hasattr(loss, "terms"):
             raise TypeError(f"loss: expected an objective such as CLoSeRLoss, found {loss!r}")
         if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
             raise ValueError("metrics: embeddings have no targets to compare with; log what you need from a callback")
+        if kwargs.get("loss_weights") is not None:
+            raise ValueError("loss_weights: there is but one loss; an objective's terms are weighed in the objective itself")
         super().compile(optimizer=optimizer or Nadam(), loss=loss, **kwargs)
         regularised = any(getattr(layer, "kernel_regularizer", None) for layer in self._flatten_layers())
         names = (*loss.term_names, *(["regularisation"] if regularised else []), "embedding_sd", "effective_rank")
@@ -62,12 +73,34 @@ class CLoSeR(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
+    @functools.wraps(keras.Model.fit, assigned=())  # its signature
+    def fit(self, *args, **kwargs):
+        """As `keras.Model.fit`; what an ensemble cannot be trained with is refused before the first step.
+
+        Raises:
+            ValueError: samples are weighted, or stand alone in their batch where that is known beforehand.
+        """
+        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        _check_data(given)
+        if "epochs" in given:
+            check_settings(epochs=given["epochs"])
+        if isinstance(given.get("validation_data"), (tuple, list)):
+            names = dict(zip(("x", "y", "sample_weight"), given["validation_data"]))
+            _check_data({**names, "batch_size": given.get("validation_batch_size")}, "validation_")
+        return super().fit(*args, **kwargs)
+
+    @functools.wraps(keras.Model.evaluate, assigned=())
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`; refuses what `fit` does."""
+        _check_data(inspect.signature(super().evaluate).bind(*args, **kwargs).arguments)
+        return super().evaluate(*args, **kwargs)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The objective on the embeddings `y_pred` (B, N, D), plus regularisation; its parts and the collapse gauge are
         tracked."""
         del x, training
         if sample_weight is not None:
-            raise ValueError("sample_weight: the loss of a batch is one number, its samples cannot be weighted")
+            raise ValueError(NO_WEIGHTS)
         samples = ops.shape(keras.tree.flatten(y_pred)[0])[0]  # on this device
         y_pred, y, regularisation = _of_whole_batch(y_pred, y, sum(self.losses) if self.losses else None)
         embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
@@ -95,10 +128,39 @@ class CLoSeR(keras.Model):
 
         return test_step(self, *args)
 
+    def make_predict_function(self, force=False):
+        """Make what `predict` calls for a batch; under TensorFlow, it is traced once for batches of all sizes."""
+        new = force or self.predict_function is None
+        super().make_predict_function(force)
+        if new and keras.backend.backend() == "tensorflow":
+            from closer_tf.tensorflow_step import for_all_batch_sizes
+
+            self.predict_function = for_all_batch_sizes(self.predict_function, self)
+
     @property
     def encoders(self):
         """The N encoders, each a Keras model from its receptive field to an embedding (B, D)."""
         return [layer for layer in self.layers if layer.name.startswith("encoder_")]
+
+
+def _check_data(given, prefix=""):
+    """Refuse what an objective over batches cannot use; Keras itself drops the weights of samples without labels.
+
+    Args:
+        given: dict of `fit`'s arguments.
+        prefix: what to put before their names in messages.
+    """
+    if given.get("sample_weight") is not None or given.get("class_weight") is not None:
+        raise ValueError(NO_WEIGHTS)
+    if given.get("batch_size") is not None:
+        check_settings(batch_size=given["batch_size"])
+    alone = "the others of a batch are each sample's contrast: expected at least 2, found 1"
+    stimuli = given.get("x")
+    for batch in keras.tree.flatten(getattr(stimuli, "element_spec", ())):
+        if len(batch.shape or ()) and batch.shape[0] == 1:  # a tf.data.Dataset of batches of one
+            raise ValueError(f"{prefix}x: batches hold one sample; {alone}")
+    if hasattr(stimuli, "shape") and len(stimuli.shape) and stimuli.shape[0] == 1:
+        raise ValueError(f"{prefix}x: holds one sample; {alone}")
 
 
 def _of_whole_batch(outputs, labels, regularisation):
@@ -130,9 +192,11 @@ def build_ensemble(
         `CLoSeR` model from (batch, *input_shape) to embeddings (batch, N, D).
 
     Raises:
-        ValueError: the receptive fields do not fit the input, or the encoders' embeddings differ in width.
+        ValueError: a setting is out of its `closer_tf.bounds`, the receptive fields do not fit the input, or the encoders'
+            embeddings differ in width.
     """
     input_shape = tuple(input_shape)
+    check_settings(input_scale=input_scale, num_encoders=receptive_fields.num_encoders)
     _check_grid(input_shape, receptive_fields)
     inputs = keras.Input(input_shape, name="stimulus")
     x = keras.layers.Rescaling(input_scale, name="input_scale")(inputs)

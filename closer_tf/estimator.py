@@ -1,11 +1,17 @@
 """CLoSeR as a scikit-learn transformer over arrays: `CLoSeRTransformer().fit(X).transform(X)`."""
 
+import warnings
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from closer_tf.bounds import check_settings
 from closer_tf.config import derived_seed
+from closer_tf.data.labels import as_areas
+from closer_tf.data.scales import check_same_scale, scale_of
+from closer_tf.errors import CloserWarning, DataError, DivergedError
 from closer_tf.masks import area_masks, gaussian_masks, random_patch_masks
 
 
@@ -25,17 +31,19 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         fraction: fraction of the pixels or features that each encoder sees [q]: pixels around a random centre, features at
             random (at least one).
         sigma: for images, the standard deviation of the receptive fields in pixels.
-        groups: sequence (d,), a group for each feature, such as its brain area: one encoder per group, which sees it whole.
+        groups: sequence (d,), a group for each feature, such as its brain area: one encoder per group, which sees it whole. No
+            encoder sees features whose group is '', None, NaN, 'unknown' or the like.
         receptive_fields: `ReceptiveFields` of your own.
         image_shape: (height, width) or (height, width, channels): take rows of X for flattened images of this shape.
-        input_scale: what inputs are multiplied by. Default: 1/255 if `fit` gets 8-bit integers, else 1.
+        input_scale: what inputs are multiplied by. Default: 1/255 if `fit` gets 8-bit integers and no groups (spike counts are
+            no pixels), else 1.
         augmentation: dict of `RandomAffine`'s arguments, such as {"rotation": 0.02, "zoom": 0.1}. Default: none.
         temperature: scale of squared distances [tau]. Default: 10 D.
         graph: `InteractionGraph` over the encoders. Default: all-to-all.
         stop_gradient: an edge (i, j) of the graph moves encoder i only.
         learning_rate: Nadam's step size.
         epochs: passes over X.
-        batch_size: samples per step; at most all of X.
+        batch_size: samples per step, at least 2; at most all of X.
         random_state: int, RandomState or None. An int gives the receptive fields, initialisation and order of samples that
             the same `seed` gives in a run config.
         verbose: 0, 1 or 2, as in Keras's `fit`.
@@ -97,7 +105,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         Args:
             X: array (n, d), (n, height, width) or (n, height, width, channels), at least two samples.
-            y: ignored.
+            y: ignored, whatever it is.
             groups: as in the constructor, which it goes before. Inside cross-validation set the constructor's.
 
         Returns:
@@ -105,23 +113,25 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         Raises:
             ValueError: X, the groups, or a setting cannot be used.
+            DivergedError: the loss or a weight is no longer finite.
         """
         del y
-        import keras  # before the modules that use it  # noqa: F401
+        import keras  # before the modules that use it
 
         from closer_tf.data import Split
         from closer_tf.loop import batches, steps_per_epoch
         from closer_tf.losses import CLoSeRLoss
         from closer_tf.optimizers import Nadam
 
-        eight_bit = getattr(X, "dtype", None) == np.uint8
-        X = validate_data(self, X, dtype=np.float32, allow_nd=True, ensure_min_samples=2)
-        stimuli = self._shaped(X)
+        check_settings(fraction=self.fraction, epochs=self.epochs, batch_size=self.batch_size)
+        groups = self.groups if groups is None else groups
+        stimuli, trained_on = self._stimuli(X, ensure_min_samples=2)
         seed = self._seed()
-        fields = self._receptive_fields(stimuli.shape[1:], self.groups if groups is None else groups, seed)
+        fields = self._receptive_fields(stimuli.shape[1:], groups, seed)
         if self.graph is not None and self.graph.num_encoders != fields.num_encoders:
             raise ValueError(f"graph: is one of {self.graph.num_encoders} encoders, there are {fields.num_encoders}")
-        scale = self.input_scale if self.input_scale is not None else 1 / 255 if eight_bit else 1.0
+        scale = 1 / 255 if trained_on.dtype == "uint8" and groups is None else 1.0
+        scale = scale if self.input_scale is None else self.input_scale
         ensemble = self._ensemble(stimuli.shape[1:], fields, scale, seed)
         ensemble.compile(Nadam(self.learning_rate), CLoSeRLoss(self.temperature, self.graph, self.stop_gradient))
         ensemble.optimizer.build(ensemble.trainable_variables)
@@ -132,8 +142,12 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             steps_per_epoch=steps_per_epoch(samples, batch_size),
             epochs=self.epochs,
             shuffle=False,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: self._check_finite(logs["loss"]))],
             verbose=self.verbose,
         )
+        for weights in ensemble.get_weights():
+            self._check_finite(weights)
+        self._trained_on = trained_on
         self.ensemble_, self.receptive_fields_, self.history_ = ensemble, fields, history.history
         self.input_shape_ = stimuli.shape[1:]
         return self
@@ -146,15 +160,29 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         Returns:
             Float32 array (n, N * D): D columns of encoder 0, then those of encoder 1, ...
+
+        Raises:
+            ValueError: X is of other columns, of another shape or on another scale than in `fit`, or too large to embed.
         """
         from closer_tf.ensemble import embed
 
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
-        stimuli = self._shaped(X)
+        stimuli, scale = self._stimuli(X, reset=False)
         if stimuli.shape[1:] != self.input_shape_:
             raise ValueError(f"X: expected stimuli of shape {self.input_shape_}, found {stimuli.shape[1:]}")
-        return embed(self.ensemble_, stimuli).reshape(len(stimuli), -1)
+        quieter = scale.high <= self._trained_on.high and (scale.whole or not self._trained_on.whole)
+        if not (stimuli.ndim == 2 and quieter):  # a few rows of features may well be smaller than any other
+            try:
+                check_same_scale(self._trained_on, scale, "X in fit", "X")
+            except DataError as error:
+                raise ValueError(str(error)) from None
+        embeddings = embed(self.ensemble_, stimuli).reshape(len(stimuli), -1)
+        if not np.isfinite(embeddings).all():
+            row = np.isfinite(embeddings).all(axis=1).argmin()
+            raise ValueError(
+                f"X: the embedding of sample {row} is not finite; its values reach {np.abs(stimuli[row]).max():.3g}"
+            )
+        return embeddings
 
     @property
     def _n_features_out(self):
@@ -168,6 +196,27 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
+    def _stimuli(self, X, **checks):
+        """(X as float32 features (n, d) or images (n, height, width, channels), the `Scale` of what was handed over)."""
+        types = {
+            str(dtype).lower() for dtype in getattr(X, "dtypes", ())
+        }  # of a data frame, whose own 8-bit type has no NumPy one
+        X = validate_data(self, X, dtype="numeric", allow_nd=True, **checks)
+        with np.errstate(over="ignore"):
+            stimuli = self._shaped(X.astype(np.float32))
+        if not np.isfinite(stimuli).all():
+            raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
+        scale = scale_of(X if stimuli.ndim > 2 else np.abs(X))  # features may be negative in some samples alone
+        return stimuli, scale._replace(dtype="uint8") if types == {"uint8"} else scale
+
+    def _check_finite(self, numbers):
+        """Stop a training whose loss or weights are not finite."""
+        if not np.isfinite(numbers).all():
+            raise DivergedError(
+                "the loss or a weight is not finite any more; look for fill values in X, bring it to a range of about 1, or "
+                f"choose a learning_rate below {self.learning_rate:g}"
+            )
+
     def _shaped(self, X):
         """X as features (n, d) or images (n, height, width, channels)."""
         if self.image_shape is not None and X.ndim == 2:
@@ -177,7 +226,9 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 raise ValueError(f"image_shape: {tuple(self.image_shape)} does not fit rows of {X.shape[1]} features")
             return X.reshape(-1, *shape)
         if X.ndim == 3:
-            return X[..., None]
+            X = X[..., None]
+        if self.image_shape is not None and X.shape[1 : 1 + len(self.image_shape)] != tuple(self.image_shape):
+            raise ValueError(f"image_shape: {tuple(self.image_shape)} does not fit images of shape {X.shape[1:]}")
         if X.ndim not in (2, 4):
             raise ValueError(f"X: expected features (n, d) or images (n, height, width, channels), found shape {X.shape}")
         return X
@@ -189,17 +240,12 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _receptive_fields(self, shape, groups, seed):
         if self.receptive_fields is not None:
+            if groups is not None:
+                raise ValueError("groups: receptive_fields are given too, which say what each encoder sees; give one of them")
             return self.receptive_fields
         if groups is not None:
-            groups = np.asarray(groups)
-            if len(shape) != 1 or groups.shape != shape:
-                raise ValueError(f"groups: expected one group for each of the features {shape}, found shape {groups.shape}")
-            names = list(dict.fromkeys(groups.tolist()))
-            if len(names) < 2:
-                raise ValueError(f"groups: expected at least two different groups, found {names}")
-            return area_masks(groups, names)
-        if self.num_encoders < 2:
-            raise ValueError(f"num_encoders: expected at least 2, found {self.num_encoders}")
+            return _receptive_fields_of_groups(groups, shape)
+        check_settings(num_encoders=self.num_encoders)
         masks_seed = derived_seed(seed, "masks")
         if len(shape) == 1:
             fraction = max(self.fraction, 1 / shape[0])
@@ -227,6 +273,27 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         augmentation = None
         if self.augmentation:
+            if len(shape) == 1:
+                raise ValueError("augmentation: only images can be augmented, X holds features")
             augmentation = RandomAffine(**self.augmentation, seed=derived_seed(seed, "augmentation"), name="augmentation")
         make_encoder = self.make_encoder or make_mlp
         return build_ensemble(shape, fields, make_encoder, input_scale=scale, augmentation=augmentation)
+
+
+def _receptive_fields_of_groups(groups, shape):
+    """One receptive field for each group of features, in the order in which the groups come first."""
+    if len(shape) != 1 or len(groups) != shape[0]:
+        raise ValueError(f"groups: expected one group for each of the features {shape}, found shape {np.shape(groups)}")
+    try:
+        groups = as_areas(groups, len(groups), "groups", numbered=True)
+    except DataError as error:
+        raise ValueError(str(error)) from None
+    names = [name for name in dict.fromkeys(groups.tolist()) if name]
+    if len(names) < 2:
+        raise ValueError(f"groups: expected at least two different groups, found {names}")
+    without = int((groups == "").sum())
+    if without:
+        warnings.warn(
+            f"groups: {without} of {len(groups)} features have no group; no encoder sees them", CloserWarning, stacklevel=4
+        )
+    return area_masks(groups, names)

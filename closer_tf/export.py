@@ -24,7 +24,7 @@ import numpy as np
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.errors import CloserError, ExportError, RunError
 from closer_tf.files import write_atomically
-from closer_tf.model_card import checksums, describe_run
+from closer_tf.model_card import LOADING, checksums, describe_run, describe_stimuli
 from closer_tf.quiet import stderr_set_aside
 from closer_tf.runs import RunFolder, versions
 
@@ -94,8 +94,9 @@ def export_run(run_dir, to, onnx=False, overrides=()):
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     ensemble = saved_ensemble(run)
-    stimuli, named = _stimuli(run, config, ensemble)
-    return export_ensemble(ensemble, to, stimuli, onnx, about=describe_run(run, config), stimuli_name=named)
+    stimuli, named, trained_on = _stimuli(run, config, ensemble)
+    about = {**describe_run(run, config), "training_inputs": trained_on}
+    return export_ensemble(ensemble, to, stimuli, onnx, about, named)
 
 
 def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name="the given stimuli"):
@@ -135,6 +136,7 @@ def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name=
                 differences = _compare(ensemble, folder, stimuli)
             card = {
                 "model": _describe_model(ensemble),
+                "loading": {name: code for name, code in LOADING.items() if (folder / name).exists()},
                 **(about or {}),
                 "parity": {"stimuli": stimuli_name, "differences": differences},
                 "exported_with": versions(),
@@ -307,20 +309,21 @@ def saved_ensemble(run):
 
 
 def _stimuli(run, config, ensemble):
-    """(stimuli, what they are): the run's test stimuli, or random ones where the data is no longer there or has changed."""
+    """(stimuli, what they are, what the training's were): the run's test stimuli, or random ones where the data is no longer
+    there or has changed."""
     from closer_tf.experiment import check_units, load_splits
 
     try:
         data = load_splits(config).current()
         run.check_data(data, config)
         check_units(run.load_masks(), data)
-        return data.test.inputs[:CHECKED], f"{min(len(data.test), CHECKED)} test stimuli of {data.name}"
+        named = f"{min(len(data.test), CHECKED)} test stimuli of {data.name}"
+        return data.test.inputs[:CHECKED], named, describe_stimuli(data.train.inputs)
     except CloserError as error:
         largest = 1 / float(ensemble.get_layer("input_scale").scale)
         shape = (CHECKED, *ensemble.input_shape[1:])
-        return np.random.default_rng(0).uniform(
-            0, largest, shape
-        ), f"random stimuli, since the run's are not to be had: {error}"
+        stimuli = np.random.default_rng(0).uniform(0, largest, shape)
+        return stimuli, f"random stimuli, since the run's are not to be had: {error}", None
 
 
 def _check_target(to):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.bounds import check_settings
 from closer_tf.data.limits import check_declared, check_regular
-from closer_tf.data.npz import read_npz
+from closer_tf.data.npz import read_npy, read_npz
 from closer_tf.errors import DataError
 
 
@@ -25,7 +26,8 @@ class InteractionGraph:
         family: what to call it.
 
     Raises:
-        ValueError: an edge names an encoder that is not there, itself, or is given twice; a weight is negative or not finite.
+        ValueError: there are fewer than 2 encoders; an edge names an encoder that is not there, itself, or is given twice; a
+            weight is negative or not finite.
     """
 
     num_encoders: int
@@ -34,7 +36,11 @@ class InteractionGraph:
     family: str = "custom"
 
     def __post_init__(self):
-        edges = np.asarray(self.edges, dtype=np.int64).reshape(-1, 2)
+        check_settings(num_encoders=self.num_encoders)
+        edges = np.asarray(self.edges)
+        if edges.size and (edges.dtype.kind not in "iu" or edges.ndim != 2 or edges.shape[1] != 2):
+            raise ValueError(f"edges: expected pairs of integers (i, j), found shape {edges.shape} of {edges.dtype}")
+        edges = edges.reshape(-1, 2).astype(np.int64)
         if len(edges) == 0:
             raise ValueError("an interaction graph needs at least one edge")
         outside = edges[(edges < 0).any(axis=1) | (edges >= self.num_encoders).any(axis=1)]
@@ -100,6 +106,7 @@ def random_graph(num_encoders, num_edges, seed=0):
         num_edges: number of edges k, from 1 to N (N - 1).
         seed: int.
     """
+    check_settings(num_edges=num_edges)
     pairs = all_to_all(num_encoders).edges
     if not 1 <= num_edges <= len(pairs):
         raise ValueError(f"expected 1 to {len(pairs)} edges among {num_encoders} encoders, found {num_edges}")
@@ -137,7 +144,8 @@ def from_matrix(matrix):
 
 
 def read_matrix(path):
-    """The weighted matrix of a JSON file (a list of lists), or of an .npz file's array `graph` or only array.
+    """The weighted matrix of a .json file (a list of lists), a .csv file (numbers between commas), an .npy file, or of an .npz
+    file's array `graph` or only array.
 
     Args:
         path: the file.
@@ -154,7 +162,17 @@ def read_matrix(path):
         if path.suffix == ".json":
             check_declared(path, 40 * path.stat().st_size)  # what JSON of short numbers grows to
             return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
+        if path.suffix == ".csv":
+            check_declared(path, 8 * path.stat().st_size)
+            rows = path.read_text(encoding="utf-8-sig").split("\n")
+            return np.array([row.split(",") for row in rows if row.strip()], dtype=np.float64)
+        if path.suffix == ".npy":
+            return read_npy(path).astype(np.float64)
+        if path.suffix != ".npz":
+            raise DataError(f"{path}: expected a matrix in a .json, .csv, .npy or .npz file")
         stored = read_npz(path)
+        if "graph" not in stored and len(stored) != 1:
+            raise DataError(f"{path}: expected an array 'graph', found {', '.join(stored) or 'nothing'}")
         return np.asarray(stored["graph"] if "graph" in stored else next(iter(stored.values())), dtype=np.float64)
     except (OSError, ValueError, TypeError, StopIteration, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: not a readable matrix of numbers: {error}") from error

@@ -74,9 +74,12 @@ def training_stream(split, batch_size, seed, epoch=0, step=0):
 
 
 def validation_stream(split, batch_size):
-    """A split in order, in the form that the backend takes in fastest: (x, y) for `evaluate`, or None without samples."""
-    if not len(split) or keras.backend.backend() != "tensorflow":
-        return (split.inputs, split.labels) if len(split) else None
+    """A split in order, in the form that the backend takes in fastest: (x, y) for `evaluate`.
+
+    None without samples, and with one alone, which is told from nothing: its loss is 0 whatever the encoders do.
+    """
+    if len(split) < 2 or keras.backend.backend() != "tensorflow":
+        return (split.inputs, split.labels) if len(split) > 1 else None
     from closer_tf.tensorflow_stream import in_order
 
     return in_order(split, batch_size), None

@@ -12,6 +12,7 @@ the gradient in closed form.
 import keras
 from keras import ops
 
+from closer_tf.bounds import check_settings
 from closer_tf.graphs import InteractionGraph, all_to_all
 from closer_tf.pairwise import pair_loss
 
@@ -37,8 +38,9 @@ def closer_terms(embeddings, temperature, graph=None, stop_gradient=False, dense
         log sum_m exp(-d2_ij(m, b) / tau)), which add up to it. Only `loss` carries a gradient, and that only once.
 
     Raises:
-        ValueError: the embeddings are not (B, N, D) with the graph's N.
+        ValueError: the embeddings are not (B, N, D) with the graph's N, or a setting is out of its `closer_tf.bounds`.
     """
+    check_settings(temperature=temperature, max_memory_mb=max_memory_mb)
     shape = tuple(embeddings.shape)
     if len(shape) != 3:
         raise ValueError(f"expected embeddings of shape (batch, encoders, dimensions), found {shape}")
@@ -100,8 +102,9 @@ class CLoSeRLoss(keras.losses.Loss):
     ):
         kwargs.pop("reduction", None)  # the loss of a batch is one number already
         super().__init__(name=name, reduction=None, **kwargs)
-        if temperature is not None and not temperature > 0:
-            raise ValueError(f"temperature: expected a number above 0, found {temperature}")
+        check_settings(max_memory_mb=max_memory_mb)
+        if temperature is not None:
+            check_settings(temperature=temperature)
         self.temperature = temperature
         self.graph = graph
         self.stop_gradient = stop_gradient

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.bounds import check_settings
+from closer_tf.data.labels import as_areas
 from closer_tf.data.npz import read_npy, read_npz
 from closer_tf.errors import DataError
 
@@ -29,7 +31,7 @@ class ReceptiveFields:
         labels: optional, one name per encoder (brain areas).
 
     Raises:
-        ValueError: an encoder sees nothing, a cell twice, or a cell outside the grid.
+        ValueError: there is no encoder, or one sees nothing, a cell twice, or a cell outside the grid.
     """
 
     indices: tuple
@@ -38,8 +40,11 @@ class ReceptiveFields:
     labels: tuple = field(default=())
 
     def __post_init__(self):
-        object.__setattr__(self, "indices", tuple(np.asarray(cells, dtype=np.int64) for cells in self.indices))
+        object.__setattr__(self, "indices", tuple(_positions(cells, i) for i, cells in enumerate(self.indices)))
         object.__setattr__(self, "grid", tuple(int(n) for n in self.grid))
+        check_settings(patch_size=self.patch_size)
+        if not self.indices:
+            raise ValueError("expected the receptive fields of at least one encoder, found none")
         for i, cells in enumerate(self.indices):
             if cells.ndim != 1 or len(cells) == 0:
                 raise ValueError(f"the receptive field of encoder {i} is empty")
@@ -143,8 +148,9 @@ def gaussian_masks(image_size, num_encoders, fraction, sigma=2.0, seed=0):
         `ReceptiveFields` over pixels.
 
     Raises:
-        ValueError: the fraction leaves no pixel.
+        ValueError: a setting is out of its `closer_tf.bounds`, or the fraction leaves no pixel.
     """
+    check_settings(sigma=sigma)
     count = _count(fraction, math.prod(image_size), "pixels")
     rows, columns = np.indices(image_size)
     indices = []
@@ -172,7 +178,8 @@ def random_patch_masks(image_size, num_encoders, fraction, patch_size=4, seed=0)
         `ReceptiveFields` over patches.
 
     Raises:
-        ValueError: the patch size does not divide the image, or the fraction leaves no patch.
+        ValueError: a setting is out of its `closer_tf.bounds`, the patch size does not divide the image, or the fraction leaves
+            no patch.
     """
     grid = _patch_grid(image_size, patch_size)
     count = _count(fraction, math.prod(grid), f"{patch_size} x {patch_size} patches")
@@ -199,7 +206,8 @@ def contiguous_patch_masks(image_size, num_encoders, fraction, patch_size=4, cen
         `ReceptiveFields` over patches.
 
     Raises:
-        ValueError: the patch size does not divide the image, the fraction leaves no patch, or there is no centre to choose.
+        ValueError: a setting is out of its `closer_tf.bounds`, the patch size does not divide the image, the fraction leaves no
+            patch, or there is no centre to choose.
     """
     grid = _patch_grid(image_size, patch_size)
     count = _count(fraction, math.prod(grid), f"{patch_size} x {patch_size} patches")
@@ -262,7 +270,7 @@ def area_masks(unit_areas, areas):
     """One receptive field per brain area: all units of that area.
 
     Args:
-        unit_areas: sequence of str, the area of each unit in the order of the input's columns.
+        unit_areas: sequence of str, the area of each unit in the order of the input's columns; '' for none.
         areas: the areas, one per encoder.
 
     Returns:
@@ -270,11 +278,15 @@ def area_masks(unit_areas, areas):
 
     Raises:
         ValueError: an area has no unit.
+        DataError: there is not one name per unit.
     """
-    unit_areas = np.asarray(unit_areas)
+    unit_areas = as_areas(unit_areas, len(unit_areas), "unit_areas", numbered=True)
+    areas = [str(area) for area in areas]
     for area in areas:
-        if not (unit_areas == area).any():
-            raise ValueError(f"no unit in area '{area}'; areas with units: {', '.join(sorted(set(unit_areas.tolist())))}")
+        if not area or not (unit_areas == area).any():
+            raise ValueError(
+                f"no unit in area '{area}'; areas with units: {', '.join(sorted(set(unit_areas.tolist()) - {''}))}"
+            )
     indices = tuple(np.flatnonzero(unit_areas == area) for area in areas)
     return ReceptiveFields(indices, (1, len(unit_areas)), 1, tuple(areas))
 
@@ -301,7 +313,18 @@ def read_masks(path, patch_size=1):
     return custom_masks(stored["masks"] if "masks" in stored else next(iter(stored.values())), patch_size)
 
 
+def _positions(cells, encoder):
+    cells = np.asarray(cells)
+    if cells.size and cells.dtype.kind not in "iu":
+        raise ValueError(
+            f"the receptive field of encoder {encoder}: expected the positions of its cells, found {cells.dtype}; "
+            f"`custom_masks` takes booleans"
+        )
+    return cells.astype(np.int64)
+
+
 def _count(fraction, total, what):
+    check_settings(fraction=fraction)
     # Decimal fractions times a count can land just below a whole number (0.29 * 100); the floor is of the exact product.
     count = math.floor(round(fraction * total, 9))
     if count < 1:
@@ -310,6 +333,7 @@ def _count(fraction, total, what):
 
 
 def _patch_grid(image_size, patch_size):
+    check_settings(patch_size=patch_size)
     if any(side % patch_size for side in image_size):
         raise ValueError(f"patch_size {patch_size} does not divide the image of {image_size[0]} x {image_size[1]} pixels")
     return tuple(side // patch_size for side in image_size)

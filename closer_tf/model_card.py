@@ -1,12 +1,34 @@
-"""What a model card says of the run that an export comes from. Never imports TensorFlow."""
+"""What a model card says of an export and of the run that it comes from. Never imports TensorFlow."""
 
 import hashlib
 import json
 from pathlib import Path
 
+from closer_tf.data.scales import scale_of
 from closer_tf.summary import without_folders
 
 FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "accuracy")
+
+
+LOADING = {
+    "saved_model": "import tensorflow as tf; model = tf.saved_model.load('saved_model')",
+    "ensemble.keras": "import closer_tf, keras; ensemble = keras.saving.load_model('ensemble.keras')",
+    "ensemble.onnx": "import onnxruntime; session = onnxruntime.InferenceSession('ensemble.onnx')",
+}
+"""How each file of an export is loaded, in Python."""
+
+
+def describe_stimuli(stimuli):
+    """The kind and range of an array of stimuli (n, ...) as plain data, for services to watch their inputs by."""
+    scale = scale_of(stimuli)
+    return {
+        "samples": scale.samples,
+        "shape": list(stimuli.shape[1:]),
+        "dtype": scale.dtype,
+        "min": scale.low,
+        "max": scale.high,
+        "whole_numbers": scale.whole,
+    }
 
 
 def describe_run(run, config):

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from closer_tf.bounds import check_settings
+
 
 @keras.saving.register_keras_serializable("closer_tf")
 class Nadam(keras.optimizers.Optimizer):
@@ -38,6 +40,9 @@ class Nadam(keras.optimizers.Optimizer):
         name="nadam",
         **kwargs,
     ):
+        check_settings(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, schedule_decay=schedule_decay)
+        if not callable(learning_rate):  # as schedules are
+            check_settings(learning_rate=learning_rate)
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta_1 = beta_1
         self.beta_2 = beta_2

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from closer_tf.bounds import check_settings
 from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
 from closer_tf.converged_regression import fit_converged
+from closer_tf.data.labels import as_labels
+from closer_tf.errors import DataError
 from closer_tf.softmax_regression import fit_penalties
 
 FITS = {"published": fit_penalties, "converged": fit_converged}
@@ -40,15 +43,34 @@ def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=None, protocol="
 
     Args:
         features: dict `train`, `validation`, `test` of float arrays (n, d).
-        labels: dict of int arrays (n,), same keys.
+        labels: dict of arrays (n,) of integers or strings, same keys.
         C: inverse L2 penalties, as in scikit-learn's LogisticRegression; 0 stands for no penalty.
         max_iter: most L-BFGS iterations per fit, from a cold start. Default: the protocol's, 100 or 5000.
         protocol: 'published', scikit-learn's fit as it is, which mostly stops at 100 iterations; 'converged', the optimum.
 
     Returns:
         `ProbeResult`.
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`, or there is no such protocol.
+        DataError: labels are missing, or not one per sample.
     """
+    check_settings(C=list(C))
+    if max_iter is not None:
+        check_settings(max_iter=max_iter)
+    labels = {key: as_labels(labels[key], f"labels['{key}']") for key in ("train", "validation", "test")}
+    for key, values in labels.items():
+        if len(values) != len(features[key]):
+            raise DataError(f"labels['{key}']: {len(values)} labels for {len(features[key])} samples")
+    names = np.unique(labels["train"])
+    labels = {key: _positions(values, names) for key, values in labels.items()}
     return probe_all({"probe": features}, labels, C, max_iter, protocol=protocol)["probe"]
+
+
+def _positions(labels, names):
+    """The place of each label among the sorted `names`; -1 for one that is not among them."""
+    places = np.searchsorted(names, labels).clip(max=len(names) - 1)
+    return np.where(names[places] == labels, places, -1)
 
 
 def probe_all(
@@ -212,6 +234,7 @@ def knn_probe(features, labels, neighbours):
     """
     from sklearn.neighbors import KNeighborsClassifier
 
+    check_settings(knn_neighbours=neighbours)
     scaled = standardise({key: features[key] for key in ("train", "test")})
     probe = KNeighborsClassifier(neighbours, algorithm="brute", n_jobs=-1).fit(scaled["train"], labels["train"])
     return float(probe.score(scaled["test"], labels["test"]))

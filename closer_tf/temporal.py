@@ -13,6 +13,7 @@ through which no gradient flows:
 import keras
 from keras import ops
 
+from closer_tf.bounds import check_settings
 from closer_tf.graphs import all_to_all
 from closer_tf.losses import graph_from_config, graph_to_config
 
@@ -95,6 +96,7 @@ class TemporalLoss(keras.losses.Loss):
         unknown = set(weights) - set(TERMS)
         if unknown:
             raise ValueError(f"weights: unknown terms {sorted(unknown)}; expected some of {', '.join(TERMS)}")
+        check_settings(**{name: weight for name, weight in weights.items() if weight is not None})
         self.weights = {name: float(weights[name]) for name in TERMS if weights.get(name)}
         if not self.weights:
             raise ValueError("weights: at least one term needs a weight other than 0")

@@ -45,3 +45,24 @@ def descend(model, data):
     weights = model.trainable_weights
     model.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))
     return loss
+
+
+def for_all_batch_sizes(function, model):
+    """A model's function of batches without the traces that TensorFlow takes anew, and warns of, for every other batch size.
+
+    Args:
+        function: `tf.function` of batches, as Keras makes it for `predict`.
+        model: the model; one that runs eagerly or on several devices keeps the function as it is.
+    """
+    if model.run_eagerly or model.distribute_strategy.num_replicas_in_sync > 1:
+        return function
+    traces = {}
+
+    def call(batches):
+        batches = keras.tree.map_structure(tf.convert_to_tensor, batches)
+        spec = keras.tree.map_structure(lambda batch: tf.TensorSpec((None, *batch.shape[1:]), batch.dtype), batches)
+        if str(spec) not in traces:
+            traces[str(spec)] = function.get_concrete_function(spec)
+        return traces[str(spec)](batches)
+
+    return call

@@ -240,6 +240,24 @@ def test_a_unit_on_an_unknown_channel(cache):
         read_nwb(nwb_file(cache))
 
 
+@pytest.mark.parametrize(
+    "column, change",
+    [
+        ("units/spike_times_index", lambda ends: ends[::-1].copy()),
+        ("units/spike_times_index", lambda ends: ends + 5),
+        ("units/spike_times_index", lambda ends: ends - 1),
+        ("intervals/invalid_times/tags_index", lambda ends: ends + 1),
+    ],
+)
+def test_an_index_that_does_not_fit_its_column_is_refused(cache, column, change):
+    import h5py
+
+    with h5py.File(nwb_file(cache), "r+") as file:
+        file[column][...] = change(file[column][()].astype(np.int64))
+    with pytest.raises(DataError, match=f"{column.split('/')[-1]}: expected ends that ascend to the .* values there are"):
+        read_nwb(nwb_file(cache))
+
+
 # -------------------------------------------------------------------------------------------------------- the command
 
 
@@ -274,6 +292,15 @@ def test_command_on_a_file(written, tmp_path, capsys):
     assert allen.main(["--nwb", str(tmp_path / "none.nwb")]) == 2
     assert "none.nwb: no such file" in capsys.readouterr().err
     assert allen.main(["5", *command]) == 2
+
+
+def test_command_says_its_version_and_what_the_disk_says(written, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        allen.main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out.startswith("closer_tf ")
+    (tmp_path / "file").write_text("")
+    assert allen.main(["--nwb", str(nwb_file(written)), "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "error: " in capsys.readouterr().err
 
 
 def test_command_lists(written, capsys):

@@ -98,7 +98,7 @@ def test_several_bins_per_frame_divide_it_evenly():
 
 def test_unsorted_spikes_are_counted_alike_and_many_need_a_wider_type():
     many = np.full(300, 1.05)
-    session = bin_recording(recording(spike_times={1: np.append(1.25, many), 2: many, 3: many}))
+    session = bin_recording(recording(spike_times={1: np.append(1.25, many), 2: many, 3: np.append(9.0, many)}))
     assert session.counts("natural_movie_one").dtype == np.uint16
     np.testing.assert_array_equal(session.counts("natural_movie_one")[0, :, 0], [300, 0, 1])
 
@@ -281,3 +281,33 @@ def test_all_probes_invalid():
     invalid = tuple(InvalidInterval(1.1, 1.2, ("EcephysProbe", name)) for name in ("probeA", "probeB"))
     with pytest.raises(DataError, match="recording hand: no unit is left: all probes were invalid during a trial"):
         bin_recording(recording(invalid=invalid), report=lambda line: None)
+
+
+# -------------------------------------------------------------------------------------------------------------- clocks
+
+
+@pytest.mark.parametrize("factor, unit", [(1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds")])
+def test_frames_in_another_unit_than_the_spikes_are_refused_with_a_guess(factor, unit):
+    content = recording()
+    scaled = {name: Frames(t.frame, factor * t.start, factor * t.stop) for name, t in content.stimuli.items()}
+    message = f"recording hand: natural_movie_one: 2 of 2 trials are without .* the spikes between 1 and 9 s; .*in {unit}\\?"
+    with pytest.raises(DataError, match=message):
+        bin_recording(dataclasses.replace(content, stimuli=scaled))
+    spikes = {unit: times / factor for unit, times in content.spike_times.items()}
+    with pytest.raises(DataError, match="expected both in seconds"):
+        bin_recording(dataclasses.replace(content, spike_times=spikes))
+
+
+def test_a_clock_that_began_at_another_time_is_refused():
+    late = {unit: times + 1e4 for unit, times in recording().spike_times.items()}
+    with pytest.raises(DataError, match=r"the spikes between 10001 and 10009 s; expected both in seconds$"):
+        bin_recording(recording(spike_times=late))
+    for times in (np.array([]), np.array([np.nan])):
+        with pytest.raises(DataError, match="recording hand: it has no spikes, or spike times that are not finite"):
+            bin_recording(recording(spike_times=dict.fromkeys((1, 2, 3), times)))
+
+
+def test_spikes_that_end_before_the_last_trials_are_counted():
+    early = {1: np.array([1.05]), 2: np.array([2.35]), 3: np.array([1.0])}
+    session = bin_recording(recording(spike_times=early), stimuli=["natural_movie_one"])
+    assert session.counts("natural_movie_one").sum() == 2

@@ -102,7 +102,7 @@ def test_fit_logs_the_loss_that_can_be_recomputed(images):
 
 def test_epoch_means_weigh_batches_by_their_size(images):
     model = small_ensemble(dropout=0.0)
-    model.compile(Nadam(learning_rate=0.0))
+    model.compile(keras.optimizers.SGD(0.0))
     big, small = (float(model.loss(None, embed(model, part))) for part in (images[:32], images[32:]))
     history = model.fit(images, batch_size=32, shuffle=False, verbose=0).history
     assert history["loss"][0] == pytest.approx((32 * big + 8 * small) / 40, rel=1e-5)
@@ -256,3 +256,84 @@ def test_an_ensemble_of_transformers_and_mlps_saves_and_loads(tmp_path, images):
     model.fit(images, verbose=0)
     model.save(tmp_path / "mixed.keras")
     np.testing.assert_array_equal(embed(keras.saving.load_model(tmp_path / "mixed.keras"), images), embed(model, images))
+
+
+def test_weights_of_samples_are_refused_with_and_without_labels(images):
+    model = small_ensemble()
+    model.compile()
+    weights, labels = np.ones(40), np.zeros(40)
+    for given in ({"x": images, "sample_weight": weights}, {"x": images, "y": labels, "sample_weight": weights}):
+        for use in (model.fit, model.evaluate):
+            with pytest.raises(ValueError, match="sample_weight: the loss of a batch is one number"):
+                use(**given, verbose=0)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(images, class_weight={0: 1.0}, verbose=0)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(images, validation_data=(images, None, weights), verbose=0)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.train_on_batch(images, sample_weight=weights)
+    with pytest.raises(ValueError, match="loss_weights: there is but one loss"):
+        model.compile(loss_weights=[2.0])
+
+
+def test_batches_of_one_sample_are_refused_where_they_are_known(images):
+    import tensorflow as tf
+
+    model = small_ensemble()
+    model.compile()
+    one = tf.data.Dataset.from_tensor_slices(images).batch(1, drop_remainder=True)
+    for given in ({"x": images, "batch_size": 1}, {"x": images[:1]}, {"x": one}, {"x": tf.constant(images[:1])}):
+        for use in (model.fit, model.evaluate):
+            with pytest.raises(
+                ValueError, match="batch_size: expected a whole number of at least 2|expected at least 2, found 1"
+            ):
+                use(**given, verbose=0)
+    for wrong in (0, -5, 2.5):
+        with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 2"):
+            model.fit(images, batch_size=wrong)
+    with pytest.raises(ValueError, match="epochs: expected a whole number of at least 0"):
+        model.fit(images, None, 20, -1)
+    with pytest.raises(ValueError, match="batch_size: expected"):
+        model.fit(images, validation_data=(images, None), validation_batch_size=1, verbose=0)
+    with pytest.raises(ValueError, match="validation_x: holds one sample"):
+        model.fit(images, validation_data=(images[:1], None), verbose=0)
+
+
+def test_a_last_batch_of_one_sample_moves_nothing(images):
+    """Its loss is 0 and so is its gradient; the epoch's mean counts it as one sample among the others."""
+    model = small_ensemble(dropout=0.0)
+    model.compile(keras.optimizers.SGD(0.1))
+    first = images[:32]
+    model.fit(first, batch_size=32, shuffle=False, verbose=0)
+    weights = model.get_weights()
+    model.train_on_batch(images[32:33])
+    for before, after in zip(weights, model.get_weights()):
+        np.testing.assert_array_equal(after, before)
+    alone = float(model.loss(None, embed(model, images[32:33])))
+    history = model.fit(images[:33], batch_size=32, shuffle=False, verbose=0).history
+    assert alone == pytest.approx(0, abs=1e-6) and np.isfinite(history["loss"][0]) and history["loss"][0] > 0
+
+
+def test_predict_is_traced_once_for_all_batch_sizes(images):
+    """TensorFlow warns of functions that are traced again and again, as for the last batches of several ensembles."""
+    import logging
+
+    import tensorflow as tf
+
+    heard, traced = [], []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    try:
+        for _ in range(6):
+            model = small_ensemble()
+            expected = np.asarray(model(images, training=False))
+            step = model.predict_step
+            model.predict_step = lambda data, step=step: traced.append(1) or step(data)
+            for count in (3, 5, 7, 40):
+                np.testing.assert_allclose(embed(model, images[:count]), expected[:count], atol=1e-6)
+            np.testing.assert_allclose(model.predict(images, batch_size=16, verbose=0), expected, atol=1e-6)
+            np.testing.assert_allclose(model.predict_on_batch(images), expected, atol=1e-6)
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert heard == [] and len(traced) == 12  # once for arrays, once for tuples of arrays

@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from closer_tf import CLoSeRTransformer
 from closer_tf.config import parse_config
+from closer_tf.errors import CloserWarning, DivergedError
 from closer_tf.experiment import load_splits, make_ensemble, make_receptive_fields, make_training_model
 from closer_tf.graphs import bidirectional_ring
 from closer_tf.loop import batches, steps_per_epoch
@@ -98,17 +99,170 @@ def test_in_a_pipeline_and_a_search():
 @pytest.mark.parametrize(
     ("settings", "X", "message"),
     [
-        ({"num_encoders": 1}, np.zeros((9, 4)), "num_encoders: expected at least 2"),
+        ({"num_encoders": 1}, np.zeros((9, 4)), "num_encoders: expected a whole number of at least 2"),
         ({"groups": ["a", "b"]}, np.zeros((9, 4)), r"groups: expected one group for each of the features \(4,\)"),
         ({"groups": ["a"] * 4}, np.zeros((9, 4)), "at least two different groups"),
         ({"image_shape": (3, 3)}, np.zeros((9, 4)), r"image_shape: \(3, 3\) does not fit rows of 4"),
         ({"graph": bidirectional_ring(5)}, np.zeros((9, 4)), "graph: is one of 5 encoders, there are 3"),
         ({}, np.zeros((9, 4, 4, 1, 1)), "expected features"),
+        ({"batch_size": 1}, np.zeros((9, 4)), "batch_size: expected a whole number of at least 2, found 1"),
+        ({"batch_size": 32.0}, np.zeros((9, 4)), "batch_size: expected a whole number"),
+        ({"epochs": -1}, np.zeros((9, 4)), "epochs: expected a whole number of at least 0, found -1"),
+        ({"fraction": 0}, np.zeros((9, 4)), "fraction: expected a number above 0 and of at most 1, found 0"),
+        ({"fraction": 1.5}, np.zeros((9, 4)), "fraction: expected .* found 1.5"),
+        ({"fraction": 1.5}, np.zeros((9, 4, 4)), "fraction: expected .* found 1.5"),
+        ({"sigma": 0}, np.zeros((9, 4, 4)), "sigma: expected"),
+        ({"dropout": 1.0}, np.zeros((9, 4)), "dropout: expected"),
+        ({"hidden": 8}, np.zeros((9, 4)), r"hidden: expected a sequence of widths, such as \(8,\)"),
+        ({"embedding_dim": 0}, np.zeros((9, 4)), "embedding_dim: expected"),
+        ({"temperature": 0}, np.zeros((9, 4)), "temperature: expected a number above 0"),
+        ({"learning_rate": -1.0}, np.zeros((9, 4)), "learning_rate: expected a number above 0"),
+        ({"learning_rate": np.nan}, np.zeros((9, 4)), "learning_rate: expected a number above 0"),
+        ({"input_scale": -1.0}, np.zeros((9, 4)), "input_scale: expected a number above 0"),
+        ({"augmentation": {"zoom": 1.5}}, np.zeros((9, 4, 4)), "zoom: expected"),
+        ({"augmentation": {"zoom": 0.1}}, np.zeros((9, 4)), "augmentation: only images"),
+        ({"image_shape": (3, 3)}, np.zeros((9, 4, 4)), r"image_shape: \(3, 3\) does not fit images of shape \(4, 4, 1\)"),
+        ({"groups": ["a", "b", None, ""]}, np.zeros((9, 4, 4)), "groups: expected one group for each of the features"),
+        ({"groups": ["a", "a", None, "nan"]}, np.zeros((9, 4)), r"at least two different groups, found \['a'\]"),
+        ({"groups": [1.5, 1, 2, 2]}, np.zeros((9, 4)), r"groups: expected 4 strings, .*\(unit 0: 1.5\)"),
+        ({}, np.zeros((1, 4)), "minimum of 2 is required"),
+        ({}, np.full((9, 4), np.inf), "infinity"),
+        ({}, np.full((9, 4), 1e300), "too large"),
+        ({}, np.array([["a", "b"]] * 9), "dtype='numeric' is not compatible"),
     ],
 )
 def test_mistakes(settings, X, message):
     with pytest.raises(ValueError, match=message):
         CLoSeRTransformer(**{**TINY, **settings}).fit(X)
+
+
+def scale_of_inputs(fitted):
+    return float(fitted.ensemble_.get_layer("input_scale").scale)
+
+
+UNTRAINED = {**TINY, "epochs": 0}
+BYTES = np.random.default_rng(0).integers(0, 256, (40, 16), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "handed",
+    [
+        pytest.param(lambda X, pandas: X, id="array"),
+        pytest.param(lambda X, pandas: list(X), id="list of arrays"),
+        pytest.param(lambda X, pandas: pandas.DataFrame(X), id="frame"),
+        pytest.param(lambda X, pandas: pandas.DataFrame(X).astype("UInt8"), id="nullable frame"),
+    ],
+)
+def test_eight_bits_are_scaled_however_they_are_handed_over(handed):
+    X = handed(BYTES, pytest.importorskip("pandas"))
+    assert scale_of_inputs(CLoSeRTransformer(**UNTRAINED).fit(X)) == pytest.approx(1 / 255)
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint16", "float32", "longdouble", "longlong", ">f8", "bool"])
+def test_what_is_not_eight_bit_is_not_scaled(kind):
+    X = BYTES.astype(kind)
+    fitted = CLoSeRTransformer(**UNTRAINED).fit(X)
+    assert scale_of_inputs(fitted) == 1
+    np.testing.assert_array_equal(fitted.transform(X), fitted.transform(X.astype(np.float32)))
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(BYTES).astype({0: "int64"})  # one column of another kind: no image
+    assert scale_of_inputs(CLoSeRTransformer(**UNTRAINED).fit(frame)) == 1
+
+
+def test_eight_bit_spike_counts_are_no_pixels():
+    areas = ["V1"] * 8 + ["LM"] * 8
+    assert scale_of_inputs(CLoSeRTransformer(**UNTRAINED, groups=areas).fit(BYTES)) == 1
+    assert scale_of_inputs(CLoSeRTransformer(**UNTRAINED).fit(BYTES, groups=areas)) == 1
+    assert scale_of_inputs(CLoSeRTransformer(**UNTRAINED, groups=areas, input_scale=0.1).fit(BYTES)) == pytest.approx(0.1)
+
+
+IMAGES = BYTES.reshape(40, 4, 4)
+RATES = np.random.default_rng(0).gamma(0.3, 20, (40, 16))
+
+
+@pytest.mark.parametrize(
+    "fitted, given",
+    [
+        (BYTES, BYTES / 255),
+        (BYTES / 255, BYTES),
+        (BYTES.astype(np.int64), (BYTES / 255).astype(np.float32)),
+        (BYTES.astype(float), BYTES[:2] / 255),
+        (BYTES / 255, BYTES.astype(float)),
+        (IMAGES, IMAGES / 255),
+        (IMAGES / 255, IMAGES),
+        (IMAGES / 127.5 - 1, IMAGES / 255),
+    ],
+)
+def test_stimuli_on_another_scale_than_those_of_fit_are_refused(fitted, given):
+    closer = CLoSeRTransformer(**UNTRAINED).fit(fitted)
+    with pytest.raises(ValueError, match="^X: .* from .* to .*, but X in fit: .*prepare both in the same way"):
+        closer.transform(given)
+
+
+@pytest.mark.parametrize(
+    "fitted, given",
+    [
+        (BYTES, BYTES[:1] // 100),
+        (BYTES, BYTES.astype(np.int64)),
+        (IMAGES, IMAGES[:1] * 0),
+        (RATES, RATES[RATES.max(axis=1).argmin()][None] / 50),
+        (RATES, np.zeros((1, 16))),
+        (np.round(RATES), np.eye(16)),
+        (np.round(RATES).astype(np.int64), np.eye(16)),
+        (RATES - 20, RATES),
+        (RATES / RATES.max(), RATES / RATES.max() - 0.2),
+    ],
+)
+def test_quiet_rows_and_other_samples_are_taken(fitted, given):
+    assert CLoSeRTransformer(**UNTRAINED).fit(fitted).transform(given).shape == (len(given), 12)
+
+
+def test_a_fit_that_diverges_is_an_error():
+    X = np.random.default_rng(0).standard_normal((40, 16))
+    X[7] = 1e25
+    with pytest.raises(DivergedError, match="not finite any more; look for fill values in X.*learning_rate below 0.001"):
+        CLoSeRTransformer(**TINY).fit(X)
+    closer = CLoSeRTransformer(**UNTRAINED, input_scale=100).fit(X[:7])
+    too_large = X[:7].copy()
+    too_large[3] = 2e37
+    closer._trained_on = closer._trained_on._replace(high=1e37)  # past the check of scales
+    with pytest.raises(ValueError, match="X: the embedding of sample 3 is not finite; its values reach 2e"):
+        closer.transform(too_large)
+
+
+def test_features_without_a_group_are_seen_by_no_encoder():
+    counts = np.random.default_rng(0).poisson(2, (20, 6))
+    for missing in (None, np.nan, "", "nan", "unknown", b"None"):
+        areas = np.array(["V1", missing, "V1", "LM", missing, "LM"], dtype=object)
+        with pytest.warns(CloserWarning, match="groups: 2 of 6 features have no group"):
+            fitted = CLoSeRTransformer(**UNTRAINED, groups=areas).fit(counts)
+        assert fitted.receptive_fields_.labels == ("V1", "LM")
+        assert [cells.tolist() for cells in fitted.receptive_fields_.indices] == [[0, 2], [3, 5]]
+    numbered = CLoSeRTransformer(**UNTRAINED, groups=[7, 7, 7, 3, 3, 3]).fit(counts)
+    assert numbered.receptive_fields_.labels == ("7", "3")
+    with pytest.raises(ValueError, match="groups: receptive_fields are given too"):
+        CLoSeRTransformer(**UNTRAINED, receptive_fields=fitted.receptive_fields_, groups=areas).fit(counts)
+
+
+def test_any_y_is_ignored_and_columns_are_held_to():
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(RATES, columns=[f"unit_{k}" for k in range(16)])
+    first = CLoSeRTransformer(**UNTRAINED).fit(X).transform(X)
+    for y in (np.zeros(40), np.zeros((40, 1)), np.zeros((40, 3)), X, ["a"] * 40, [None] * 40):
+        np.testing.assert_array_equal(CLoSeRTransformer(**UNTRAINED).fit_transform(X, y), first)
+    closer = CLoSeRTransformer(**UNTRAINED).fit(X)
+    assert closer.feature_names_in_.tolist() == X.columns.tolist() and closer.n_features_in_ == 16
+    for wrong in (X[X.columns[::-1]], X.rename(columns={"unit_3": "unit_33"})):
+        with pytest.raises(ValueError, match="feature names"):
+            closer.transform(wrong)
+    with pytest.raises(ValueError, match="X has 15 features|feature names"):
+        closer.transform(X[X.columns[:15]])
+    with pytest.raises(ValueError, match="minimum of 1 is required"):
+        closer.transform(X[:0])
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        closer.transform(X.assign(unit_3="a"))
+    with pytest.raises(ValueError, match=r"expected stimuli of shape \(4, 4, 1\)"):
+        CLoSeRTransformer(**UNTRAINED).fit(IMAGES).transform(IMAGES[:, :, :3])
 
 
 @pytest.mark.slow

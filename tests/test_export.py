@@ -119,6 +119,9 @@ def test_the_card_and_the_keras_file(run, tmp_path, capsys):
     results = RunFolder(run_dir).read_results()
     assert card["readout"]["accuracy"] == results["accuracy"] and card["trained_epochs"] == 1
     assert card["config"]["encoder"]["hidden"] == [8] and card["model"]["signatures"]["embed"] == ["batch", 12]
+    trained_on = {"samples": 1212, "shape": [8, 8, 1], "dtype": "uint8", "min": 0.0, "max": 16.0, "whole_numbers": True}
+    assert card["training_inputs"] == trained_on
+    assert set(card["loading"]) == {"saved_model", "ensemble.keras"}
     on_disk = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     assert set(card["files"]) == on_disk - {"model_card.json"}
     for name, about in card["files"].items():
@@ -130,6 +133,14 @@ def test_the_card_and_the_keras_file(run, tmp_path, capsys):
     for a, b in zip(again.get_weights(), before.get_weights()):
         np.testing.assert_array_equal(a, b)
     assert (out / "ensemble.keras").stat().st_size < (run_dir / "ensemble.keras").stat().st_size
+
+
+def test_the_keras_file_loads_as_the_card_says(exports, tmp_path):
+    out = exports["mlp"] / "out"
+    card = json.loads((out / "model_card.json").read_text())
+    code = card["loading"]["ensemble.keras"] + "; print(ensemble.output_shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=out)
+    assert done.returncode == 0 and done.stdout.strip() == "(None, 3, 4)", done.stderr[-500:]
 
 
 def test_random_layers_stay_out(tmp_path):
@@ -150,6 +161,7 @@ def test_without_the_data_random_stimuli_are_compared(run, tmp_path):
     run_dir = run(dataset={"name": "arrays", "path": str(tmp_path / "own.npz")}, training={"epochs": 0})
     (tmp_path / "own.npz").unlink()
     card = export_run(run_dir, tmp_path / "out")
+    assert card["training_inputs"] is None
     assert card["parity"]["stimuli"].startswith("random stimuli") and card["config"]["dataset"]["path"] == "own.npz"
 
 

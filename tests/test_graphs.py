@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
 from closer_tf import graphs
+from closer_tf.errors import DataError
 
 
 def pairs(graph):
@@ -86,3 +89,25 @@ def test_impossible_graphs(edges, weights, message):
 def test_impossible_edge_count():
     with pytest.raises(ValueError, match="1 to 6 edges"):
         graphs.random_graph(3, 7)
+
+
+def test_matrices_from_files(tmp_path):
+    matrix = np.array([[0, 2, 0], [1, 0, 0], [0, 5.5, 0]])
+    (tmp_path / "m.json").write_text(json.dumps(matrix.tolist()))
+    (tmp_path / "m.csv").write_text("\ufeff0, 2,0\n1,0,0\n0,5.5,0\n", encoding="utf-8")
+    np.save(tmp_path / "m.npy", matrix)
+    np.savez(tmp_path / "m.npz", matrix)
+    for name in ("m.json", "m.csv", "m.npy", "m.npz"):
+        np.testing.assert_array_equal(graphs.read_matrix(tmp_path / name), matrix)
+    (tmp_path / "m.txt").write_text("0 1\n1 0\n")
+    (tmp_path / "bad.csv").write_text("0,1\n1\n")
+    (tmp_path / "words.csv").write_text("from,to\n0,1\n")
+    np.savez(tmp_path / "two.npz", a=matrix, b=matrix)
+    for name, message in {
+        "m.txt": "m.txt: expected a matrix in a .json, .csv, .npy or .npz file",
+        "bad.csv": "bad.csv: not a readable matrix of numbers",
+        "words.csv": "words.csv: not a readable matrix of numbers",
+        "two.npz": "two.npz: expected an array 'graph', found a, b",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            graphs.read_matrix(tmp_path / name)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from closer_tf.errors import DataError
 from closer_tf.probes import COMBINATIONS, combine, knn_probe, linear_probe, probe_all, standardise
 
 
@@ -101,3 +102,24 @@ def test_the_converged_protocol_is_another_fit_of_the_same_probe():
     assert converged.test == pytest.approx(linear_probe(features, labels, C=(10.0,), max_iter=5000).test, abs=0.02)
     with pytest.raises(ValueError, match="expected one of published, converged, found 'exact'"):
         linear_probe(features, labels, protocol="exact")
+
+
+def test_labels_as_other_programs_hand_them_over():
+    rng = np.random.default_rng(0)
+    y = {key: rng.permutation(np.arange(60) % 3) for key in ("train", "validation", "test")}
+    features = {key: rng.standard_normal((60, 4)) + values[:, None] for key, values in y.items()}
+    expected = linear_probe(features, y, C=[1.0])
+    assert expected.test > 0.4
+    for change in (
+        lambda v: v[:, None],
+        lambda v: v.astype(float),
+        lambda v: v.tolist(),
+        lambda v: 10 * v - 7,
+        lambda v: np.array(["cat", "dog", "owl"])[v],
+        lambda v: np.array([b"cat", b"dog", b"owl"], dtype=object)[v],
+    ):
+        assert linear_probe(features, {key: change(values) for key, values in y.items()}, C=[1.0]) == expected
+    with pytest.raises(DataError, match=r"labels\['test'\]: 59 labels for 60 samples"):
+        linear_probe(features, {**y, "test": y["test"][1:]}, C=[1.0])
+    with pytest.raises(DataError, match=r"labels\['train'\]: holds values that are not finite"):
+        linear_probe(features, {**y, "train": np.full(60, np.nan)}, C=[1.0])

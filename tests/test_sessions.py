@@ -44,6 +44,14 @@ def session(**changes):
         ({"unit_areas": [1, 2, 3]}, "unit_areas: expected 3 strings"),
         ({"bin_width": 0}, "bin_width: expected one number of seconds above 0"),
         ({"bin_width": np.nan}, "bin_width: expected one number of seconds above 0"),
+        (
+            {"bin_width": 100},
+            "bin_width: expected seconds, from 0.0001 to below 10, found 100; if these are milliseconds, give 0.1",
+        ),
+        ({"bin_width": 10.0}, "found 10; if these are milliseconds, give 0.01"),
+        ({"bin_width": 3.3e-5}, "bin_width: expected seconds, from 0.0001 to below 10, found 3.3e-05$"),
+        ({"unit_ids": ["a", "b", "c"]}, "unit_ids: expected one integer per unit, found shape"),
+        ({"unit_ids": [1.0, np.nan, 2.0]}, "unit_ids: expected one integer per unit: holds values that are not finite"),
         ({"stimuli": {}}, "no stimulus"),
         ({"stimuli": {"one": np.zeros((5, 6))}}, r"counts_one: expected spike counts \(trials, bins, units\)"),
         ({"stimuli": {"one": np.zeros((5, 0, 3))}}, r"counts_one: expected spike counts \(trials, bins, units\)"),
@@ -56,6 +64,39 @@ def session(**changes):
 def test_bad_sessions_say_what_is_wrong(changes, message):
     with pytest.raises(DataError, match=message):
         session(**changes)
+
+
+def test_arrays_as_other_programs_hand_them_over():
+    pandas = pytest.importorskip("pandas")
+    expected = session()
+    areas = np.array(["VISp", "CA1", "VISp"])
+    for given in (areas.astype(object), areas.astype("S"), areas[:, None], pandas.Series(areas), pandas.Categorical(areas)):
+        np.testing.assert_array_equal(session(unit_areas=given).unit_areas, areas)
+    for given in (np.array([30.0, 10, 20]), np.array([[30], [10], [20]]), pandas.Series([30, 10, 20], dtype="Int64")):
+        found = session(unit_ids=given).unit_ids
+        assert found.tolist() == [30, 10, 20] and found.dtype == np.int64
+    for kind in ("longdouble", "longlong", ">i4", ">f8", "ulonglong"):
+        counts = {name: counts.astype(kind) for name, counts in expected.stimuli.items()}
+        given = session(stimuli=counts, trials={"one": np.arange(5).astype(kind)})
+        assert given.counts("one").dtype.char in "dlLi" and given.counts("one").dtype.isnative
+        np.testing.assert_array_equal(given.counts("one"), expected.counts("one"))
+        np.testing.assert_array_equal(given.trials["one"], np.arange(5))
+
+
+def test_units_without_an_area_in_the_words_of_any_table():
+    mouse = session(unit_areas=[None, "VISp", np.nan])
+    assert mouse.unit_areas.tolist() == ["", "VISp", ""] and area_sizes(mouse.unit_areas) == {"VISp": 1}
+    assert area_sizes(session(unit_areas=["unknown", "nan", "VISp"]).unit_areas) == {"VISp": 1}
+
+
+def test_a_session_is_shown_in_one_line():
+    shown = repr(session())
+    assert shown == "Session('mouse': 3 units in 2 areas, bins of 0.0333 s, one 5 trials of 6 bins, three 4 trials of 10 bins)"
+
+
+def test_a_stimulus_without_a_spike_is_not_told_apart():
+    with pytest.raises(DataError, match="session mouse: all counts of stimulus 'three' are 0; were its times"):
+        make_samples(session(stimuli={"one": numbered(5, 6, 3), "three": np.zeros((5, 10, 3))}))
 
 
 def test_trials_padded_with_nan_are_refused_by_number():
@@ -256,7 +297,7 @@ def test_split_by_trial_of_ten_and_twenty_trials_and_the_published_sizes():
     mouse = session(
         unit_ids=[1],
         unit_areas=["VISp"],
-        stimuli={"one": np.zeros((20, 900, 1), np.uint8), "three": np.zeros((10, 3600, 1), np.uint8)},
+        stimuli={"one": np.ones((20, 900, 1), np.uint8), "three": np.ones((10, 3600, 1), np.uint8)},
     )
     splits = make_samples(mouse)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (32346, 10782, 10782)

@@ -6,8 +6,7 @@ import json
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-MAX_FLOAT = 3.4e38  # what is computed is computed in float32
-MAX_WIDTH = 2**16  # of a layer; with the other upper bounds it keeps mistyped numbers from filling the memory
+from closer_tf.bounds import MAX_FLOAT
 
 
 def suggestion(word, known):

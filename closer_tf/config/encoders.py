@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from closer_tf.config.base import MAX_WIDTH, Section
+from closer_tf.bounds import BOUNDS
+from closer_tf.config.base import Section
 
 
 class MLPEncoder(Section):
@@ -12,15 +13,15 @@ class MLPEncoder(Section):
 
     type: Literal["mlp"]
     """Chooses this encoder."""
-    hidden: list[Annotated[int, Field(ge=1, le=MAX_WIDTH)]] = Field([1024, 512, 256], max_length=100)
+    hidden: list[Annotated[int, Field(**BOUNDS["hidden"])]] = Field([1024, 512, 256], max_length=BOUNDS["layers"]["le"])
     """Widths of the hidden layers. The paper: 1024, 512, 256 for images; 32, 32 for neurons."""
-    embedding_dim: int = Field(256, ge=1, le=MAX_WIDTH)
+    embedding_dim: int = Field(256, **BOUNDS["embedding_dim"])
     """Width of the output [D]."""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, **BOUNDS["dropout"])
     """Fraction of hidden activities dropped in training."""
-    l1: float = Field(0.0, ge=0)
+    l1: float = Field(0.0, **BOUNDS["l1"])
     """Weight of the kernels' summed absolute values in the loss. The paper: 5e-6 for neurons."""
-    l2: float = Field(0.0, ge=0)
+    l2: float = Field(0.0, **BOUNDS["l2"])
     """Weight of the kernels' summed squares in the loss. The paper: 5e-6 for neurons."""
 
 
@@ -29,17 +30,17 @@ class ViTEncoder(Section):
 
     type: Literal["vit_lite"]
     """Chooses this encoder."""
-    embedding_dim: int = Field(256, ge=1, le=MAX_WIDTH)
+    embedding_dim: int = Field(256, **BOUNDS["embedding_dim"])
     """Width of tokens and output [D]."""
-    blocks: int = Field(2, ge=1, le=100)
+    blocks: int = Field(2, **BOUNDS["blocks"])
     """Number of transformer blocks."""
-    heads: int = Field(4, ge=1, le=1024)
+    heads: int = Field(4, **BOUNDS["heads"])
     """Attention heads."""
-    key_dim: int = Field(64, ge=1, le=MAX_WIDTH)
+    key_dim: int = Field(64, **BOUNDS["key_dim"])
     """Width of queries, keys and values per head."""
-    mlp_dim: int = Field(512, ge=1, le=MAX_WIDTH)
+    mlp_dim: int = Field(512, **BOUNDS["mlp_dim"])
     """Hidden width of each block's MLP."""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, **BOUNDS["dropout"])
     """Fraction dropped in training, of attention weights and of activities."""
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 
 
@@ -12,9 +13,9 @@ class GaussianMasks(Section):
 
     scheme: Literal["gaussian"]
     """Chooses this mask scheme."""
-    fraction: float = Field(0.1, gt=0, le=1)
+    fraction: float = Field(0.1, **BOUNDS["fraction"])
     """Fraction of the image's pixels that each encoder sees [q]."""
-    sigma: float = Field(2.0, ge=0.01, le=1e6)
+    sigma: float = Field(2.0, **BOUNDS["sigma"])
     """Standard deviation of the Gaussian, in pixels. The paper: 2; 3 and 5 in figure S1."""
 
 
@@ -23,9 +24,9 @@ class RandomPatchMasks(Section):
 
     scheme: Literal["random_patches"]
     """Chooses this mask scheme."""
-    fraction: float = Field(0.1, gt=0, le=1)
+    fraction: float = Field(0.1, **BOUNDS["fraction"])
     """Fraction of the image's patches that each encoder sees [q]."""
-    patch_size: int = Field(4, ge=1)
+    patch_size: int = Field(4, **BOUNDS["patch_size"])
     """Side of a patch, in pixels; has to divide the image's sides. The paper: 4; 1 and 2 in figure S1."""
 
 
@@ -34,9 +35,9 @@ class ContiguousPatchMasks(Section):
 
     scheme: Literal["contiguous_patches"]
     """Chooses this mask scheme."""
-    fraction: float = Field(0.1, gt=0, le=1)
+    fraction: float = Field(0.1, **BOUNDS["fraction"])
     """Fraction of the image's patches that each encoder sees [q]."""
-    patch_size: int = Field(4, ge=1)
+    patch_size: int = Field(4, **BOUNDS["patch_size"])
     """Side of a patch, in pixels; has to divide the image's sides. The paper: 4."""
     centres: Literal["paper", "published"] = "paper"
     """'paper': distinct centres off the image's edge. 'published': as in the published figures, where centres repeat and lean
@@ -50,7 +51,7 @@ class CustomMasks(Section):
     """Chooses this mask scheme."""
     path: str
     """The .npy or .npz file."""
-    patch_size: int = Field(1, ge=1)
+    patch_size: int = Field(1, **BOUNDS["patch_size"])
     """Side of one entry of the array, in pixels of the image."""
 
 

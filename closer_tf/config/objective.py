@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from closer_tf import graphs
+from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 
 TEMPORAL_CONDITIONS = ("tcloser", "notcloser", "lpl")
@@ -32,14 +33,15 @@ class RandomGraph(Section):
 
     family: Literal["random"]
     """Chooses this family."""
-    num_edges: int = Field(ge=1)
+    num_edges: int = Field(**BOUNDS["num_edges"])
     """Number of edges [k], at most N (N - 1)."""
     weighting: Literal["uniform", "per_target"] = "uniform"
     """As for the other graphs."""
 
 
 class CustomGraph(Section):
-    """A graph of your own: `edges`, or the weighted N x N matrix of a .json or .npz file (array `graph`)."""
+    """A graph of your own: `edges`, or the weighted N x N matrix of a .json, .csv, .npy or .npz file (array
+    `graph`)."""
 
     family: Literal["custom"]
     """Chooses this family."""
@@ -68,22 +70,22 @@ class TermWeights(Section):
     """Weights of the terms of a temporal objective (equations 6 to 12). Default null: the paper's for the condition, 0 where
     the condition has no such term."""
 
-    tpull: float | None = Field(None, ge=0)
+    tpull: float | None = Field(None, **BOUNDS["tpull"])
     """Squared distance to what the other encoders said one bin before [L_tpull]."""
-    pull: float | None = Field(None, ge=0)
+    pull: float | None = Field(None, **BOUNDS["pull"])
     """Squared distance to what the other encoders say now [L_pull]."""
-    cont: float | None = Field(None, ge=0)
+    cont: float | None = Field(None, **BOUNDS["cont"])
     """Squared distance to what the encoder itself said one bin before [L_cont]."""
-    var: float | None = Field(None, ge=0)
+    var: float | None = Field(None, **BOUNDS["var"])
     """Keeps every dimension's variance up [L_var]."""
-    cov: float | None = Field(None, ge=0)
+    cov: float | None = Field(None, **BOUNDS["cov"])
     """Keeps dimensions uncorrelated [L_cov]."""
 
 
 class Objective(Section):
     """What the encoders minimise: the CLoSeR loss (equations 1 to 5), or temporal terms (equations 6 to 12)."""
 
-    temperature: float | None = Field(None, gt=0)
+    temperature: float | None = Field(None, **BOUNDS["temperature"])
     """Scale of squared embedding distances [tau]. Default null: 10 D for MLP encoders, 10 for ViT encoders."""
     graph: Graph = NamedGraph(family="all_to_all")
     """The interaction graph [G]."""

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -19,12 +20,12 @@ class Readout(Section):
     """Also read out the run's own condition as it was after these epochs, in ascending order: accuracy over epochs. 0 is the
     untrained ensemble. The training keeps the weights of these epochs as it passes them; those past `training.epochs` are left
     out. May be given for a run that is under way: for epochs that it has passed by then, weights are seldom there."""
-    C: list[Annotated[float, Field(ge=0)]] = Field(list(PUBLISHED_C_GRID), min_length=1)
+    C: list[Annotated[float, Field(**BOUNDS["C"])]] = Field(list(PUBLISHED_C_GRID), min_length=1)
     """Inverse L2 penalties to choose from by validation accuracy; 0 stands for no penalty. Ties go to the first."""
     protocol: Literal["published", "converged"] = "published"
     """How the probe is fitted. 'published': as scikit-learn does by default, which stops most fits after 100 iterations, short
     of the optimum. 'converged': each fit to its optimum, by scikit-learn's objective and tolerance."""
-    max_iter: int | None = Field(None, ge=1)
+    max_iter: int | None = Field(None, **BOUNDS["max_iter"])
     """Most L-BFGS iterations per fit. Default null: the protocol's own, 100 for 'published' and 5000 for 'converged'."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
@@ -33,7 +34,7 @@ class Readout(Section):
     pseudo_likelihood_draws: int = Field(100, ge=1, le=1_000_000)
     """How many random sets of samples the class mean pseudo-likelihood is averaged over. A draw costs the square of the number
     of classes: 100 draws at 100 classes take some 2 minutes of one core for each encoder and condition."""
-    knn_neighbours: int | None = Field(None, ge=1)
+    knn_neighbours: int | None = Field(None, **BOUNDS["knn_neighbours"])
     """Also classify by the k nearest training samples. Default null: don't."""
 
     @field_validator("at_epochs", mode="after")

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 from closer_tf.config.encoders import Encoder, MLPEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
@@ -45,7 +46,7 @@ class RunConfig(Section):
     """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
     ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
     nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
-    num_encoders: int = Field(10, ge=2, le=1000)
+    num_encoders: int = Field(10, **BOUNDS["num_encoders"])
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()
     """The data, chosen by `dataset.name`."""

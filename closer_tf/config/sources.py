@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 
 PATH_KEYS = ("path", "test_path", "data_dir")
@@ -12,7 +13,7 @@ PATH_KEYS = ("path", "test_path", "data_dir")
 class ImageSource(Section):
     """What all image sources share."""
 
-    input_scale: float | None = Field(None, gt=0)
+    input_scale: float | None = Field(None, **BOUNDS["input_scale"])
     """Pixels are multiplied by this inside the model. Default null: 1 / the source's largest pixel value (1/255 for
     8-bit images, 1/16 for digits, 1 / the largest value of other integers, 1 for floating-point arrays). The published ViT
     runs used 1."""
@@ -23,7 +24,7 @@ class DigitsSource(ImageSource):
 
     name: Literal["digits"] = "digits"
     """Chooses this source."""
-    test_fraction: float = Field(0.25, gt=0, lt=1)
+    test_fraction: float = Field(0.25, **BOUNDS["test_fraction"])
     """Fraction of the images of each class held out as the test set, the same images for every seed."""
 
 
@@ -56,7 +57,7 @@ class ImageFolderSource(ImageSource):
         [32, 32], min_length=2, max_length=2, json_schema_extra=_or_one_number
     )
     """[height, width] in pixels that every image is resized to (bilinear); one number for a square."""
-    test_fraction: float = Field(0.2, gt=0, lt=1)
+    test_fraction: float = Field(0.2, **BOUNDS["test_fraction"])
     """Fraction of the images of each class held out as the test set when there is no `test_path`."""
     background: list[Annotated[int, Field(ge=0, le=255)]] = Field([255, 255, 255], min_length=3, max_length=3)
     """[red, green, blue] that transparent images are laid over. Default: white."""
@@ -79,7 +80,7 @@ class ArraysSource(ImageSource):
     """Chooses this source."""
     path: str
     """The .npz file."""
-    test_fraction: float = Field(0.2, gt=0, lt=1)
+    test_fraction: float = Field(0.2, **BOUNDS["test_fraction"])
     """Fraction of the samples of each class held out as the test set when the file has no x_test."""
 
 
@@ -101,7 +102,7 @@ class SessionSource(RecordingSource):
     """Stimuli in the order of their labels. Default null: all in the file."""
     label: Literal["stimulus", "segment", "time"] = "stimulus"
     """What is read out: which stimulus, which part of it, or the time within it (from 0 to 1, by linear regression)."""
-    segments: int = Field(3, ge=2)
+    segments: int = Field(3, **BOUNDS["segments"])
     """Number of equal parts for label 'segment'."""
     full_range: bool = False
     """Use every bin that has one before it; the paper leaves out the first and the last of these in each trial."""
@@ -118,7 +119,7 @@ class SimulatedSource(RecordingSource):
     """'small': six areas, 120 and 480 frames. 'paper': ten areas, 668 units, 900 and 3600 frames."""
     label: Literal["stimulus", "segment", "time"] = "stimulus"
     """As for 'session'."""
-    segments: int = Field(3, ge=2)
+    segments: int = Field(3, **BOUNDS["segments"])
     """As for 'session'."""
     full_range: bool = False
     """As for 'session'."""
@@ -133,7 +134,7 @@ class NaturalMovieSource(RecordingSource):
     """The .npz file."""
     label: Literal["segment", "time"] = "segment"
     """As for 'session'."""
-    segments: int = Field(3, ge=2)
+    segments: int = Field(3, **BOUNDS["segments"])
     """As for 'session'."""
     full_range: bool = False
     """As for 'session'."""

@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 
 CHECKPOINT_KEYS = ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
@@ -16,9 +17,9 @@ class Augmentation(Section):
 
     horizontal_flip: bool = False
     """Mirror half of the images left to right."""
-    rotation: float = Field(0.0, ge=0, le=0.5)
+    rotation: float = Field(0.0, **BOUNDS["rotation"])
     """Largest rotation either way, in full turns (0.02 is 7.2 degrees). The paper: 0.02."""
-    zoom: float = Field(0.0, ge=0, lt=1)
+    zoom: float = Field(0.0, **BOUNDS["zoom"])
     """Largest relative zoom out or in (0.2 shows 80% to 120% of the image's side). The paper: 0.2."""
 
 
@@ -27,26 +28,26 @@ class Nadam(Section):
 
     name: Literal["nadam"] = "nadam"
     """Chooses this optimizer."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, **BOUNDS["learning_rate"])
     """Step size."""
-    beta_1: float = Field(0.9, ge=0, lt=1)
+    beta_1: float = Field(0.9, **BOUNDS["beta_1"])
     """Decay of the gradient's mean, per step."""
-    beta_2: float = Field(0.999, ge=0, lt=1)
+    beta_2: float = Field(0.999, **BOUNDS["beta_2"])
     """Decay of the squared gradient's mean, per step."""
-    epsilon: float = Field(1e-7, gt=0)
+    epsilon: float = Field(1e-7, **BOUNDS["epsilon"])
     """Added to the root of the squared gradient's mean."""
-    schedule_decay: float = Field(0.004, ge=0)
+    schedule_decay: float = Field(0.004, **BOUNDS["schedule_decay"])
     """Speed of the momentum warm-up: mu_t = beta_1 (1 - 0.5 * 0.96^(schedule_decay t)). TensorFlow 2.6: 0.004; Keras 3: 1."""
 
 
 class Training(Section):
     """The training loop."""
 
-    epochs: int = Field(100, ge=0)
+    epochs: int = Field(100, **BOUNDS["epochs"])
     """Passes over the training set. The paper: 1000 (MLP), 2000 (ViT), 300 (neurons). The last epoch is what is read out."""
-    batch_size: int = Field(128, ge=2)
+    batch_size: int = Field(128, **BOUNDS["batch_size"])
     """Samples per step [B]; the other samples of the batch are each sample's contrast. The last, smaller batch is kept."""
-    validation_fraction: float = Field(0.1, ge=0, lt=1)
+    validation_fraction: float = Field(0.1, **BOUNDS["validation_fraction"])
     """Fraction of the training set kept aside to log the loss on; it selects nothing."""
     checkpoint_every: int = Field(1, ge=1)
     """Epochs between checkpoints. The last epoch always has one."""
@@ -73,7 +74,7 @@ class Compute(Section):
     """Training steps at one call from Python, on one device. Signals, checkpoints by the clock and callbacks wait for them;
     results stay the same. Null: under JAX all of an epoch, its validation in another call; under TensorFlow 8 for recordings,
     whose steps take milliseconds, otherwise 1. Several trainings in one take 1 under TensorFlow."""
-    loss_memory_mb: float = Field(1024.0, gt=0)
+    loss_memory_mb: float = Field(1024.0, **BOUNDS["max_memory_mb"])
     """Most memory, in MiB, for what the CLoSeR loss computes per pair of samples; more than that is computed in blocks."""
 
 

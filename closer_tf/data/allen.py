@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+from closer_tf.command import add_version, run_command
 from closer_tf.data.binning import MOVIES, bin_recording, passing_units
 from closer_tf.data.sessions import Session, area_sizes
-from closer_tf.errors import CloserError, DataError
+from closer_tf.errors import DataError
 
 PUBLISHED_AREAS = {
     751348571: ("LP", "VISrl", "CA1", "VISam", "PO", "LGd", "VISp", "SUB", "Eth", "SGN"),
@@ -41,17 +42,9 @@ def session_path(out, name):
 
 
 def main(argv=None):
-    """The command line. Returns the exit code: 0, or 2 after an error that the user can mend."""
+    """The command line; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments)
-    except CloserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(lambda: _run(arguments), needs_keras=False)
 
 
 def _parser():
@@ -70,6 +63,7 @@ def _parser():
     parser.add_argument("--force", action="store_true", help="make session files anew that are there already")
     parser.add_argument("--stimuli", nargs="+", default=list(MOVIES), metavar="NAME", help="default: %(default)s")
     parser.add_argument("--bins-per-frame", type=_positive, default=1, metavar="N", help="default: %(default)s")
+    add_version(parser)
     return parser
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.data.labels import as_areas
 from closer_tf.data.npz import read_npz
 from closer_tf.data.samples import Samples, split_by_trial
 from closer_tf.data.sessions import Session
@@ -106,7 +107,7 @@ def read_gabors(path, all_units=False):
     everything = Presentations(
         name=Path(path).stem.rpartition("_")[2],
         unit_ids=stored["unit_ids"].astype(np.int64),
-        unit_areas=stored["areas"],
+        unit_areas=as_areas(stored["areas"], units, f"{path}: areas"),
         inputs=stored["counts"].T,
         labels=labels.reshape(-1).astype(np.int64),
         label_names=tuple(f"({x}, {y})" for x, y in positions.tolist()),

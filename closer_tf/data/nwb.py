@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from closer_tf.data.binning import Frames, InvalidInterval, Recording, Units
+from closer_tf.data.labels import as_areas
 from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.errors import DataError
 
@@ -80,10 +81,10 @@ def _units(file):
     if (channel_ids[rows] != peaks).any():
         raise ValueError("a unit's peak channel is not in the table of electrodes")
     location = _strings(channels["location"])[rows]
-    in_brain = ~np.isin(location, ["", "None"])
+    areas = as_areas(location, len(location), "electrodes/location")
     return Units(
         ids=_values(table["id"]).astype(np.int64),
-        areas=np.where(in_brain, location, ""),
+        areas=areas,
         probe_ids=_values(channels["probe_id"])[rows],
         probe_names=_strings(channels["group_name"])[rows],
         quality=_strings(table["quality"]),
@@ -91,13 +92,26 @@ def _units(file):
         presence_ratio=_values(table["presence_ratio"]),
         isi_violations=_values(table["isi_violations"]),
         valid_channel=_values(channels["valid_data"]).astype(bool)[rows],
-        in_brain=in_brain,
+        in_brain=areas != "",
     )
 
 
 def _spike_times(table, ids):
     times, ends = _values(table["spike_times"]), _values(table["spike_times_index"])
-    return dict(zip(ids.tolist(), np.split(times, ends[:-1]), strict=True))
+    return dict(zip(ids.tolist(), _rows(times, ends, "units/spike_times_index"), strict=True))
+
+
+def _rows(values, ends, what):
+    """The rows of a ragged column, from where each ends.
+
+    Raises:
+        ValueError: the ends do not ascend to the last value.
+    """
+    starts = np.append(0, ends[:-1]) if len(ends) else ends
+    if (ends < starts).any() or (ends[-1] if len(ends) else 0) != len(values):
+        found = f"{ends[-1] if len(ends) else 'none'}, ascending: {'no' if (ends < starts).any() else 'yes'}"
+        raise ValueError(f"{what}: expected ends that ascend to the {len(values)} values there are, found {found}")
+    return np.split(values, ends[:-1])
 
 
 def _stimuli(file):
@@ -115,7 +129,7 @@ def _invalid(file):
     if "intervals/invalid_times" not in file:
         return ()
     table = file["intervals/invalid_times"]
-    tags = np.split(_strings(table["tags"]), _values(table["tags_index"])[:-1])
+    tags = _rows(_strings(table["tags"]), _values(table["tags_index"]), "intervals/invalid_times/tags_index")
     spans = zip(_values(table["start_time"]).tolist(), _values(table["stop_time"]).tolist(), tags, strict=True)
     return tuple(InvalidInterval(start, stop, tuple(str(tag) for tag in names)) for start, stop, names in spans)
 

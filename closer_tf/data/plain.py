@@ -33,6 +33,9 @@ def plain(array):
         if (np.isinf(short) != np.isinf(array)).any():
             raise DataError(f"holds {array.dtype} values that float64 cannot hold")
         return short
+    if array.dtype.kind in "iuf":  # C's long long is another type than int64 to TensorFlow
+        shared = np.dtype(f"{array.dtype.kind}{array.dtype.itemsize}")
+        return array if array.dtype.char == shared.char and array.dtype.isnative else array.astype(shared)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from closer_tf.bounds import check_settings
 from closer_tf.errors import DataError
 
 LABELS = ("stimulus", "segment", "time")
@@ -68,7 +69,7 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
         1, 6, 11, ... are validation, 3, 8, 13, ... test, the others training.
 
     Raises:
-        DataError: a stimulus is unknown, has too few or too short trials, or there is but one to tell apart.
+        DataError: a stimulus is unknown, has too few or too short trials or no spike at all, or there is but one to tell apart.
         ValueError: the label, the window or the number of segments is none of the above.
     """
     stimuli = list(session.stimuli if stimuli is None else stimuli)
@@ -76,8 +77,8 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
         raise ValueError(f"label: expected one of {', '.join(LABELS)}, found '{label}'")
     if window < 1:
         raise ValueError(f"window: expected at least 1 bin, found {window}")
-    if label == "segment" and segments < 2:
-        raise ValueError(f"segments: expected at least 2, found {segments}")
+    if label == "segment":
+        check_settings(segments=segments)
     if not stimuli or len(set(stimuli)) != len(stimuli):
         raise DataError(f"session {session.name}: expected one or more stimuli, each named once, found {stimuli}")
     if label == "stimulus" and len(stimuli) < 2:
@@ -116,6 +117,11 @@ def _stimulus_samples(session, index, name, window, full_range, label, segments)
         raise DataError(
             f"session {session.name}: stimulus '{name}' has {trials} trials; at least {MIN_TRIALS} are needed, since trials "
             f"1, 6, ... are the validation set and trials 3, 8, ... the test set"
+        )
+    if not counts.any():
+        raise DataError(
+            f"session {session.name}: all counts of stimulus '{name}' are 0; were its times and those of the spikes taken by "
+            f"one clock, both in seconds?"
         )
     numbers = session.trials[name]
     for place, part in ((1, "validation"), (3, "test")):

@@ -3,8 +3,8 @@
 A session file is one .npz file of plain arrays, written by `Session.save` or by anybody's own script:
 
     unit_ids            (units,) integers, no two alike
-    unit_areas          (units,) strings, the brain area of each unit; '' for none
-    bin_width           one number, seconds per bin
+    unit_areas          (units,) strings, the brain area of each unit; '', 'nan', 'unknown' and the like for none
+    bin_width           one number, seconds per bin, below 10
     counts_<stimulus>   (trials, bins, units) spike counts >= 0, one such array per stimulus; trials in the order in which
                         they were recorded, all of the same length, bins in time order, units in the order of unit_ids
     trials_<stimulus>   optional integers (trials,) in ascending order, each trial's number among all that were shown, from 0,
@@ -25,23 +25,25 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.config import suggestion
+from closer_tf.data.labels import as_areas, as_labels
 from closer_tf.data.npz import read_npz, write_npz
-from closer_tf.data.plain import one_per_row, plain, whole_numbers
+from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
 
 _PREFIX = "counts_"
 _TRIALS = "trials_"
+_WIDTHS = (1e-4, 10.0)  # seconds per bin: from the shortest to what is rather 10 milliseconds
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Session:
     """One recording session, checked when it is made.
 
     Args:
         name: str, what to call it in messages and tables.
         unit_ids: int array (units,), no two alike.
-        unit_areas: str array (units,), the brain area of each unit; '' for none.
-        bin_width: seconds per bin.
+        unit_areas: str array (units,), the brain area of each unit; '' for none. What else tables hold for none is taken too.
+        bin_width: seconds per bin, from 0.0001 to below 10.
         stimuli: dict of stimulus name to spike counts (trials, bins, units), integers or floats >= 0, trials in the order
             in which they were recorded. A list of (bins, units) arrays is taken as well.
         simulated: true when no animal was recorded.
@@ -57,28 +59,19 @@ class Session:
     unit_ids: np.ndarray
     unit_areas: np.ndarray
     bin_width: float
-    stimuli: dict = field(repr=False)
+    stimuli: dict
     simulated: bool = False
-    trials: dict = field(default_factory=dict, repr=False)
+    trials: dict = field(default_factory=dict)
     bins_per_frame: int | None = None
 
     def __post_init__(self):
-        unit_ids, unit_areas = _taken("unit_ids", self.unit_ids), _taken("unit_areas", self.unit_areas)
-        width = _taken("bin_width", self.bin_width)
-        if unit_ids.ndim != 1 or unit_ids.dtype.kind not in "iu" and len(unit_ids):
-            raise DataError(f"unit_ids: expected one integer per unit, found {_describe(unit_ids)}")
+        unit_ids = _integers(self.unit_ids, "unit_ids: expected one integer per unit")
         if len(unit_ids) == 0:
             raise DataError("unit_ids: no unit left in this session")
         values, times = np.unique(unit_ids, return_counts=True)
         if times.max() > 1:
             raise DataError(f"unit_ids: unit {values[times.argmax()]} occurs {times.max()} times; expected each once")
-        if unit_areas.shape != unit_ids.shape or unit_areas.dtype.kind != "U":
-            raise DataError(
-                f"unit_areas: expected {len(unit_ids)} strings, one per unit ('' for none), found {_describe(unit_areas)}"
-                f"{_not_text(unit_areas)}"
-            )
-        if width.size != 1 or width.dtype.kind not in "iuf" or not 0 < float(width.reshape(())) < np.inf:
-            raise DataError(f"bin_width: expected one number of seconds above 0, found {self.bin_width}")
+        unit_areas = as_areas(self.unit_areas, len(unit_ids), "unit_areas")
         if not self.stimuli:
             raise DataError(f"no stimulus: expected at least one array '{_PREFIX}<stimulus>' (trials, bins, units)")
         stimuli = {str(name): _checked(str(name), counts, len(unit_ids)) for name, counts in self.stimuli.items()}
@@ -90,11 +83,18 @@ class Session:
             object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
         object.__setattr__(self, "trials", trials)
         object.__setattr__(self, "name", str(self.name))
-        object.__setattr__(self, "unit_ids", unit_ids.astype(np.int64))
+        object.__setattr__(self, "unit_ids", unit_ids)
         object.__setattr__(self, "unit_areas", unit_areas)
-        object.__setattr__(self, "bin_width", float(width.reshape(())))
+        object.__setattr__(self, "bin_width", _checked_bin_width(self.bin_width))
         object.__setattr__(self, "stimuli", stimuli)
         object.__setattr__(self, "simulated", bool(self.simulated))
+
+    def __repr__(self):
+        shapes = ", ".join(
+            f"{name} {counts.shape[0]} trials of {counts.shape[1]} bins" for name, counts in self.stimuli.items()
+        )
+        areas = len(area_sizes(self.unit_areas))
+        return f"Session({self.name!r}: {self.num_units} units in {areas} areas, bins of {self.bin_width:.4g} s, {shapes})"
 
     @property
     def num_units(self):
@@ -217,14 +217,35 @@ def _checked(stimulus, counts, num_units):
     return counts
 
 
+def _checked_bin_width(width):
+    width = np.asarray(width)
+    if width.size != 1 or width.dtype.kind not in "iuf" or not 0 < float(width.reshape(())) < np.inf:
+        raise DataError(f"bin_width: expected one number of seconds above 0, found {width}")
+    seconds = float(width.reshape(()))
+    if not _WIDTHS[0] <= seconds < _WIDTHS[1]:
+        guess = f"; if these are milliseconds, give {seconds / 1000:g}" if seconds >= _WIDTHS[1] else ""
+        raise DataError(f"bin_width: expected seconds, from {_WIDTHS[0]:g} to below {_WIDTHS[1]:g}, found {seconds:g}{guess}")
+    return seconds
+
+
+def _integers(values, expected):
+    """Integers as other programs hand them over, as an int64 array (n,)."""
+    try:
+        integers = as_labels(values)
+    except DataError as error:
+        raise DataError(f"{expected}: {str(error).removeprefix('labels: ')}") from None
+    if integers.dtype.kind == "U":
+        raise DataError(f"{expected}, found {_describe(integers)}")
+    return integers
+
+
 def _checked_trials(stimulus, numbers, count):
     """The trials' numbers of one stimulus as an int array (trials,)."""
     if numbers is None:
         return np.arange(count)
-    numbers = _taken(f"{_TRIALS}{stimulus}", numbers)
-    if numbers.shape != (count,) or numbers.dtype.kind not in "iu":
+    numbers = _integers(numbers, f"{_TRIALS}{stimulus}: expected {count} integers, one per trial")
+    if numbers.shape != (count,):
         raise DataError(f"{_TRIALS}{stimulus}: expected {count} integers, one per trial, found {_describe(numbers)}")
-    numbers = numbers.astype(np.int64)
     if numbers[0] < 0 or (np.diff(numbers) <= 0).any():
         raise DataError(f"{_TRIALS}{stimulus}: expected numbers >= 0 in ascending order, found {numbers.tolist()}")
     return numbers
@@ -238,20 +259,11 @@ def _checked_bins_per_frame(number):
 
 
 def _taken(key, values):
-    """What a user gave as a plain array; what there is one of per unit or trial may come as a column, integers as floats."""
+    """What a user gave as a plain array."""
     try:
-        array = plain(np.asarray(values))
-        if key == "unit_areas":
-            return one_per_row(array)
-        return whole_numbers(one_per_row(array)) if key == "unit_ids" or key.startswith(_TRIALS) else array
+        return plain(np.asarray(values))
     except DataError as error:
         raise DataError(f"{key}: {error}") from None
-
-
-def _not_text(array):
-    """' (unit k: ...)' for the first of an array of objects that is no text."""
-    odd = [(k, value) for k, value in enumerate(array.ravel().tolist()) if not isinstance(value, (str, bytes))]
-    return f" (unit {odd[0][0]}: {odd[0][1]!r})" if array.dtype.kind == "O" and odd else ""
 
 
 def _describe(array):

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from closer_tf.bounds import check_settings
 from closer_tf.data.fingerprint import identity_of
+from closer_tf.data.labels import as_areas, as_labels
+from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
 
 
@@ -71,6 +74,9 @@ class Splits:
         simulated: no animal was recorded.
         labelled: false where there are no labels.
         identity: the content's fingerprint and what it is of (`closer_tf.data.fingerprint`); None for data made by hand.
+
+    Raises:
+        DataError: labels and stimuli do not match, or a label has no name.
     """
 
     name: str
@@ -85,6 +91,13 @@ class Splits:
     simulated: bool = False
     labelled: bool = True
     identity: dict | None = None
+
+    def __post_init__(self):
+        for part in ("train", "validation", "test"):
+            object.__setattr__(self, part, _plain(getattr(self, part), self.label_names, f"{self.name}: {part}"))
+        if len(self.unit_areas):
+            areas = as_areas(self.unit_areas, self.input_shape[-1], f"{self.name}: unit_areas")
+            object.__setattr__(self, "unit_areas", tuple(areas.tolist()))
 
     @property
     def input_shape(self):
@@ -104,6 +117,23 @@ class Splits:
         return replace(self, windowed=False, **{k: replace(split, inputs=split.inputs[:, -1]) for k, split in splits.items()})
 
 
+def _plain(split, label_names, what):
+    """A `Split` in types that TensorFlow takes, whose labels are indices into their names."""
+    inputs, labels = plain(np.asarray(split.inputs)), plain(np.asarray(split.labels))
+    if inputs.dtype.kind not in "biuf":
+        raise DataError(f"{what}: expected stimuli that are numbers, found {inputs.dtype}")
+    if label_names:
+        labels = as_labels(split.labels, f"{what}: labels")
+        if labels.dtype.kind == "U":
+            raise DataError(f"{what}: expected labels that are indices into label_names, found '{labels[0]}'")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(label_names):
+            found = f"labels from {labels.min()} to {labels.max()}"
+            raise DataError(f"{what}: expected labels from 0 to {len(label_names) - 1}, as in label_names, found {found}")
+    if labels.shape != (len(inputs),):
+        raise DataError(f"{what}: expected one label for each of the {len(inputs)} stimuli, found shape {labels.shape}")
+    return Split(inputs, labels, split.about)
+
+
 def split_source(name, source, validation_fraction, seed):
     """Split a random validation set off a source's training samples, unless the source has its own.
 
@@ -115,7 +145,11 @@ def split_source(name, source, validation_fraction, seed):
 
     Returns:
         `Splits`.
+
+    Raises:
+        ValueError: the fraction is out of its `closer_tf.bounds`.
     """
+    check_settings(validation_fraction=validation_fraction)
     train, validation = _numbered(source.train), source.validation and _numbered(source.validation)
     if validation is None:
         order = np.random.default_rng(seed).permutation(len(source.train))
@@ -163,7 +197,9 @@ def hold_out(split, fraction, label_names, what):
 
     Raises:
         DataError: a class has but one sample.
+        ValueError: the fraction is out of its `closer_tf.bounds`.
     """
+    check_settings(test_fraction=fraction)
     split, rng = _numbered(split), np.random.default_rng(0)
     is_test = np.zeros(len(split), dtype=bool)
     for label, label_name in enumerate(label_names):
