@@ -3,15 +3,16 @@
 An edge (i, j) pulls encoder i towards encoder j. A graph is plain data: edges and their weights, which sum to 1.
 """
 
+import io
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.data.npz import read_npz
 from closer_tf.errors import DataError
+from closer_tf.files import given_path, read_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ def from_matrix(matrix):
 
 
 def read_matrix(path):
-    """The weighted matrix of a JSON file (a list of lists), or of an .npz file's array `graph` or only array.
+    """The weighted matrix of a .json file (a list of lists), a .csv file, or an .npz file's array `graph` or only array.
 
     Args:
         path: the file.
@@ -148,12 +149,15 @@ def read_matrix(path):
     Raises:
         DataError: the file cannot be read or holds no such matrix.
     """
-    path = Path(path)
+    path = given_path(path)
     check_regular(path)
     try:
         if path.suffix == ".json":
             check_declared(path, 40 * path.stat().st_size)  # what JSON of short numbers grows to
-            return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
+            return np.array(json.loads(read_text(path)), dtype=np.float64)
+        if path.suffix == ".csv":
+            check_declared(path, 8 * path.stat().st_size)
+            return np.loadtxt(io.StringIO(read_text(path)), delimiter=",", ndmin=2)
         stored = read_npz(path)
         return np.asarray(stored["graph"] if "graph" in stored else next(iter(stored.values())), dtype=np.float64)
     except (OSError, ValueError, TypeError, StopIteration, RecursionError, OverflowError) as error:

@@ -18,12 +18,11 @@ import json
 import os
 import socket
 import time
-from pathlib import Path
 
 from closer_tf.checkpoints import PATTERN, checkpoint_files, latest_checkpoint
 from closer_tf.config import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, apply_override, parse_config
 from closer_tf.errors import RunError
-from closer_tf.files import ASIDE, make_folder, remove, remove_leftovers, write_atomically
+from closer_tf.files import ASIDE, given_path, make_folder, read_text, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
 from closer_tf.versions import versions
 
@@ -40,7 +39,7 @@ class RunFolder:
     """
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = given_path(path)
         self.config_file = self.path / "config.json"
         self.masks_file = self.path / "masks.npz"
         self.changes_file = self.path / "changes.json"
@@ -133,7 +132,7 @@ class RunFolder:
             lock.acquire(timeout=timeout)
         except Timeout:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                who = json.loads((self.path / ".holder.json").read_text())
+                who = json.loads(read_text(self.path / ".holder.json"))
                 raise RunError(f"{self.path}: in use by process {who['pid']} on {who['host']} since {who['since']}") from None
             raise RunError(f"{self.path}: in use by another process") from None
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
@@ -150,7 +149,7 @@ class RunFolder:
             RunError: there is no run here, its config is damaged, or an override would make it another run.
         """
         try:
-            content = json.loads(self.config_file.read_text(encoding="utf-8"))
+            content = json.loads(read_text(self.config_file))
             if not isinstance(content, dict):
                 raise ValueError("expected an object")
         except FileNotFoundError:
@@ -179,7 +178,7 @@ class RunFolder:
         if not self.changes_file.exists():
             return []
         try:
-            events = json.loads(self.changes_file.read_text())
+            events = json.loads(read_text(self.changes_file))
             for event in events:
                 (event["event"], int(event["epoch"]), int(event["step"]))
                 if event["event"] == "learning rate":
@@ -250,8 +249,8 @@ class RunFolder:
         if not self.history_file.exists():
             return []
         try:
-            with open(self.history_file, newline="") as file:
-                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            rows = csv.DictReader(io.StringIO(read_text(self.history_file), newline=""))
+            return [{key: float(value) for key, value in row.items()} for row in rows]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{self.history_file}: damaged: {error}; continuing the training writes it anew") from None
 
@@ -260,7 +259,7 @@ class RunFolder:
         if not self.results_file.exists():
             return {}
         try:
-            results = json.loads(self.results_file.read_text())
+            results = json.loads(read_text(self.results_file))
             if not isinstance(results, dict):
                 raise ValueError("expected an object")
             return results

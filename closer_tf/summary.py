@@ -9,7 +9,7 @@ import numpy as np
 from closer_tf.command import add_version, run_command
 from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, PROBE_ITERATIONS, TRAINED_CONDITIONS, RecordingSource, parse_config
 from closer_tf.errors import RunError
-from closer_tf.files import write_atomically
+from closer_tf.files import given_path, read_text, write_atomically
 from closer_tf.runs import RunFolder
 
 _WHAT_IS_READ_OUT = ("after_training", "conditions", "pseudo_likelihood_draws")  # keys of `readout` that change no accuracy
@@ -42,7 +42,7 @@ def _main(options):
     from closer_tf import plots
 
     summary = summarise(options.run_dirs)
-    out = Path(options.out)
+    out = given_path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
     values = {
@@ -151,7 +151,7 @@ def read_summary(file):
         RunError: the file cannot be read or is no summary.
     """
     try:
-        summary = json.loads(Path(file).read_text())
+        summary = json.loads(read_text(file))
         configs = {name: parse_config(about["config"], f"{file}: {name}").resolved() for name, about in summary["runs"].items()}
         conditions = {name: {config.condition, *config.readout.conditions} for name, config in configs.items()}
         names = _names([(condition, configs[name]) for name in configs for condition in conditions[name]])

@@ -39,7 +39,7 @@ class RandomGraph(Section):
 
 
 class CustomGraph(Section):
-    """A graph of your own: `edges`, or the weighted N x N matrix of a .json or .npz file (array `graph`)."""
+    """A graph of your own: `edges`, or the weighted N x N matrix of a .json, .csv or .npz file (array `graph`)."""
 
     family: Literal["custom"]
     """Chooses this family."""

@@ -3,7 +3,6 @@
 import math
 import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -11,6 +10,7 @@ from PIL import Image
 from closer_tf.data.limits import check_declared
 from closer_tf.data.splits import Source, Split, hold_out
 from closer_tf.errors import DataError
+from closer_tf.files import given_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 50_000_000  # a file that declares more is refused before it is decoded
@@ -31,13 +31,13 @@ def image_folder(path, test_path=None, image_size=(32, 32), test_fraction=0.2):
     Raises:
         DataError: a folder is missing or empty, a file is no image, or test classes are unknown.
     """
-    names, train = _read(Path(path), image_size)
+    names, train = _read(given_path(path), image_size)
     if len(names) < 2:
         raise DataError(f"{path}: expected at least two class subfolders, found one: '{names[0]}'")
     if test_path is None:
         train, test = hold_out(train, test_fraction, names, str(path))
         return Source(train, test, names, 1 / 255)
-    test_names, test = _read(Path(test_path), image_size)
+    test_names, test = _read(given_path(test_path), image_size)
     unknown = sorted(set(test_names) - set(names))
     if unknown:
         raise DataError(f"{test_path}: classes that {path} does not have: {', '.join(unknown)}")

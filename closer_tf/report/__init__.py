@@ -9,12 +9,11 @@ import argparse
 import os
 import sys
 import time
-from pathlib import Path
 
 from closer_tf import __version__
 from closer_tf.command import add_version, printable, run_command
 from closer_tf.errors import CloserError, RunError
-from closer_tf.files import write_atomically
+from closer_tf.files import given_path, write_atomically
 from closer_tf.report.embeddings import METHODS, check_method
 from closer_tf.report.reading import differing_keys, group_runs, one_per_seed, read_run, run_folders
 
@@ -64,7 +63,7 @@ def _main(options):
     found = write_report(options.run_dirs, options.out, options.title, options.embeddings, options.details)
     for path, reason in found["unreadable"]:
         print(printable(f"not read: {path}: {reason}"))
-    size = Path(options.out).stat().st_size / 2**20
+    size = given_path(options.out).stat().st_size / 2**20
     counts = " in ".join(f"{found[what]} {what.removesuffix('s') if found[what] == 1 else what}" for what in ("runs", "groups"))
     print(f"report: {options.out}, {counts}, {size:.2f} MB")
 
@@ -87,7 +86,7 @@ def write_report(run_dirs, out, title="CLoSeR runs", embeddings="pca", details=D
         ConfigError: the method is unknown or not installed.
     """
     check_method(embeddings)
-    out = Path(out)
+    out = given_path(out)
     if not out.parent.is_dir():
         raise RunError(f"{out}: there is no folder {out.parent}")
     if out.is_dir():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, build_graph
 from closer_tf.errors import CloserError, RunError
+from closer_tf.files import given_path, read_text
 from closer_tf.plots import CONDITION_NAMES
 from closer_tf.runs import RunFolder
 from closer_tf.summary import flat
@@ -95,7 +96,7 @@ class Group:
 def run_folders(paths):
     """The run folders that are meant: each path itself, or where it is no run but a folder of runs, those in it."""
     found = []
-    for path in map(Path, paths):
+    for path in map(given_path, paths):
         inside = []
         if path.is_dir() and not (path / "config.json").exists():
             inside = sorted(child for child in path.iterdir() if (child / "config.json").exists())
@@ -201,7 +202,7 @@ def _versions(folder):
     if not path.exists():
         return {}
     try:
-        return {str(name): str(version) for name, version in json.loads(path.read_text(encoding="utf-8")).items()}
+        return {str(name): str(version) for name, version in json.loads(read_text(path)).items()}
     except (ValueError, AttributeError, RecursionError) as error:
         raise RunError(f"{path}: damaged: {error}") from None
 

@@ -10,6 +10,7 @@ from closer_tf.checkpoints import checkpoint_files
 from closer_tf.config import TRAINED_CONDITIONS, RecordingSource, RunConfig, parse_config
 from closer_tf.errors import ConfigError, RunError
 from closer_tf.evaluate import protocol
+from closer_tf.files import given_path
 from closer_tf.runs import RunFolder
 from closer_tf.summary import identity
 from closer_tf.sweeps.config import run_configs
@@ -155,7 +156,7 @@ def progress_of(point, runs_dir):
     Raises:
         RunError: the run folder is damaged or holds another run.
     """
-    run = RunFolder(Path(runs_dir) / point.name)
+    run = RunFolder(given_path(runs_dir) / point.name)
     if not run.check(point.config):
         return "new", 0
     if is_finished(run, point.config):
@@ -208,7 +209,7 @@ def finished_runs(folders):
     """
     found = {}
     for folder in folders:
-        for file in sorted(Path(folder).glob("*/config.json")):
+        for file in sorted(given_path(folder).glob("*/config.json")):
             run = RunFolder(file.parent)
             try:
                 config = run.load_config()
