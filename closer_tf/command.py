@@ -62,6 +62,13 @@ def add_overrides(parser, what):
     parser.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help=what)
 
 
+def add_figures(parser):
+    """Give an argument parser --figures, the formats that pictures are written in beside PNG, as a list `figures`."""
+    parser.add_argument(
+        "--figures", nargs="+", choices=("pdf", "svg"), default=[], help="write the pictures in these formats too, beside PNG"
+    )
+
+
 def _failed(message, code):
     print(f"error: {printable(message)}", file=sys.stderr)
     return code

@@ -80,11 +80,11 @@ class InteractionGraph:
         weights = np.divide(self.weights, towards, out=np.zeros_like(self.weights), where=towards > 0)
         return InteractionGraph(self.num_encoders, self.edges, weights, self.family)
 
-    def plot(self):
-        """Draw the graph: circle layout beside the adjacency matrix. Returns a matplotlib Figure."""
+    def plot(self, names=()):
+        """Draw the graph: circle layout beside the adjacency matrix, with the encoders' names. Returns a matplotlib Figure."""
         from closer_tf.plots import plot_graph
 
-        return plot_graph(self)
+        return plot_graph(self, names)
 
 
 def all_to_all(num_encoders):

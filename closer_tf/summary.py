@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.command import add_version, run_command
+from closer_tf.command import add_figures, add_version, run_command
 from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, PROBE_ITERATIONS, TRAINED_CONDITIONS, RecordingSource, parse_config
 from closer_tf.errors import RunError
 from closer_tf.files import given_path, read_text, write_atomically
@@ -33,6 +33,7 @@ def main(arguments=None):
     parser.add_argument("run_dirs", nargs="+", help="run folders that have been read out")
     parser.add_argument("-o", "--out", required=True, help="path of NAME.json and NAME.png, without suffix")
     parser.add_argument("--title", default="", help="title of the picture")
+    add_figures(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
     return run_command(lambda: _main(options), needs_keras=False)
@@ -51,7 +52,8 @@ def _main(options):
     }
     title = ", ".join(part for part in (options.title, "simulated data" * summary["simulated"]) if part)
     chance = None if summary["score"] == "R^2" else summary["chance"]
-    plots.save(plots.plot_violins(values, chance, title, summary["score"]), out.with_suffix(".png"))
+    figure = plots.plot_violins(values, chance, title, summary["score"])
+    plots.save(figure, out.with_suffix(".png"), options.figures)
     for condition, readouts in summary["accuracy"].items():
         for readout in ("single", "ensemble"):
             if readout in readouts:

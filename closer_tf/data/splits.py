@@ -41,6 +41,8 @@ class Source:
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
+        stimuli: tuple of str, the names that `about["stimulus"]` of the splits counts; empty for images.
+        bin_width: seconds per bin of a recording.
     """
 
     train: Split
@@ -51,6 +53,8 @@ class Source:
     windowed: bool = False
     unit_areas: tuple = ()
     simulated: bool = False
+    stimuli: tuple = ()
+    bin_width: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,8 @@ class Splits:
         windowed: inputs are windows of consecutive bins, (n, bins, ...), the current one last.
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
+        stimuli: tuple of str, the names that `about["stimulus"]` of the splits counts; empty for images.
+        bin_width: seconds per bin of a recording.
     """
 
     name: str
@@ -78,6 +84,8 @@ class Splits:
     windowed: bool = False
     unit_areas: tuple = ()
     simulated: bool = False
+    stimuli: tuple = ()
+    bin_width: float | None = None
 
     @property
     def input_shape(self):
@@ -125,6 +133,8 @@ def split_source(name, source, validation_fraction, seed):
         source.windowed,
         tuple(source.unit_areas),
         source.simulated,
+        tuple(source.stimuli),
+        source.bin_width,
     )
 
 

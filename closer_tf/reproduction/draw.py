@@ -8,12 +8,14 @@ from closer_tf.plots import CONDITION_COLOURS
 from closer_tf.published import reference
 from closer_tf.reproduction.panels import published_points
 from closer_tf.reproduction.results import of_series
+from closer_tf.style import in_style
 
 READOUT_NAMES = {"single": "single encoder", "ensemble": "ensemble", "alignment": "alignment of embedding maps"}
 OURS = Line2D([], [], color="0.3", marker="o", markersize=5, label="ours")
 PUBLISHED = Line2D([], [], color="0.3", marker="D", markersize=5, linestyle="--", markerfacecolor="white", label="published")
 
 
+@in_style
 def draw(panel, name, found, rows, heading):
     """The picture of a panel.
 
