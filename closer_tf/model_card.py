@@ -7,7 +7,7 @@ from pathlib import Path
 from closer_tf.files import read_text
 from closer_tf.summary import without_folders
 
-FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "accuracy")
+FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "areas", "accuracy")
 
 
 def describe_run(run, config):

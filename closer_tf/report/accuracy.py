@@ -15,8 +15,9 @@ def accuracy_rows(groups):
 
     Returns:
         List of dicts: `group`, `condition` (its key), `name`, `colour`, `score`, `chance` (None where labels are numbers),
-        `simulated`, `readouts` (dict readout -> `mean`, `half`, `values`, `seeds`, `published`), `runs` (their names) and
-        `per_encoder` (one list of test accuracies per run).
+        `simulated`, `readouts` (dict readout -> `mean`, `half`, `values`, `seeds`, `published`), `runs` (their names),
+        `encoders` (their names) and `per_encoder` (one list of test accuracies per run). `half`, of the interval, is None
+        below three seeds: with two it is 12.7 standard errors and says nothing.
     """
     return [_row(group, condition) for group in groups for condition in _conditions(group)]
 
@@ -44,6 +45,7 @@ def _row(group, condition):
         "simulated": first.results["simulated"],
         "readouts": {name: _summary(values, group, condition, name, first) for name, values in readouts.items()},
         "runs": [run.name for run in runs],
+        "encoders": list(first.encoders),
         "per_encoder": [run.results["accuracy"][condition].get("single", {}).get("per_encoder", []) for run in runs],
     }
 
@@ -53,7 +55,7 @@ def _summary(values, group, condition, readout, run):
     found = estimate(values)
     return {
         "mean": found.mean,
-        "half": found.ci95,
+        "half": found.ci95 if len(values) > 2 else None,
         "values": values,
         "seeds": len(values),
         "published": published(settings, condition, readout, run.results["protocol"]),
