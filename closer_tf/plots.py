@@ -24,6 +24,7 @@ __all__ = [
     "plot_training_curves",
     "plot_violins",
     "save",
+    "write_chance",
 ]
 
 CONDITION_NAMES = {
@@ -197,14 +198,14 @@ def _finish_accuracy(axes, chance, score):
     if chance is not None:
         for axis in axes:
             axis.axhline(chance, color="black", linestyle=":", linewidth=1)
-        _write_chance(axes[-1], chance)
+        write_chance(axes[-1], chance)
 
 
 def _score_label(score):
     return f"test {score}".replace("^2", "²")
 
 
-def _write_chance(axis, chance):
+def write_chance(axis, chance):
     """The chance level, right of an axis, where nothing else is."""
     axis.text(1.02, chance, f"chance\n{chance:.3f}", transform=axis.get_yaxis_transform(), va="center", fontsize=8)
 
@@ -361,7 +362,7 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
     if chance is not None:
         for axis in axes:
             axis.axhline(chance, color="black", linestyle=":", linewidth=1)
-        _write_chance(axes[-1], chance)
+        write_chance(axes[-1], chance)
     return figure
 
 
