@@ -63,10 +63,9 @@ def add_overrides(parser, what):
 
 
 def add_figures(parser):
-    """Give an argument parser --figures, the formats that pictures are written in beside PNG, as a list `figures`."""
-    parser.add_argument(
-        "--figures", nargs="+", choices=("pdf", "svg"), default=[], help="write the pictures in these formats too, beside PNG"
-    )
+    """Give an argument parser the repeatable --figures FORMAT, what pictures are written as beside PNG, as `figures`."""
+    says = "write the pictures in this format too, beside PNG: pdf or svg; can be repeated"
+    parser.add_argument("--figures", metavar="FORMAT", action="append", choices=("pdf", "svg"), default=[], help=says)
 
 
 def _failed(message, code):

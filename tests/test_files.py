@@ -83,13 +83,15 @@ def test_a_tilde_in_every_command(home, tiny_config, capsys):
     for line in (
         "train ~/tiny.json --run-dir=~/runs/a",
         "train ~/tiny.json --run-dir=~/runs/a --dry-run",
-        "evaluate ~/runs/a",
-        "summary ~/runs/a --out=~/out/all",
+        "evaluate ~/runs/a --figures pdf",
+        "summary --figures=svg ~/runs/a --out=~/out/all",
         "report ~/runs --out=~/out/page.html --embeddings=none",
         "export ~/runs/a --to=~/out/exported",
     ):
         assert cli.main(line.split()) == 0, (line, capsys.readouterr().err)
-    assert sorted(path.name for path in (home / "out").iterdir()) == ["all.json", "all.png", "exported", "page.html"]
+    assert sorted(path.name for path in (home / "out").iterdir()) == ["all.json", "all.png", "all.svg", "exported", "page.html"]
+    figures = home / "runs" / "a" / "figures"
+    assert {path.stem for path in figures.glob("*.pdf")} == {path.stem for path in figures.glob("*.png")} != set()
     assert list(summary.read_summary("~/out/all.json")) == ["a"] and run_folders(["~/runs"]) == [home / "runs" / "a"]
     with pytest.raises(ExportError, match="is there already"):
         export.export_run("~/runs/a", "~/out/exported")
