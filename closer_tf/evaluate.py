@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from closer_tf.command import add_figures, add_overrides, add_version, run_command
+from closer_tf.command import add_figures, add_overrides, add_version, printable, run_command
 from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
 from closer_tf.errors import RunError
 from closer_tf.memory import peak_memory_gb
@@ -174,6 +174,7 @@ def print_table(results):
 def print_areas(results):
     """Print the accuracy of every single encoder of a recording's results.json under its brain area."""
     from rich.table import Table
+    from rich.text import Text
 
     from closer_tf.plots import CONDITION_NAMES
     from closer_tf.progress import console
@@ -187,7 +188,7 @@ def print_areas(results):
     for condition in values:
         table.add_column(CONDITION_NAMES[condition], justify="right")
     for i, area in enumerate(areas):
-        table.add_row(area, *(f"{found[i]:.3f}" for found in values.values()))
+        table.add_row(Text(printable(area)), *(f"{found[i]:.3f}" for found in values.values()))
     console().print(table)
 
 
