@@ -408,7 +408,8 @@ def plot_pseudo_likelihoods(maps, label_names, names=()):
 def _name_classes(axis, names, fontsize):
     """The classes on both axes of a heat map; none where there are too many to read."""
     shown = names if len(names) <= MOST_LABELS else []
-    axis.set_xticks(range(len(shown)), shown, rotation=90, fontsize=fontsize)
+    turned = 90 if max(map(len, shown), default=0) > 2 else 0
+    axis.set_xticks(range(len(shown)), shown, rotation=turned, fontsize=fontsize)
     axis.set_yticks(range(len(shown)), shown, fontsize=fontsize)
 
 
