@@ -42,6 +42,7 @@ CONDITION_NAMES = {
 READOUT_TITLES = {"single": "single encoder", "ensemble": "ensemble"}
 TRIAL_COLOURS = ("Blues", "Oranges", "Greens", "Purples", "Reds", "Greys")  # one colour map per stimulus
 MOST_LABELS = 20  # classes that are named on an axis
+MOST_MAPS = 30  # encoders whose heat maps are drawn
 
 
 @in_style
@@ -127,7 +128,7 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
                 label="single encoders (bar: their mean)",
             )
             _write_value(axis, position, found["test"], max([0.0, found["test"], *dots]))
-        _name_conditions(axis, [CONDITION_NAMES[name] for name in present])
+        _name_ticks(axis, [CONDITION_NAMES[name] for name in present])
         axis.set_title(title)
     _finish_accuracy(axes, chance, score)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -150,7 +151,7 @@ def plot_encoder_accuracy(accuracy, names, chance=None, simulated=False, score="
         for name in CONDITION_COLOURS
         if len(accuracy.get(name, {}).get("single", {}).get("per_encoder", [])) == len(names)
     }
-    figure = Figure(figsize=(max(4.5, 1.5 + 0.55 * len(names)), 3.4), layout="constrained")
+    figure = Figure(figsize=(min(max(4.5, 1.5 + 0.55 * len(names)), 24), 3.4), layout="constrained")
     if simulated:
         figure.suptitle("simulated data")
     axis = figure.subplots()
@@ -158,7 +159,7 @@ def plot_encoder_accuracy(accuracy, names, chance=None, simulated=False, score="
         style = {"color": CONDITION_COLOURS[name], "label": CONDITION_NAMES[name]}
         axis.plot(np.arange(len(names)) + offset, dots, "o", markersize=4.5, **style)
     axis.set_xlim(-0.6, len(names) - 0.4)
-    _name_conditions(axis, names)
+    _name_ticks(axis, names, every=1 + len(names) // 45)
     axis.grid(axis="x", color="0.9", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.set_title("single encoders")
@@ -179,9 +180,9 @@ def _write_value(axis, x, value, top):
     axis.annotate(f"{value:.3f}", (x, top), ha="center", va="bottom", fontsize=8, zorder=4, bbox=ground, **offset)
 
 
-def _name_conditions(axis, names):
-    """One tick per name, the end of the name at its tick."""
-    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
+def _name_ticks(axis, names, every=1):
+    """One tick per name, or per some names where there are many, the end of the name at its tick."""
+    axis.set_xticks(range(0, len(names), every), names[::every], rotation=30, ha="right", rotation_mode="anchor")
 
 
 def _finish_accuracy(axes, chance, score):
@@ -356,7 +357,7 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
         if crowded:
             axis.set_xticks(range(len(present)), labels, rotation=90, fontsize=7)
         else:
-            _name_conditions(axis, labels)
+            _name_ticks(axis, labels)
         axis.set_title(heading)
     axes[0].set_ylabel(_score_label(score))
     if chance is not None:
@@ -388,8 +389,11 @@ def plot_pseudo_likelihoods(maps, label_names, names=()):
     """
     order = _class_order(label_names)
     classes = [label_names[k] for k in order]
-    encoders = max(len(matrices) for matrices in maps.values())
+    count = max(len(matrices) for matrices in maps.values())
+    encoders = min(count, MOST_MAPS)
     figure = Figure(figsize=(1.6 + 1.5 * encoders, 0.6 + 1.8 * len(maps)), layout="constrained")
+    if encoders < count:
+        figure.suptitle(f"first {encoders} of {count} encoders")
     largest = max(np.max(matrix) for matrices in maps.values() for matrix in matrices)
     axes = figure.subplots(len(maps), encoders, squeeze=False)
     for row, (condition, matrices) in zip(axes, maps.items()):

@@ -250,3 +250,15 @@ def test_conditions_have_colours_that_the_colour_blind_tell_apart():
         seen = [cones @ (np.array([int(c[k : k + 2], 16) for k in (1, 3, 5)]) / 255) ** 2.2 for c in colours.values()]
         seen = [np.clip(s, 0, 1) ** (1 / 2.2) for s in seen]
         assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.1
+
+
+def test_pictures_of_very_many_encoders_can_be_written(tmp_path):
+    count, pair = 500, ("a", "b")
+    each = {"single": {"test": 0.5, "per_encoder": [0.5] * count}, "ensemble": {"test": 0.5}}
+    names = tuple(f"encoder {i}" for i in range(count))
+    for figure in (
+        plots.plot_encoder_accuracy({"closer": each}, names),
+        plots.plot_pseudo_likelihoods({"closer": [np.eye(2)] * count}, pair, names),
+    ):
+        plots.save(figure, tmp_path / "x.png")  # matplotlib draws nothing wider than 65,536 pixels
+    assert figure._suptitle.get_text() == "first 30 of 500 encoders"
