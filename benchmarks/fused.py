@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.files import write_atomically
+from closer_tf.files import given_path, write_atomically
 from closer_tf.quiet import import_keras
 
 CONFIGS = Path(__file__).resolve().parents[1] / "run_configs"
@@ -39,7 +39,7 @@ def main(arguments=None):
     for case in options.cases:
         results["steps"] += measure(case, options.repeats, options.seconds)
     results["machine"] |= other_work.found()
-    out = Path(options.out).with_suffix(".json")
+    out = given_path(options.out).with_suffix(".json")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, json.dumps(results, indent=1) + "\n")
     print(f"written: {out}")

@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from closer_tf.files import write_atomically
+from closer_tf.files import given_path, write_atomically
 from closer_tf.quiet import import_keras
 
 PARTS = ("loss", "step", "epoch", "start")
@@ -40,7 +40,7 @@ def main(arguments=None):
         "epoch": lambda: epoch.measure(CONFIGS),
         "start": lambda: start.measure(CONFIGS),
     }
-    out = Path(options.out)
+    out = given_path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     other_work = OtherWork()
     for part in options.parts:

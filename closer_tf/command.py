@@ -62,6 +62,12 @@ def add_overrides(parser, what):
     parser.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help=what)
 
 
+def add_figures(parser):
+    """Give an argument parser the repeatable --figures FORMAT, what pictures are written as beside PNG, as `figures`."""
+    says = "write the pictures in this format too, beside PNG: pdf or svg; can be repeated"
+    parser.add_argument("--figures", metavar="FORMAT", action="append", choices=("pdf", "svg"), default=[], help=says)
+
+
 def _failed(message, code):
     print(f"error: {printable(message)}", file=sys.stderr)
     return code

@@ -5,9 +5,9 @@ import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from closer_tf.command import USER_ERROR, add_version, run_command
+from closer_tf.files import given_path
 from closer_tf.quiet import import_keras
 
 EPILOG = """example: python -m closer_tf.doctor --data-dir /data/tensorflow_datasets
@@ -95,7 +95,7 @@ def _optional(what, libraries, remedy):
 
 
 def _data(data_dir):
-    folder = Path(data_dir).expanduser()
+    folder = given_path(data_dir)
     for name in ("cifar10", "cifar100"):
         prepared = any(folder.glob(f"{name}/*/dataset_info.json"))
         says = f"in {folder}" if prepared else f"not in {folder}; downloaded there when first needed (170 MB)"

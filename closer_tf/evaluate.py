@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from closer_tf.command import add_overrides, add_version, run_command
+from closer_tf.command import add_figures, add_overrides, add_version, printable, run_command
 from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
 from closer_tf.errors import DataError, RunError
 from closer_tf.files import make_folder
@@ -34,12 +34,13 @@ def main(arguments=None):
     add_overrides(
         parser, "override a key of the readout, or where the data lies, such as readout.max_iter=1000 or dataset.data_dir=DIR"
     )
+    add_figures(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: evaluate_run(options.run_dir, options.redo, options.overrides))
+    return run_command(lambda: evaluate_run(options.run_dir, options.redo, options.overrides, options.figures))
 
 
-def evaluate_run(run_dir, redo=False, overrides=()):
+def evaluate_run(run_dir, redo=False, overrides=(), figures=()):
     """Probe and measure every condition of a run; write results.json and pictures; print a table.
 
     A condition that results.json already holds, at the same epoch and with the same protocol, is kept; so are the epochs of
@@ -50,6 +51,7 @@ def evaluate_run(run_dir, redo=False, overrides=()):
         run_dir: the run folder.
         redo: probe everything anew.
         overrides: strings 'key.path=value' for keys of `readout` and for where the data lies.
+        figures: formats that all of the run's pictures are written in beside PNG: 'pdf', 'svg'.
 
     Returns:
         dict, the content of results.json; empty where the data has no labels.
@@ -70,10 +72,10 @@ def evaluate_run(run_dir, redo=False, overrides=()):
         data = load_splits(config)
         run.check_data(data, config)
         check_readout(config, data)
-        return readout(run, config, data, redo)
+        return readout(run, config, data, redo, figures)
 
 
-def readout(run, config, data, redo=False):
+def readout(run, config, data, redo=False, figures=()):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
     from closer_tf import over_epochs
     from closer_tf.experiment import check_units
@@ -112,6 +114,8 @@ def readout(run, config, data, redo=False):
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
         probed = _is_done(condition, results, config.readout)
         if probed and _has_neighbours(results["accuracy"][condition], config.readout):
+            if figures and _has_trials(data) and condition not in ("masked_input", "full_input"):
+                embeddings[condition] = _embeddings(condition, config, data, fields, trained)["test"]
             continue
         began = time.perf_counter()
         embedded = _embeddings(condition, config, data, fields, trained)
@@ -129,10 +133,16 @@ def readout(run, config, data, redo=False):
         results["peak_memory_gb"] = max(peak, peak_memory_gb())
         run.write_results(results)
     over_epochs.read_out(run, config, data, trained, model, results)
+    if fields.labels and results.get("areas") != list(fields.labels):
+        results["areas"] = list(fields.labels)
+        run.write_results(results)
     _note_advice(run, config, results)
-    _draw(run, data, results, embeddings)
-    over_epochs.draw(run, config, results)
+    if figures:
+        _draw_training(run, config, data, fields, figures)
+    _draw(run, data, fields, results, embeddings, figures)
+    over_epochs.draw(run, config, results, figures)
     print_table(results)
+    print_areas(results)
     if len(new) < len(results["accuracy"]) or any("neighbours" in name for name in new):
         print(f"new in this: {', '.join(new) or 'nothing'}; the rest was read out before (--redo reads out all of it again)")
     over_epochs.print_table(config, results)
@@ -264,6 +274,27 @@ def print_table(results):
 def cells(accuracy, names=("single", "ensemble")):
     """The test accuracies of single encoder and ensemble as texts of a table, '-' where there is none."""
     return [f"{accuracy[name]['test']:.3f}" if name in accuracy else "-" for name in names]
+
+
+def print_areas(results):
+    """Print the accuracy of every single encoder of a recording's results.json under its brain area."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from closer_tf.plots import CONDITION_NAMES
+    from closer_tf.progress import console
+
+    areas = results.get("areas", ())
+    values = {name: found["single"]["per_encoder"] for name, found in results["accuracy"].items() if "single" in found}
+    if not areas or not values:
+        return
+    table = Table(title="single encoders, by area")
+    table.add_column("area")
+    for condition in values:
+        table.add_column(CONDITION_NAMES[condition], justify="right")
+    for i, area in enumerate(areas):
+        table.add_row(Text(printable(area)), *(f"{found[i]:.3f}" for found in values.values()))
+    console().print(table)
 
 
 def protocol(config):
@@ -449,18 +480,46 @@ def _finite(value):
     return value if np.isfinite(value) else None
 
 
-def _draw(run, data, results, embeddings):
+def _draw_training(run, config, data, fields, formats):
+    """The pictures that the training drew, in further formats."""
+    from closer_tf import plots
+    from closer_tf.config import build_graph
+
+    drawn = {}
+    if not data.unit_areas:
+        drawn["receptive_fields"] = fields.plot(data.train.inputs[0])
+    if config.condition in TRAINED_CONDITIONS and config.condition not in ("supervised", "lpl"):
+        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
+        drawn["interaction_graph"] = graph.plot(fields.labels)
+    history = run.read_history()
+    if history:
+        drawn["training_curves"] = plots.plot_training_curves(history)
+    for name, figure in drawn.items():
+        plots.save(figure, run.figures / f"{name}.png", formats)
+
+
+def _has_trials(data):
+    """Whether the data is a recording of trials that can be drawn over time."""
+    return "trial" in data.test.about and data.name != "gabors"
+
+
+def _draw(run, data, fields, results, embeddings, formats=()):
     """The pictures of a readout.
 
     Args:
         embeddings: dict condition -> test embeddings (n, N, D) of the conditions that were computed now.
+        formats: what to write beside PNG.
     """
     from closer_tf import plots
 
     by_number = not data.label_names
     chance, score = (None, "R^2") if by_number else (results["chance"], "accuracy")
     figure = plots.plot_accuracy(results["accuracy"], chance, results["simulated"], score)
-    plots.save(figure, run.figures / "accuracy.png")
+    plots.save(figure, run.figures / "accuracy.png", formats)
+    names = fields.labels or tuple(f"encoder {i}" for i in range(fields.num_encoders))
+    if any("per_encoder" in found.get("single", {}) for found in results["accuracy"].values()):
+        figure = plots.plot_encoder_accuracy(results["accuracy"], names, chance, results["simulated"], score)
+        plots.save(figure, run.figures / "accuracy_per_encoder.png", formats)
     maps = {
         condition: found["class_pseudo_likelihood"]["per_encoder"]
         for condition, found in results["measures"].items()
@@ -468,30 +527,33 @@ def _draw(run, data, results, embeddings):
     }
     if maps:
         first = {condition: matrices[0] for condition, matrices in maps.items()}
-        figure = plots.plot_pseudo_likelihood(first, data.label_names, title="encoder 0")
-        plots.save(figure, run.figures / "class_pseudo_likelihood.png")
-        figure = plots.plot_pseudo_likelihoods(maps, data.label_names)
-        plots.save(figure, run.figures / "class_pseudo_likelihood_all.png")
-    if "trial" in data.test.about and data.name != "gabors":
-        _draw_trials(run, data, run.load_masks(), embeddings)
+        figure = plots.plot_pseudo_likelihood(first, data.label_names, title=names[0])
+        plots.save(figure, run.figures / "class_pseudo_likelihood.png", formats)
+        figure = plots.plot_pseudo_likelihoods(maps, data.label_names, names)
+        plots.save(figure, run.figures / "class_pseudo_likelihood_all.png", formats)
+    if _has_trials(data):
+        _draw_trials(run, data, fields, embeddings, formats)
 
 
-def _draw_trials(run, data, fields, embeddings):
+def _draw_trials(run, data, fields, embeddings, formats):
     """Raster and embeddings of the first test trial of each stimulus."""
     from closer_tf import plots
 
-    trials = {}
-    for k in np.unique(data.test.about["stimulus"]):
-        of_stimulus = np.flatnonzero(data.test.about["stimulus"] == k)
-        first = data.test.about["trial"][of_stimulus].min()
-        label = f"stimulus {k}, trial {first}"
-        trials[label] = of_stimulus[data.test.about["trial"][of_stimulus] == first]
+    about, trials = data.test.about, {}
+    for k in np.unique(about["stimulus"]):
+        of_stimulus = np.flatnonzero(about["stimulus"] == k)
+        first = about["trial"][of_stimulus].min()
+        stimulus = data.stimuli[k] if data.stimuli else f"stimulus {k}"
+        trials[f"{stimulus}, trial {first}"] = of_stimulus[about["trial"][of_stimulus] == first]
     label, chosen = next(iter(trials.items()))
     note = f"{label} (simulated)" if data.simulated else label
-    plots.save(plots.plot_raster(data.test.inputs[chosen], fields, note), run.figures / "raster.png")
+    figure = plots.plot_raster(data.test.inputs[chosen], fields, note, data.bin_width, about["frame"][chosen[0]])
+    plots.save(figure, run.figures / "raster.png", formats)
     if embeddings:
         shown = {condition: {name: values[rows] for name, rows in trials.items()} for condition, values in embeddings.items()}
-        plots.save(plots.plot_embedding_trajectories(shown, fields.labels), run.figures / "embeddings_over_time.png")
+        seconds = data.bin_width and {name: len(rows) * data.bin_width for name, rows in trials.items()}
+        figure = plots.plot_embedding_trajectories(shown, fields.labels, seconds=seconds)
+        plots.save(figure, run.figures / "embeddings_over_time.png", formats)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.errors import CloserError, ExportError, RunError
-from closer_tf.files import write_atomically
+from closer_tf.files import given_path, write_atomically
 from closer_tf.model_card import LOADING, checksums, describe_run, describe_stimuli
 from closer_tf.quiet import stderr_set_aside
 from closer_tf.runs import RunFolder, versions
@@ -121,7 +121,7 @@ def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name=
     _check_backend()
     if onnx:
         _check_onnx()
-    to = Path(to)
+    to = given_path(to)
     stimuli = np.asarray(stimuli, dtype="float32")[np.arange(CHECKED) % len(stimuli)]
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -327,7 +327,7 @@ def _stimuli(run, config, ensemble):
 
 
 def _check_target(to):
-    to = Path(to)
+    to = given_path(to)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ExportError(f"{to}: is there already; choose another folder with --to, or remove it")
 

@@ -1,5 +1,6 @@
-"""Writing files so that a reader finds the old content or the new one, never half of it."""
+"""Files as people name them and editors save them, and writing so that a reader never finds half of one."""
 
+import codecs
 import contextlib
 import os
 from pathlib import Path
@@ -7,6 +8,39 @@ from pathlib import Path
 from closer_tf.errors import RunError
 
 ASIDE = ".writing-"  # what a file is called before it is complete; what a killed process leaves starts with it
+
+
+def given_path(path):
+    """The `Path` of a name that a person gave. A leading '~' is the home folder: shells leave it alone after '='."""
+    try:
+        return Path(os.path.expanduser(path))
+    except ValueError:  # no user can have this name; whoever opens the file says so
+        return Path(path)
+
+
+def read_text(path):
+    """The text of a file in UTF-8, with or without the byte order mark that Windows programs put first.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is in another encoding.
+    """
+    return decode_text(given_path(path).read_bytes())
+
+
+def decode_text(content):
+    """What `read_text` returns for a file of this content (bytes)."""
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (len(content) > 1 and 0 in content[:2])
+    if utf_16:
+        raise ValueError("the text is in UTF-16, expected UTF-8; save it anew in that encoding")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not in UTF-8, which is expected; save the file anew in that encoding") from None
 
 
 def write_atomically(path, content):
@@ -34,7 +68,7 @@ def write_with(path, write):
         path: the file.
         write: function called with the path to write to.
     """
-    path = Path(path)
+    path = given_path(path)
     aside = path.with_name(f"{ASIDE}{path.name}")
     try:
         write(aside)
@@ -73,7 +107,7 @@ def make_folder(path, parents=False):
         RunError: it cannot be made.
     """
     try:
-        Path(path).mkdir(parents=parents, exist_ok=True)
+        given_path(path).mkdir(parents=parents, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: the folder cannot be made: {error.strerror}") from error
 

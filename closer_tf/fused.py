@@ -8,6 +8,7 @@ from pathlib import Path
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import TRAINED_CONDITIONS, as_config, load_config
 from closer_tf.errors import ConfigError, RunError
+from closer_tf.files import given_path
 from closer_tf.runs import RunFolder, moment_in_words
 
 FREE = ("description", "masks", "objective", "readout", "seed", "seeds")  # what trainings in one may differ in
@@ -46,7 +47,7 @@ def _main(options):
     seeds = options.seeds.split(",")
     if not all(re.fullmatch(r"\d+", seed) for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds: expected different whole numbers, such as 0,1,2; found {options.seeds!r}")
-    folder = Path(options.runs_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem))
+    folder = given_path(options.runs_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem))
     configs = [load_config(options.config, [*options.overrides, f"seed={seed}"]) for seed in seeds]
     run_dirs = [folder / f"seed_{seed}" for seed in seeds]
     for config, run_dir in zip(configs, run_dirs):

@@ -5,7 +5,6 @@ An edge (i, j) pulls encoder i towards encoder j. A graph is plain data: edges a
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from closer_tf.bounds import check_settings
 from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.data.npz import read_npy, read_npz
 from closer_tf.errors import DataError
+from closer_tf.files import given_path, read_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +85,11 @@ class InteractionGraph:
         weights = np.divide(self.weights, towards, out=np.zeros_like(self.weights), where=towards > 0)
         return InteractionGraph(self.num_encoders, self.edges, weights, self.family)
 
-    def plot(self):
-        """Draw the graph: circle layout beside the adjacency matrix. Returns a matplotlib Figure."""
+    def plot(self, names=()):
+        """Draw the graph: circle layout beside the adjacency matrix, with the encoders' names. Returns a matplotlib Figure."""
         from closer_tf.plots import plot_graph
 
-        return plot_graph(self)
+        return plot_graph(self, names)
 
 
 def all_to_all(num_encoders):
@@ -156,15 +156,15 @@ def read_matrix(path):
     Raises:
         DataError: the file cannot be read or holds no such matrix.
     """
-    path = Path(path)
+    path = given_path(path)
     check_regular(path)
     try:
         if path.suffix == ".json":
             check_declared(path, 40 * path.stat().st_size)  # what JSON of short numbers grows to
-            return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
+            return np.array(json.loads(read_text(path)), dtype=np.float64)
         if path.suffix == ".csv":
             check_declared(path, 8 * path.stat().st_size)
-            rows = path.read_text(encoding="utf-8-sig").split("\n")
+            rows = read_text(path).split("\n")
             return np.array([row.split(",") for row in rows if row.strip()], dtype=np.float64)
         if path.suffix == ".npy":
             return read_npy(path).astype(np.float64)

@@ -8,7 +8,6 @@ version, and encoder i's mask does not depend on how many encoders follow it.
 import io
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from closer_tf.bounds import check_settings
 from closer_tf.data.labels import as_areas
 from closer_tf.data.npz import read_npy, read_npz
 from closer_tf.errors import DataError
+from closer_tf.files import given_path
 
 _SMOOTHING = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 
@@ -302,7 +302,7 @@ def read_masks(path, patch_size=1):
         DataError: the file cannot be read or holds no such array.
         ValueError: the array is not one of masks.
     """
-    path = Path(path)
+    path = given_path(path)
     if path.suffix == ".npy":
         return custom_masks(read_npy(path), patch_size)
     stored = read_npz(path)

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 from closer_tf.data.scales import scale_of
+from closer_tf.files import read_text
 from closer_tf.summary import without_folders
 
-FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "accuracy")
+FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "areas", "accuracy")
 
 
 LOADING = {
@@ -51,7 +52,7 @@ def describe_run(run, config):
         "trained_epochs": len(history),
         "last_epoch": history[-1] if history else None,
         "readout": {key: results[key] for key in FROM_RESULTS if key in results} or None,
-        "trained_with": json.loads(versions_file.read_text()) if versions_file.exists() else None,
+        "trained_with": json.loads(read_text(versions_file)) if versions_file.exists() else None,
     }
 
 

@@ -97,7 +97,7 @@ def curves(results):
     return {name: values for name, values in of.items() if values}
 
 
-def draw(run, config, results):
+def draw(run, config, results, figures=()):
     """Draw accuracy_over_epochs.png beside chance, the untrained ensemble and the published value, where there is a curve."""
     from closer_tf import plots
     from closer_tf.report.published import published_values
@@ -119,7 +119,7 @@ def draw(run, config, results):
         score="R^2" if by_number else "accuracy",
         per_encoder=each,
     )
-    plots.save(figure, run.figures / "accuracy_over_epochs.png")
+    plots.save(figure, run.figures / "accuracy_over_epochs.png", figures)
 
 
 def print_table(config, results):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from closer_tf.command import add_version, run_command
+from closer_tf.files import given_path
 from closer_tf.sweep import add_running, check_running, run_points, seeds_of
 
 EPILOG = """examples:
@@ -60,7 +61,7 @@ def _main(options):
 
     check_running(options)
     chosen = choose_panels(options.panels)
-    runs_dir = Path(options.runs_dir).absolute()
+    runs_dir = given_path(options.runs_dir).absolute()
     shelf = Shelf(runs_dir, options.others)
     of_file = {path: panel_points(path, file, options) for path, file, _, _ in chosen}
     missing = {point.name: point for points in of_file.values() for point in points if shelf.find(point) is None}
@@ -103,7 +104,7 @@ def panel_points(path, file, options):
     if dataset["name"].startswith("cifar") and options.data_dir:
         overrides.append(f"dataset.data_dir={json.dumps(options.data_dir)}")
     if dataset["name"] == "session" and options.sessions:
-        overrides.append(f"dataset.path={json.dumps(str(Path(options.sessions) / Path(dataset['path']).name))}")
+        overrides.append(f"dataset.path={json.dumps(str(given_path(options.sessions) / Path(dataset['path']).name))}")
     return sweep_points(sweep, str(path), overrides, seeds_of(options))
 
 
@@ -126,7 +127,7 @@ def write_panel(name, panel, file, found, options):
     from closer_tf.reproduction.table import rows_of, to_csv, to_markdown
 
     rows = rows_of(panel, found)
-    out = Path(options.out) / f"{'fig' * is_of_paper(name)}{name}_{options.scale}"
+    out = given_path(options.out) / f"{'fig' * is_of_paper(name)}{name}_{options.scale}"
     make_folder(out.parent, parents=True)
     of_paper = is_of_paper(name)
     title = f"Figure {name}: {panel.title}" if of_paper else panel.title
@@ -176,7 +177,7 @@ def write_claims(chosen, of_file, shelf, options):
         f"{options.scale} scale. Differences are means over the seeds that both sides have, with 95% CI (Student t, paired). "
         "'Holds' and 'does not hold' are said at p < .05, one-sided; everything else cannot be seen yet."
     )
-    out = Path(options.out) / f"claims_{options.scale}"
+    out = given_path(options.out) / f"claims_{options.scale}"
     make_folder(out.parent, parents=True)
     write_atomically(out.with_suffix(".json"), json.dumps({"note": note, "claims": to_dicts(verdicts)}, indent=1) + "\n")
     write_atomically(out.with_suffix(".md"), to_markdown(verdicts, note))

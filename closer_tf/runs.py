@@ -25,13 +25,12 @@ import os
 import re
 import socket
 import time
-from pathlib import Path
 
 from closer_tf.checkpoints import checkpoint_files
 from closer_tf.config import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, PATH_KEYS, TRAINED_CONDITIONS, apply_override, parse_config
 from closer_tf.data.fingerprint import differences
 from closer_tf.errors import RunError
-from closer_tf.files import ASIDE, make_folder, remove, remove_leftovers, write_atomically
+from closer_tf.files import ASIDE, given_path, make_folder, read_text, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
 from closer_tf.versions import versions
 
@@ -57,7 +56,7 @@ class RunFolder:
     """
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = given_path(path)
         self.config_file = self.path / "config.json"
         self.data_file = self.path / "data.json"
         self.masks_file = self.path / "masks.npz"
@@ -161,7 +160,7 @@ class RunFolder:
             lock.acquire(timeout=timeout)
         except Timeout:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                who = json.loads((self.path / ".holder.json").read_text())
+                who = json.loads(read_text(self.path / ".holder.json"))
                 raise RunError(f"{self.path}: in use by process {who['pid']} on {who['host']} since {who['since']}") from None
             raise RunError(f"{self.path}: in use by another process") from None
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
@@ -178,7 +177,7 @@ class RunFolder:
             RunError: there is no run here, its config is damaged, or an override would make it another run.
         """
         try:
-            content = json.loads(self.config_file.read_text(encoding="utf-8"))
+            content = json.loads(read_text(self.config_file))
             if not isinstance(content, dict):
                 raise ValueError("expected an object")
         except FileNotFoundError:
@@ -207,7 +206,7 @@ class RunFolder:
         if not self.changes_file.exists():
             return []
         try:
-            events = json.loads(self.changes_file.read_text())
+            events = json.loads(read_text(self.changes_file))
             for event in events:
                 (event["event"], int(event["epoch"]), int(event["step"]))
                 if event["event"] in CHANGEABLE:
@@ -402,8 +401,8 @@ class RunFolder:
         if not self.history_file.exists():
             return []
         try:
-            text = self.history_file.read_text()
-            whole = io.StringIO(text[: text.rfind("\n") + 1])
+            text = read_text(self.history_file)
+            whole = io.StringIO(text[: text.rfind("\n") + 1], newline="")
             return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(whole)]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{self.history_file}: damaged: {error}; continuing the training writes it anew") from None
@@ -413,7 +412,7 @@ class RunFolder:
         if not self.results_file.exists():
             return {}
         try:
-            results = json.loads(self.results_file.read_text())
+            results = json.loads(read_text(self.results_file))
             if not isinstance(results, dict):
                 raise ValueError("expected an object")
             return results

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.command import add_version, run_command
+from closer_tf.command import add_figures, add_version, run_command
 from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, PROBE_ITERATIONS, TRAINED_CONDITIONS, RecordingSource, parse_config
 from closer_tf.errors import RunError
-from closer_tf.files import write_atomically
+from closer_tf.files import given_path, read_text, write_atomically
 from closer_tf.runs import RunFolder
 
 _WHAT_IS_READ_OUT = ("after_training", "at_epochs", "conditions", "pseudo_likelihood_draws")
@@ -34,6 +34,7 @@ def main(arguments=None):
     parser.add_argument("run_dirs", nargs="+", help="run folders that have been read out")
     parser.add_argument("-o", "--out", required=True, help="path of NAME.json and NAME.png, without suffix")
     parser.add_argument("--title", default="", help="title of the picture")
+    add_figures(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
     return run_command(lambda: _main(options), needs_keras=False)
@@ -43,7 +44,7 @@ def _main(options):
     from closer_tf import plots
 
     summary = summarise(options.run_dirs)
-    out = Path(options.out)
+    out = given_path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
     values = {
@@ -52,10 +53,11 @@ def _main(options):
     }
     title = ", ".join(part for part in (options.title, "simulated data" * summary["simulated"]) if part)
     chance = None if summary["score"] == "R^2" else summary["chance"]
-    plots.save(plots.plot_violins(values, chance, title, summary["score"]), out.with_suffix(".png"))
+    figure = plots.plot_violins(values, chance, title, summary["score"])
+    plots.save(figure, out.with_suffix(".png"), options.figures)
     _print(summary["accuracy"])
     if "at_epochs" in summary:
-        _draw_over_epochs(summary, title, chance, out.with_name(f"{out.stem}_accuracy_over_epochs.png"))
+        _draw_over_epochs(summary, title, chance, out.with_name(f"{out.stem}_accuracy_over_epochs.png"), options.figures)
         for epoch, accuracy in summary["at_epochs"].items():
             _print(accuracy, f"  after {plots.counted(int(epoch))}")
         for name, readouts in summary["published"].items():
@@ -73,7 +75,7 @@ def _print(accuracy, after=""):
                 print(f"{condition:>14} {readout:>9}  {found['mean']:.4f} {spread}{after}")
 
 
-def _draw_over_epochs(summary, title, chance, path):
+def _draw_over_epochs(summary, title, chance, path, figures):
     from closer_tf import plots
 
     curves = {}
@@ -85,7 +87,7 @@ def _draw_over_epochs(summary, title, chance, path):
         untrained = summary["accuracy"].get("untrained", {})  # where variants have several, no line stands for all
         start = {readout: found["mean"] for readout, found in untrained.items()}
         figure = plots.plot_accuracy_over_epochs(curves, chance, start, summary["published"], title, summary["score"])
-        plots.save(figure, path)
+        plots.save(figure, path, figures)
 
 
 def summarise(run_dirs):
@@ -229,7 +231,7 @@ def read_summary(file):
         RunError: the file cannot be read or is no summary.
     """
     try:
-        summary = json.loads(Path(file).read_text())
+        summary = json.loads(read_text(file))
         configs = {name: parse_config(about["config"], f"{file}: {name}").resolved() for name, about in summary["runs"].items()}
         conditions = {name: {config.condition, *config.readout.conditions} for name, config in configs.items()}
         names = _names([(condition, configs[name]) for name in configs for condition in conditions[name]])

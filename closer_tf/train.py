@@ -222,7 +222,7 @@ def _board(run, data, fields, model, ensemble):
 
     pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}
     if hasattr(model.loss, "graph"):
-        pictures["interaction_graph"] = model.loss.graph.plot()
+        pictures["interaction_graph"] = model.loss.graph.plot(fields.labels)
     names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
     return RunBoard(run.path / "tensorboard", ensemble, data.current().test, names, pictures)
 
@@ -233,7 +233,7 @@ def _draw_set_up(run, data, fields, model):
     if not data.unit_areas and not (run.figures / "receptive_fields.png").exists():
         plots.save(fields.plot(data.train.inputs[0]), run.figures / "receptive_fields.png")
     if hasattr(model.loss, "graph") and not (run.figures / "interaction_graph.png").exists():
-        plots.save(model.loss.graph.plot(), run.figures / "interaction_graph.png")
+        plots.save(model.loss.graph.plot(fields.labels), run.figures / "interaction_graph.png")
 
 
 def dry_run(config, run_dir, timed_steps=5):

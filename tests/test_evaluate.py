@@ -1,6 +1,7 @@
 """What the readout notes beside accuracies."""
 
 import json
+import re
 
 import pytest
 
@@ -38,3 +39,12 @@ def test_draws_are_those_asked_for(run):
     again = evaluate.evaluate_run(run, overrides=["readout.pseudo_likelihood_draws=2"])
     assert again["measures"]["untrained"]["class_pseudo_likelihood"]["draws"] == 2
     assert again["measures"]["untrained"]["class_pseudo_likelihood"]["per_encoder"] != likelihood["per_encoder"]
+
+
+def test_areas_are_printed_as_they_are_called(capsys):
+    values = {"single": {"test": 0.5, "per_encoder": [0.25, 0.75]}, "ensemble": {"test": 0.8}}
+    evaluate.print_areas({"areas": ["[/bold]LP", "\x1b[31mV1"], "accuracy": {"closer": values, "full_input": {}}})
+    shown = capsys.readouterr().out
+    assert re.search(r"│ \[/bold\]LP +│ +0\.250 │", shown) and re.search(r"│ \\x1b\[31mV1 +│ +0\.750 │", shown)
+    evaluate.print_areas({"accuracy": {"closer": values}})  # images have no areas
+    assert capsys.readouterr().out == ""

@@ -1,9 +1,12 @@
 """What the README says, works."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from closer_tf.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -20,6 +23,19 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("path", re.findall(r"run_configs/\w+\.json|closer_tf/[\w./]+\.(?:py|json)|docs/[\w./]+", README))
 def test_files_that_are_named_are_there(path):
     assert (REPOSITORY / path).exists()
+
+
+def commands(module):
+    """The arguments of the README's commands of one module."""
+    text = README.replace("\\\n", " ")
+    return [shlex.split(line)[3:] for line in re.findall(rf"^    (python -m {module} .*)$", text, flags=re.MULTILINE)]
+
+
+@pytest.mark.parametrize("arguments", commands("closer_tf.train"), ids=" ".join)
+def test_configs_with_the_overrides_that_are_named_are_valid(arguments, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    overrides = [value for option, value in zip(arguments, arguments[1:]) if option == "--set"]
+    assert load_config(arguments[0], overrides).description
 
 
 def test_ci_runs_the_readmes_test_command():

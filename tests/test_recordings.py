@@ -1,6 +1,7 @@
 """Recordings through the same commands as images."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -50,6 +51,9 @@ def test_a_session_as_a_source(tmp_path):
     assert data.windowed and data.fixed_validation and data.input_shape == (6,)
     assert (len(data.train), len(data.validation), len(data.test)) == (3 * 26, 26, 26)
     assert data.label_names == ("movie_0", "movie_1") and data.chance == pytest.approx(17 / 26)
+    assert data.stimuli == data.current().stimuli == ("movie_0", "movie_1") and data.bin_width == data.current().bin_width
+    again = load_data("session", path=str(tmp_path / "s.npz"), stimuli=["movie_1", "movie_0"])
+    assert again.stimuli == again.label_names == ("movie_1", "movie_0")
     now = data.current()
     np.testing.assert_array_equal(now.test.inputs, data.test.inputs[:, -1])
     assert now.input_shape == (6,) and not now.windowed and now.current() is now
@@ -67,6 +71,13 @@ def test_every_condition(command, tmp_path, condition):
     assert results["epochs"] == (0 if condition in ("untrained", "masked_input") else 2)
     assert (tmp_path / "runs" / "mouse" / "figures" / "raster.png").exists()
     assert "by area: VISp, LP" in output
+    assert (
+        results["areas"] == ["VISp", "LP"] and (tmp_path / "runs" / "mouse" / "figures" / "accuracy_per_encoder.png").exists()
+    )
+    table = output[output.index("single encoders, by area") :]
+    for i, area in enumerate(results["areas"]):
+        shown = [f"{found['single']['per_encoder'][i]:.3f}" for found in results["accuracy"].values()]
+        assert re.search(rf"{area} +│ +{' +│ +'.join(shown)} ", table)
 
 
 def test_masked_input_is_the_probe_on_the_areas_counts(command, tmp_path):

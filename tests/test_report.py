@@ -1,5 +1,6 @@
 """The report: what it says, that it is safe and small, and that a browser shows it without complaint."""
 
+import html
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import pytest
 
 from closer_tf import report, train
 from closer_tf.config import load_config, parse_config
+from closer_tf.masks import area_masks
 from closer_tf.report import accuracy, drawing, embeddings, reading
 from closer_tf.report.published import published
 from closer_tf.summary import flat
@@ -50,9 +52,9 @@ def copied(folder, to, seed=0, shift=0.0, **changes):
     results = json.loads((folder / "results.json").read_text())
     for readouts in results["accuracy"].values():
         for found in readouts.values():
-            found["test"] += shift
+            found["test"] = min(max(found["test"] + shift, 0.0), 1.0)
             if "per_encoder" in found:
-                found["per_encoder"] = [value + shift for value in found["per_encoder"]]
+                found["per_encoder"] = [min(max(value + shift, 0.0), 1.0) for value in found["per_encoder"]]
     results["config_digest"] = config.digest()
     (to / "results.json").write_text(json.dumps(results))
     return to
@@ -145,7 +147,98 @@ def test_files_of_one_name_in_two_folders_are_two_groups(trained, tmp_path):
         masks = {"scheme": "custom", "path": str(tmp_path / f"{k}" / "masks.npy")}
         folders.append(reading.read_run(copied(trained, tmp_path / f"run_{k}", seed=k, masks=masks)))
     groups = reading.group_runs(folders)
-    assert reading.differing_keys(groups) == ["masks.path"] and groups[0].label == "CLoSeR, path=masks.npy"
+    assert reading.differing_keys(groups) == ["masks.path"] and groups[0].label == "CLoSeR, path=0/masks.npy"
+
+
+def test_groups_are_told_apart_by_what_parts_them(trained, tmp_path):
+    """However many keys differ: by as few as do, and by no text that is cut before it differs."""
+    edges = [[[0, k], [k, 0], *([i, j] for i in range(4) for j in range(4) if i != j and 0 not in (i, j))] for k in (1, 2, 3)]
+    runs = []
+    for k, (temperature, listed) in enumerate([(40.0, 0), (40.0, 1), (80.0, 0), (80.0, 2)]):
+        graph = {"family": "custom", "edges": edges[listed]}
+        changes = {
+            "objective": {"graph": graph, "temperature": temperature, "stop_gradient": False, "weights": None},
+            "augmentation": {"horizontal_flip": False, "rotation": temperature / 1000},  # goes with the temperature
+            "optimizer": {"learning_rate": temperature / 1e5},
+        }
+        runs.append(reading.read_run(copied(trained, tmp_path / f"run_{k}", **changes)))
+    groups = reading.group_runs(runs)
+    assert len({group.told for group in groups}) == 4
+    assert all(len(group.told.split("=")) == 3 for group in groups), [group.told for group in groups]  # two keys, not four
+    page = written([run.folder.path for run in runs], tmp_path / "report.html", embeddings="none")[1]
+    for group, run in zip(groups, runs):
+        assert group.told in html.unescape(page) and group.folders == run.folder.path.name in page
+    values = reading.shown_values(groups, "objective.graph.edges", 40)
+    assert len(set(values)) == 3 and values[0] == values[2] and all(len(value) < 50 for value in values)
+
+
+def test_many_keys_stand_below_each_other(trained, tmp_path):
+    other = {
+        "encoder": {"type": "mlp", "hidden": [9], "embedding_dim": 5, "dropout": 0.3, "l1": 0.1, "l2": 0.2},
+        "masks": {"scheme": "random_patches", "patch_size": 2, "fraction": 0.5},
+        "optimizer": {"learning_rate": 0.5, "beta_1": 0.5, "beta_2": 0.5},
+        "augmentation": {"rotation": 0.1, "zoom": 0.1},
+    }
+    folders = [copied(trained, tmp_path / "one"), copied(trained, tmp_path / "two", **other)]
+    page = written(folders, tmp_path / "report.html", embeddings="none")[1]
+    section = page[page.index('id="groups"') : page.index('id="curves"')]
+    assert section.count("<thead><tr><th") == 1 and len(re.findall("<th scope", section.partition("</thead>")[0])) == 3
+    assert '<th scope="row">encoder.hidden</th><td class="wrap">[8]</td><td class="wrap">[9]</td>' in section
+    assert "1: one; 2: two" in section
+
+
+def test_the_table_of_accuracies_is_shown_whole(trained, tmp_path):
+    page = written([trained], tmp_path / "report.html", embeddings="none")[1]
+    css = re.sub(r"\s", "", page)
+    assert '<div class="scroll open" tabindex="0" role="region" aria-label="Table of accuracies">' in page
+    assert ".scroll.open{max-height:none;}" in css
+
+
+def picture_of_strips(folders):
+    rows = accuracy.accuracy_rows(reading.group_runs([reading.read_run(folder) for folder in folders]))
+    picture = str(drawing.strips(rows, drawing.Names(), False))
+    return rows, picture, [float(value) for value in re.search(r'data-x="([^"]*)"', picture)[1].split()]
+
+
+def test_two_seeds_have_their_values_and_no_interval(trained, tmp_path):
+    folders = [copied(trained, tmp_path / f"{k}", seed=k, shift=-0.1 * k) for k in range(2)]
+    rows, picture, (*_, low, high) = picture_of_strips(folders)
+    assert all(found["half"] is None for row in rows for found in row["readouts"].values()) and "interval" not in picture
+    assert 0 <= low < high <= 1
+    page = written(folders, tmp_path / "report.html", embeddings="none")[1]
+    first, second = rows[-1]["readouts"]["single"]["values"]
+    assert f'<span class="note">({first:.3f}, {second:.3f})</span>' in page
+
+
+def test_intervals_and_axis_stay_within_what_can_be(trained, tmp_path):
+    folders = [copied(trained, tmp_path / f"{k}", seed=k, shift=shift) for k, shift in enumerate((-0.4, 0.0, 0.2))]
+    rows, picture, (start, end, low, high) = picture_of_strips(folders)
+    assert any(found["mean"] - found["half"] < 0 for row in rows for found in row["readouts"].values())
+    assert 0 <= low < high <= 1
+    ends = [float(x) for found in re.findall(r'class="interval" d="M([\d.-]+) [\d.]+H([\d.-]+)"', picture) for x in found]
+    assert ends and all(start - 0.1 <= x <= end + 0.1 for x in ends)
+
+
+def test_encoders_of_a_recording_go_by_their_areas(trained, tmp_path):
+    areas = ("VISp", "LGd", "CA<1>", "VISrl")
+    folder = copied(trained, tmp_path / "mouse")
+    fields = area_masks([area for area in areas for _ in range(16)], areas)
+    (folder / "masks.npz").write_bytes(fields.to_bytes())
+    page = written([folder], tmp_path / "report.html", embeddings="none")[1]
+    each = json.loads((folder / "results.json").read_text())["accuracy"]["closer"]["single"]["per_encoder"]
+    listed = ", ".join(f"{area} {value:.3f}".replace(" 0.", " .") for area, value in zip(areas, each))
+    assert html.escape(listed) in page and '["VISp", "LGd",' in page.replace("\\u003c", "<")
+    picture = drawing.graph(reading.read_run(folder).graph(), areas)
+    assert all(f">{html.escape(area)}</text>" in picture for area in areas)
+    assert "CLoSeR, VISp" in page and "encoder 0" not in page.partition("<script>")[0].replace("data-encoders", "")
+
+
+def test_axes_of_embeddings_are_named(trained, tmp_path):
+    page = written([trained], tmp_path / "report.html")[1]
+    assert len(re.findall(r">PC 1 \(\d+% of the variance\)</text>", page)) == 3
+    points = np.array([[0.0, 0.0], [1.0, 2.0]])
+    picture = str(drawing.scatter(points, np.array([0, 1]), ("a", "b"), "two points", ("across <", "up")))
+    assert ">across &lt;</text>" in picture and ">up</text>" in picture and picture.count('class="tick"') > 6
 
 
 def test_seeds_that_do_not_vary_are_said(trained, tmp_path):
@@ -218,10 +311,11 @@ def test_umap_is_asked_for_only_where_it_is_installed(trained, tmp_path, monkeyp
 def test_embeddings_in_two_dimensions():
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(30, 2)) @ np.array([[3.0, 0, 1], [0, 2.0, 1]])
-    points, note = embeddings.in_two_dimensions(flat, "pca")
+    points, axes = embeddings.in_two_dimensions(flat, "pca")
     centred = flat - flat.mean(axis=0)
     np.testing.assert_allclose(points @ points.T, centred @ centred.T, atol=1e-9)  # nothing is lost of a plane
-    assert note == ", 100% of the variance"
+    parts = [int(re.fullmatch(rf"PC {k} \((\d+)% of the variance\)", name)[1]) for k, name in enumerate(axes, start=1)]
+    assert sum(parts) in (99, 100, 101) and parts[0] >= parts[1]  # nothing is lost of a plane
     assert embeddings.in_two_dimensions(flat, "tsne")[0].shape == (30, 2)
 
 
@@ -268,6 +362,14 @@ def test_published_values_follow_the_settings():
     assert published(settings | {"masks.sigma": 4.0}, "closer", "single", protocol) is None
     assert published(settings | {"optimizer.learning_rate": 0.01}, "closer", "single", protocol) is None
     assert published(settings | {"optimizer.learning_rate": 0.01}, "untrained", "single", protocol) is not None
+
+
+def test_ticks_have_the_digits_that_tell_them_apart():
+    for values in ([0.995, 1.01], [0.1, 0.3], [2560.0, 2561.0], [-3e-4, 5e-4], [0.0, 7.0]):
+        scale = drawing.Scale(values, 0, 100)
+        ticks = scale.ticks(5)
+        assert len({scale.text(tick) for tick in ticks}) == len(ticks)
+        assert all(float(scale.text(tick)) == pytest.approx(tick, abs=1e-3 * (values[1] - values[0])) for tick in ticks)
 
 
 def test_lines_break_where_a_loss_is_not_finite():

@@ -12,7 +12,12 @@ from closer_tf.data.allen import PUBLISHED_AREAS
 from closer_tf.temporal import OBJECTIVES
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "run_configs").glob("*.json"))
-SHAPES = {"digits": ((8, 8, 1), 10), "cifar10": ((32, 32, 3), 10), "cifar100": ((32, 32, 3), 100)}
+SHAPES = {
+    "digits": ((8, 8, 1), 10),
+    "cifar10": ((32, 32, 3), 10),
+    "cifar100": ((32, 32, 3), 100),
+    "image_folder": ((32, 32, 3), 4),
+}
 
 
 def random_data(config):

@@ -2,15 +2,15 @@
 
 import json
 import os
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from closer_tf.config.base import json_kind, suggestion
 from closer_tf.config.run_config import RunConfig
 from closer_tf.errors import ConfigError, DataError
+from closer_tf.files import decode_text, given_path
 
-MAX_CHARACTERS = 10_000_000  # of a config file
+MAX_BYTES = 10_000_000  # of a config file
 _SAY_NOTHING = ("seed", "seeds", "readout", "compute", "deterministic", "description")  # what no description is about
 _PLACES = ("dataset.data_dir", "training.checkpoint_every", "training.checkpoint_minutes", "training.keep_checkpoints")
 
@@ -45,7 +45,7 @@ def _describe_changes(content, path, overrides):
     said = content.get("description")
     if not keys or not isinstance(said, str) or not said or any(over.startswith("description=") for over in overrides):
         return
-    changed = f"{Path(path).name} with other {', '.join(keys)}"
+    changed = f"{os.path.basename(path)} with other {', '.join(keys)}"
     other = any(key.split(".")[0] in ("dataset", "condition") for key in keys)
     content["description"] = changed if other else f"{said} [{changed}]"
 
@@ -83,17 +83,18 @@ def read_json(path):
     Raises:
         ConfigError: the file is missing, too long, no JSON or no object, or a key is given twice.
     """
-    path = Path(path)
+    path = given_path(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_CHARACTERS + 1)
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"{path}: longer than {MAX_BYTES:,} bytes, which no run config is")
+        text = decode_text(content)
     except FileNotFoundError:
         hint = suggestion(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
         raise ConfigError(f"{path}: no such config file.{hint}") from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
         raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
-    if len(text) > MAX_CHARACTERS:
-        raise ConfigError(f"{path}: longer than {MAX_CHARACTERS:,} characters, which no run config is")
     try:
         content = json.loads(text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits

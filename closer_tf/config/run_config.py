@@ -26,6 +26,7 @@ from closer_tf.config.training import (
     derived_seed,
 )
 from closer_tf.errors import ConfigError
+from closer_tf.files import given_path
 
 
 class RunConfig(Section):
@@ -171,7 +172,7 @@ def _with_absolute_paths(section):
         if value is not None:
             try:
                 os.fsencode(value)
-                paths[key] = os.path.abspath(os.path.expanduser(value))
+                paths[key] = os.path.abspath(given_path(value))
             except ValueError as error:  # a NUL, or half of a surrogate pair
                 raise ConfigError(f"{key}: no file can have this name: {error}") from None
     return section.model_copy(update=paths)

@@ -7,12 +7,12 @@ Observatory, under the Allen Institute's terms of use.
 import argparse
 import sys
 import time
-from pathlib import Path
 
 from closer_tf.command import add_version, run_command
 from closer_tf.data.binning import MOVIES, bin_recording, passing_units
 from closer_tf.data.sessions import Session, area_sizes
 from closer_tf.errors import DataError
+from closer_tf.files import given_path
 
 PUBLISHED_AREAS = {
     751348571: ("LP", "VISrl", "CA1", "VISam", "PO", "LGd", "VISp", "SUB", "Eth", "SGN"),
@@ -38,7 +38,7 @@ allensdk needs Python 3.11: pip install 'closer_tf[allen]'.
 
 def session_path(out, name):
     """Where the session file of a recording goes."""
-    return Path(out) / f"session_{name}.npz"
+    return given_path(out) / f"session_{name}.npz"
 
 
 def main(argv=None):

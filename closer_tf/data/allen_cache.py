@@ -18,6 +18,7 @@ import numpy as np
 from closer_tf.data.binning import Frames, InvalidInterval, Recording, Units
 from closer_tf.data.sessions import area_sizes
 from closer_tf.errors import DataError
+from closer_tf.files import given_path
 
 TABLES = ("sessions.csv", "probes.csv", "channels.csv", "units.csv")
 WAREHOUSE = ("http", "api.brain-map.org")  # scheme and host of the Allen Institute's server
@@ -29,12 +30,12 @@ _AS_IT_IS = {"Accept-Encoding": "identity"}  # uncompressed, so that bytes can b
 
 def session_file(cache, session):
     """Where a cache keeps the NWB file of a session."""
-    return Path(cache) / f"session_{session}" / f"session_{session}.nwb"
+    return given_path(cache) / f"session_{session}" / f"session_{session}.nwb"
 
 
 def missing_tables(cache):
     """Names of the tables that are not in the cache yet."""
-    return [name for name in TABLES if not (Path(cache) / name).is_file()]
+    return [name for name in TABLES if not (given_path(cache) / name).is_file()]
 
 
 def download_tables(cache):
@@ -49,7 +50,7 @@ def download_tables(cache):
     missing = missing_tables(cache)
     if not missing:
         return
-    cache = Path(cache)
+    cache = given_path(cache)
     with _allensdk() as sdk, _download_errors(f"the tables {', '.join(missing)}"):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".tables-") as aside:
@@ -95,7 +96,7 @@ def download_file(url, size, path, progress):
     Raises:
         DataError: there is no network or no room, or the server sends something else.
     """
-    path = Path(path)
+    path = given_path(path)
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     done = part.stat().st_size if part.exists() else 0
@@ -122,7 +123,7 @@ def open_cache(cache, session=None):
     Raises:
         DataError: allensdk is not installed, a file is absent, or allensdk fails within the context.
     """
-    files = {name: Path(cache) / name for name in TABLES}
+    files = {name: given_path(cache) / name for name in TABLES}
     if session is not None:
         files[f"session_{session}/session_{session}.nwb"] = session_file(cache, session)
     for file in files.values():

@@ -16,6 +16,7 @@ from closer_tf.data.pictures import guess_white, read_picture, scaled
 from closer_tf.data.scales import Scale, check_same_scale, scale_of
 from closer_tf.data.splits import Source, Split, hold_out, without_labels
 from closer_tf.errors import CloserWarning, DataError
+from closer_tf.files import given_path
 
 _SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
@@ -40,8 +41,8 @@ def image_folder(path, test_path=None, image_size=(32, 32), test_fraction=0.2, b
             not on one scale.
     """
     image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    train = _read(Path(path), image_size, background)
-    test = _read(Path(test_path), image_size, background) if test_path is not None else None
+    train = _read(given_path(path), image_size, background)
+    test = _read(given_path(test_path), image_size, background) if test_path is not None else None
     if test is not None and bool(test.names) != bool(train.names):
         flat, other = (path, test_path) if test.names else (test_path, path)
         raise DataError(f"{flat}: images without class subfolders, while {other} has classes; give both in one layout")
@@ -64,8 +65,9 @@ def folder_images(path, image_size, background=(255, 255, 255), white_level=None
     Raises:
         DataError: as for `image_folder`.
     """
-    folder = _read(Path(path), tuple(image_size), background)
-    files = [str(file.relative_to(path)) for of_class in _list(Path(path))[0].values() for file in of_class]
+    path = given_path(path)
+    folder = _read(path, tuple(image_size), background)
+    files = [str(file.relative_to(path)) for of_class in _list(path)[0].values() for file in of_class]
     split = folder.split(_white_level(folder, None, white_level))
     return split.inputs, split.labels, folder.names, files
 

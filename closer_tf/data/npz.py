@@ -3,14 +3,13 @@
 import math
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
 from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
-from closer_tf.files import remove
+from closer_tf.files import given_path, remove
 
 MAX_HEADER = 10_000  # characters; NumPy writes about 120
 
@@ -30,7 +29,7 @@ def read_npz(path):
     Raises:
         DataError: the file is absent, no .npz file, damaged, too large, or holds something other than plain arrays.
     """
-    path = Path(path)
+    path = given_path(path)
     check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -54,7 +53,7 @@ def read_npy(path):
     Raises:
         DataError: the file is absent, no .npy file, damaged, too large, or holds something other than a plain array.
     """
-    path = Path(path)
+    path = given_path(path)
     check_regular(path)
     try:
         size = path.stat().st_size
@@ -105,7 +104,7 @@ def write_npz(path, arrays):
     Raises:
         DataError: the file cannot be written there.
     """
-    path = Path(path)
+    path = given_path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

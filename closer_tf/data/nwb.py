@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,6 +11,7 @@ from closer_tf.data.binning import Frames, InvalidInterval, Recording, Units
 from closer_tf.data.labels import as_areas
 from closer_tf.data.limits import check_declared, check_regular
 from closer_tf.errors import DataError
+from closer_tf.files import given_path
 
 _SUFFIX = "_presentations"
 
@@ -30,7 +30,7 @@ def read_nwb(path):
     Raises:
         DataError: the file is absent, damaged or cut short, or lacks a table.
     """
-    path = Path(path)
+    path = given_path(path)
     check_regular(path)
     _let_a_child_go_first(path)
     return _read(path)

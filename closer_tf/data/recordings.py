@@ -72,14 +72,15 @@ def gabors(path):
 def _from_session(recording, stimuli, label, segments, full_range):
     recording = _by_unit_id(recording)
     samples = make_samples(recording, stimuli, window=2, full_range=full_range, label=label, segments=segments)
-    return _source(samples, recording.unit_areas, windowed=True, simulated=recording.simulated)
+    about = {"stimuli": tuple(stimuli or recording.stimuli), "bin_width": recording.bin_width}
+    return _source(samples, recording.unit_areas, windowed=True, simulated=recording.simulated, **about)
 
 
 def _by_unit_id(recording):
     return recording.take_units(np.argsort(recording.unit_ids, kind="stable"))
 
 
-def _source(samples, unit_areas, windowed, simulated=False):
+def _source(samples, unit_areas, windowed, **about):
     splits = {}
     for name in ("train", "validation", "test"):
         part = getattr(samples, name)
@@ -90,5 +91,5 @@ def _source(samples, unit_areas, windowed, simulated=False):
         label_names=samples.label_names,
         windowed=windowed,
         unit_areas=tuple(unit_areas.tolist()),
-        simulated=simulated,
+        **about,
     )

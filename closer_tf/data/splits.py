@@ -46,6 +46,8 @@ class Source:
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
         labelled: false where there are no labels.
+        stimuli: tuple of str, the names that `about["stimulus"]` of the splits counts; empty for images.
+        bin_width: seconds per bin of a recording.
     """
 
     train: Split
@@ -57,6 +59,8 @@ class Source:
     unit_areas: tuple = ()
     simulated: bool = False
     labelled: bool = True
+    stimuli: tuple = ()
+    bin_width: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,8 @@ class Splits:
         simulated: no animal was recorded.
         labelled: false where there are no labels.
         identity: the content's fingerprint and what it is of (`closer_tf.data.fingerprint`); None for data made by hand.
+        stimuli: tuple of str, the names that `about["stimulus"]` of the splits counts; empty for images.
+        bin_width: seconds per bin of a recording.
 
     Raises:
         DataError: labels and stimuli do not match, or a label has no name.
@@ -91,6 +97,8 @@ class Splits:
     simulated: bool = False
     labelled: bool = True
     identity: dict | None = None
+    stimuli: tuple = ()
+    bin_width: float | None = None
 
     def __post_init__(self):
         for part in ("train", "validation", "test"):
@@ -168,6 +176,8 @@ def split_source(name, source, validation_fraction, seed):
         source.simulated,
         source.labelled,
         identity_of(source),
+        tuple(source.stimuli),
+        source.bin_width,
     )
 
 

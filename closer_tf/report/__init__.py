@@ -9,14 +9,13 @@ import argparse
 import os
 import sys
 import time
-from pathlib import Path
 
 from closer_tf import __version__
 from closer_tf.command import add_version, printable, run_command
 from closer_tf.errors import CloserError, RunError
-from closer_tf.files import write_atomically
+from closer_tf.files import given_path, write_atomically
 from closer_tf.report.embeddings import METHODS, check_method
-from closer_tf.report.reading import differing_keys, group_runs, one_per_seed, read_run, run_folders
+from closer_tf.report.reading import differing_keys, group_runs, one_per_seed, read_run, run_folders, shown_values
 
 DETAILS = 4  # groups whose receptive fields, graphs, maps and embeddings are drawn
 MOST_KEYS, MOST_CURVES, MOST_MASKS, MOST_MAPS, MOST_CLASSES = 40, 100, 24, 10, 20
@@ -64,7 +63,7 @@ def _main(options):
     found = write_report(options.run_dirs, options.out, options.title, options.embeddings, options.details)
     for path, reason in found["unreadable"]:
         print(printable(f"not read: {path}: {reason}"))
-    size = Path(options.out).stat().st_size / 2**20
+    size = given_path(options.out).stat().st_size / 2**20
     counts = " in ".join(f"{found[what]} {what.removesuffix('s') if found[what] == 1 else what}" for what in ("runs", "groups"))
     print(f"report: {options.out}, {counts}, {size:.2f} MB")
 
@@ -87,7 +86,7 @@ def write_report(run_dirs, out, title="CLoSeR runs", embeddings="pca", details=D
         ConfigError: the method is unknown or not installed.
     """
     check_method(embeddings)
-    out = Path(out)
+    out = given_path(out)
     if not out.parent.is_dir():
         raise RunError(f"{out}: there is no folder {out.parent}")
     if out.is_dir():
@@ -149,7 +148,7 @@ def _render(title, runs, groups, unreadable, method, details):
         other_readouts=sorted({name for row in rows for name in row["readouts"]} - {"single", "ensemble"}),
         over_epochs=over_epochs,
         over_epochs_pictures=_over_epochs(over_epochs, rows)[:MOST_CURVES],
-        differing=keys[:MOST_KEYS],
+        differing=[(key, shown_values(groups, key, 80)) for key in keys[:MOST_KEYS]],
         left_out_keys=len(keys[MOST_KEYS:]),
         curves=curves[:MOST_CURVES],
         left_out_curves=len(curves[MOST_CURVES:]),
@@ -177,7 +176,6 @@ def _template():
         lstrip_blocks=True,
     )
     environment.filters["cut"] = _cut
-    environment.filters["plain"] = _plain
     environment.filters["condition"] = _condition
     return environment.get_template("page.html")
 
@@ -185,13 +183,6 @@ def _template():
 def _cut(text, most):
     text = str(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _plain(value):
-    """A value of a config as it is written in one."""
-    import json
-
-    return _cut(value if isinstance(value, str) else json.dumps(value), 80)
 
 
 def _condition(name):
@@ -279,9 +270,9 @@ def _embeddings(run, method):
         return {"reason": _cut(error, 300)}
     names, labels = found["label_names"], found["labels"]
     pictures = []
-    for name, at in found["panels"]:
+    for name, at, axes in found["panels"]:
         says = f"{METHOD_NAMES[method]} of {found['stimuli']} embeddings, {name}, coloured by label."
-        pictures.append((name, drawing.scatter(at, labels, names, says)))
+        pictures.append((name, drawing.scatter(at, labels, names, says, axes)))
     about = {"stimuli": found["stimuli"], "named": bool(names), "label_names": names, "reason": ""}
     return {**about, "pictures": pictures, "key": drawing.key(names)}
 
@@ -324,7 +315,7 @@ def _graph(run):
     arrows = "An arrow from i to j: encoder i is pulled towards encoder j"
     moves = "; with stop-gradient, only i moves." if run.config.objective.stop_gradient else "."
     says = f"{graph.family.replace('_', ' ')}: {graph.num_edges} edges, density {graph.density:.2f}. {arrows}{moves}"
-    return {"picture": drawing.graph(graph), "says": says}
+    return {"picture": drawing.graph(graph, run.fields.labels if run.fields is not None else ()), "says": says}
 
 
 def _other_curves(run, points):
@@ -355,10 +346,13 @@ def _likelihoods(run, label_names):
         classes = matrices.shape[1]
         names = label_names if len(label_names) == classes else [str(k) for k in range(classes)]
         diagonal = np.mean(np.diag(matrices[0]))
-        says = f"{_condition(condition)}, encoder 0: {classes} classes; {diagonal:.4g} on average within a class."
+        encoder = run.encoders[0]
+        says = f"{_condition(condition)}, {encoder}: {classes} classes; {diagonal:.4g} on average within a class."
         most = MOST_MAPS if classes <= MOST_CLASSES else 1
-        rest = [drawing.heat(matrix, f"encoder {i}", 44, largest) for i, matrix in enumerate(matrices[1:most], start=1)]
-        conditions.append((_condition(condition), drawing.labelled_heat(matrices[0], names, says, largest), rest))
+        rest = [(drawing.heat(matrix, name, 44, largest), name) for name, matrix in zip(run.encoders[1:most], matrices[1:most])]
+        conditions.append(
+            (f"{_condition(condition)}, {encoder}", drawing.labelled_heat(matrices[0], names, says, largest), rest)
+        )
     return {"largest": largest, "conditions": conditions}
 
 
@@ -366,7 +360,10 @@ def _about_run(run, group):
     found = run.results.get("accuracy", {}).get(run.config.condition, {})
     each = found.get("single", {}).get("per_encoder", [])
     shown = {name: f"{found[name]['test']:.3f}" if name in found else "–" for name in ("single", "ensemble")}
-    return {"run": run, "group": group, **shown, "per_encoder": " ".join(f"{value:.3f}".removeprefix("0") for value in each)}
+    values = [f"{value:.3f}".removeprefix("0") for value in each]
+    if run.fields is not None and run.fields.labels and len(values) == len(run.encoders):
+        values = [f"{area} {value}," for area, value in zip(run.encoders, values)]
+    return {"run": run, "group": group, **shown, "per_encoder": " ".join(values).removesuffix(",")}
 
 
 def _versions(runs):

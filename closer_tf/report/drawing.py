@@ -34,16 +34,29 @@ def strips(rows, names, many_groups):
         for name in ("single", "ensemble"):
             if name in row["readouts"]:
                 found, reference = row["readouts"][name], row["readouts"][name]["published"]
-                values += [found["mean"] - (found["half"] or 0), found["mean"] + (found["half"] or 0)]
+                values += [found["mean"], *_interval(found, row["score"])]
                 values += [reference["mean"]] if reference else []
         values += [row["chance"]] if row["chance"] is not None else []
-    scale = Scale(values, left, width - right)
+    scale = Scale(values, left, width - right, limits=_limits(rows[0]["score"]))
     parts = [_axis(scale, 18, total - 22)]
     for k, row in enumerate(rows):
         parts.append(_strip(row, scale, 24 + height * (k + 0.5), height, names, many_groups))
     reach = f"from {min(values):.3f} to {max(values):.3f}"
     says = f"Test {rows[0]['score']} of {len(rows)} rows, {reach}. The table above has the means."
     return _svg(width, total, says, parts, scale)
+
+
+def _limits(score):
+    """What a score can be."""
+    return (-math.inf, 1.0) if score == "R^2" else (0.0, 1.0)
+
+
+def _interval(found, score):
+    """The ends of an interval as far as the score can be there, [] for none."""
+    if found["half"] is None:
+        return []
+    low, high = _limits(score)
+    return [max(found["mean"] - found["half"], low), min(found["mean"] + found["half"], high)]
 
 
 def _strip(row, scale, y, height, names, many_groups):
@@ -61,7 +74,7 @@ def _strip(row, scale, y, height, names, many_groups):
             for i, value in enumerate(run)
         )
         same = all(len(run) == per_run for run in row["per_encoder"])
-        about = f' data-names="{names.index(row["runs"])}" data-per="{per_run}"' if same else ""
+        about = f' data-names="{names.index(row["runs"])}" data-encoders="{names.index(row["encoders"])}"' if same else ""
         parts.append(f'<path class="dots hover" data-what="encoder" d="{dots}"{about}/>')
     for name, size in (("single", 0), ("ensemble", 5)):
         if name not in row["readouts"]:
@@ -69,7 +82,7 @@ def _strip(row, scale, y, height, names, many_groups):
         found = row["readouts"][name]
         x, says = scale(found["mean"]), f"{row['name']}, {name}, mean of {_seeds(found['seeds'])}"
         if found["half"] is not None:
-            low, high = scale(found["mean"] - found["half"]), scale(found["mean"] + found["half"])
+            low, high = map(scale, _interval(found, row["score"]))
             parts.append(f'<path class="interval" d="M{low:.1f} {y:.1f}H{high:.1f}"/>')
         shape = (
             f"M{x:.1f} {y - 6:.1f}v12" if not size else f"M{x:.1f} {y - size:.1f}l{size} {size}l-{size} {size}l-{size}-{size}z"
@@ -203,8 +216,13 @@ def _line(at, values, x, y, points):
     return "".join(parts)
 
 
-def graph(interaction):
-    """An interaction graph: arrows around a circle, or, for a large one, its matrix."""
+def graph(interaction, encoders=()):
+    """An interaction graph: arrows around a circle, or, for a large one, its matrix.
+
+    Args:
+        interaction: `InteractionGraph`.
+        encoders: names written beside the nodes, such as brain areas. Default: the encoders' numbers, in the nodes.
+    """
     if interaction.num_encoders > MOST_NODES or interaction.num_edges > MOST_EDGES:
         matrix = interaction.matrix()
         return heat(matrix, f"Matrix of the interaction graph, {interaction.num_edges} edges", side=200)
@@ -225,9 +243,18 @@ def graph(interaction):
         )
     for i, (left, top) in enumerate(at):
         parts.append(f'<circle class="node" cx="{left:.1f}" cy="{top:.1f}" r="9"/>')
-        parts.append(f'<text class="tick" text-anchor="middle" x="{left:.1f}" y="{top + 4:.1f}">{i}</text>')
+        if not encoders:
+            parts.append(f'<text class="tick" text-anchor="middle" x="{left:.1f}" y="{top + 4:.1f}">{i}</text>')
+            continue
+        out = (at[i] - size / 2) / 82
+        anchor = "middle" if abs(out[0]) < 0.2 else "start" if out[0] > 0 else "end"
+        x, y = at[i] + 13 * out + np.array([0, 4 + 3 * out[1]])
+        parts.append(
+            f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(_cut(encoders[i], 20))}</text>'
+        )
     says = f"Interaction graph {interaction.family.replace('_', ' ')} of {count} encoders with {interaction.num_edges} edges."
-    return _svg(size, size, says, parts)
+    room = 7 * max((len(_cut(name, 20)) for name in encoders), default=0)
+    return _svg(size, size, says, parts, box=(-room, -14 * bool(room), size + 2 * room, size + 28 * bool(room)))
 
 
 def mask(seen, says, side=64):
@@ -276,7 +303,7 @@ def labelled_heat(matrix, names, says, largest):
     return _svg(room + size + 2, size + room, says, parts)
 
 
-def scatter(points, labels, label_names, says):
+def scatter(points, labels, label_names, says, axes=("", "")):
     """Points in two dimensions, coloured by label.
 
     Args:
@@ -284,8 +311,9 @@ def scatter(points, labels, label_names, says):
         labels: array (n,), ints into `label_names`, or numbers.
         label_names: tuple of str; empty where labels are numbers, which are then coloured in ten steps from low to high.
         says: str, alternative text.
+        axes: names of the horizontal and the vertical axis.
     """
-    size = 230
+    size, left, below = 230, 46, 32
     x, y = Scale(points[:, 0], 6, size - 6), Scale(points[:, 1], size - 6, 6)
     kinds, names, colours = labels, list(label_names), CLASS_COLOURS
     if not label_names:
@@ -301,7 +329,14 @@ def scatter(points, labels, label_names, says):
         dots = "".join(f"M{x(px):.0f} {y(py):.0f}h0" for px, py in points[kinds == kind])
         colour = colours[kind % len(colours)]
         parts.append(f'<path class="points hover" data-name="{escape(names[kind])}" style="stroke:{colour}" d="{dots}"/>')
-    return _svg(size, size, says, parts)
+    for tick in x.ticks(4):
+        parts.append(f'<text class="tick" text-anchor="middle" x="{x(tick):.1f}" y="{size + 13}">{x.text(tick)}</text>')
+    for tick in y.ticks(4):
+        parts.append(f'<text class="tick" text-anchor="end" x="-5" y="{y(tick) + 4:.1f}">{y.text(tick)}</text>')
+    place = f"translate({12 - left} {size / 2}) rotate(-90)"
+    parts.append(f'<text class="tick" text-anchor="middle" x="{size / 2}" y="{size + 27}">{escape(axes[0])}</text>')
+    parts.append(f'<text class="tick" text-anchor="middle" transform="{place}">{escape(axes[1])}</text>')
+    return _svg(size, size, says, parts, box=(-left, -2, size + left + 2, size + below + 2))
 
 
 def key(label_names):
@@ -336,12 +371,13 @@ class Scale:
         values: what has to fit.
         start, end: pixels of the lowest and the highest value.
         pad: room beyond either, as part of the range.
+        limits: what values can be; no room is made beyond.
     """
 
-    def __init__(self, values, start, end, pad=0.04):
+    def __init__(self, values, start, end, pad=0.04, limits=(-math.inf, math.inf)):
         low, high = float(np.min(values)), float(np.max(values))
         room = pad * (high - low) or (0 if pad == 0 and high > low else 0.5 * abs(high) or 0.5)
-        self.low, self.high = low - room, high + room
+        self.low, self.high = max(low - room, min(low, limits[0])), min(high + room, max(high, limits[1]))
         self.start, self.end = start, end
 
     def __call__(self, value):
@@ -357,7 +393,9 @@ class Scale:
 
     def text(self, tick):
         """A tick's number with as many digits as the scale needs."""
-        return f"{tick:.{max(3, len(str(int(abs(self.high)))))}g}"
+        reach = max(abs(self.low), abs(self.high))
+        digits = max(3, len(str(int(reach))), math.ceil(math.log10(reach / (self.high - self.low))) + 2)
+        return f"{tick:.{digits}g}"
 
 
 def _axis(scale, top, bottom):
@@ -370,14 +408,16 @@ def _axis(scale, top, bottom):
     return "".join(parts)
 
 
-def _svg(width, height, says, parts, x=None, y=None):
-    """An SVG element; where scales are given the page can turn pixels back into values."""
+def _svg(width, height, says, parts, x=None, y=None, box=None):
+    """An SVG element; where scales are given the page can turn pixels back into values. `box`: left, top, width and height of
+    what is shown, by default (0, 0, width, height)."""
+    left, top, width, height = box or (0, 0, width, height)
     scales = "".join(
         f' data-{name}="{scale.start} {scale.end} {scale.low:.6g} {scale.high:.6g}"'
         for name, scale in (("x", x), ("y", y))
         if scale
     )
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    size = f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}"'
     return Markup(f'<svg role="img" aria-label="{escape(says)}" {size}{scales}>{"".join(parts)}</svg>')
 
 

@@ -31,7 +31,8 @@ def embedding_panels(run, method):
         method: 'pca', 'tsne' or 'umap'.
 
     Returns:
-        dict: `panels`, a list of (title, array (n, 2)), `labels` array (n,), `label_names` tuple of str, `stimuli` n.
+        dict: `panels`, a list of (title, array (n, 2), names of both axes),
+            `labels` array (n,), `label_names` tuple of str, `stimuli` n.
 
     Raises:
         RunError, DataError, ConfigError: the run trains no encoders, its data or checkpoints cannot be read, or the data is not
@@ -53,11 +54,11 @@ def embedding_panels(run, method):
     test = data.test[np.sort(chosen)]
     embedded = embed(ensemble, test.inputs)
     sets = {"ensemble": embedded.reshape(len(embedded), -1)}
-    sets |= {f"encoder {i}": embedded[:, i] for i in range(min(ENCODERS, embedded.shape[1]))}
+    sets |= {name: embedded[:, i] for i, name in enumerate(run.encoders[:ENCODERS])}
     panels = []
     for name, vectors in sets.items():
-        points, note = in_two_dimensions(np.asarray(vectors, dtype=np.float64), method)
-        panels.append((f"{name}{note}", points))
+        points, axes = in_two_dimensions(np.asarray(vectors, dtype=np.float64), method)
+        panels.append((name, points, axes))
     names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
     return {"panels": panels, "labels": test.labels, "label_names": names, "stimuli": len(test)}
 
@@ -70,7 +71,7 @@ def in_two_dimensions(vectors, method):
         method: 'pca', 'tsne' or 'umap'; the latter two with seed 0.
 
     Returns:
-        (array (n, 2), note): for PCA the note says which part of the variance is shown.
+        (array (n, 2), (name, name)): the points and what to call the axes; for PCA with the part of the variance of each.
     """
     if not np.isfinite(vectors).all():
         raise RunError("the embeddings are not finite")
@@ -79,13 +80,14 @@ def in_two_dimensions(vectors, method):
         u, s, _ = np.linalg.svd(centred, full_matrices=False)
         points = np.zeros((len(vectors), 2))
         points[:, : min(2, len(s))] = (u * s)[:, :2]
-        part = (s[:2] ** 2).sum() / ((s**2).sum() or 1)
-        return points, f", {part:.0%} of the variance"
+        parts = np.zeros(2)
+        parts[: min(2, len(s))] = (s**2 / ((s**2).sum() or 1))[:2]
+        return points, tuple(f"PC {k} ({part:.0%} of the variance)" for k, part in enumerate(parts, start=1))
     if method == "umap":
         import umap
 
-        return umap.UMAP(random_state=0).fit_transform(centred), ""
+        return umap.UMAP(random_state=0).fit_transform(centred), ("UMAP 1", "UMAP 2")
     from sklearn.manifold import TSNE
 
     perplexity = min(30, max(1, (len(vectors) - 1) / 3))
-    return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(centred), ""
+    return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(centred), ("t-SNE 1", "t-SNE 2")

@@ -48,8 +48,8 @@ function back(svg, axis, pixel) {
 function describe(svg, mark, index, [x, y]) {
   let name = mark.dataset.name ?? "";
   if (mark.dataset.names) {
-    const per = Number(mark.dataset.per);
-    name = `${names[mark.dataset.names][Math.floor(index / per)]}, encoder ${index % per}`;
+    const encoders = names[mark.dataset.encoders];
+    name = `${names[mark.dataset.names][Math.floor(index / encoders.length)]}, ${encoders[index % encoders.length]}`;
   }
   if (mark.dataset.v !== undefined) return `${name}: ${Number(mark.dataset.v).toFixed(3)}`;
   const [across, upwards] = [back(svg, "x", x), back(svg, "y", y)];

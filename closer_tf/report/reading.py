@@ -7,6 +7,7 @@ from pathlib import Path
 
 from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, build_graph
 from closer_tf.errors import CloserError, RunError
+from closer_tf.files import given_path, read_text
 from closer_tf.plots import CONDITION_NAMES
 from closer_tf.runs import RunFolder
 from closer_tf.summary import flat
@@ -49,6 +50,13 @@ class Run:
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     @property
+    def encoders(self):
+        """The encoders' names: brain areas, or their numbers."""
+        count = self.fields.num_encoders if self.fields is not None else self.config.num_encoders
+        labels = self.fields.labels if self.fields is not None else ()
+        return tuple(labels or (f"encoder {i}" for i in range(count)))
+
+    @property
     def score(self):
         """'accuracy', or 'R^2' where labels are numbers."""
         return "R^2" if str(self.results.get("protocol", {}).get("probe", "")).startswith("ridge") else "accuracy"
@@ -89,6 +97,13 @@ class Group:
         return self.runs[0].config
 
     @property
+    def folders(self):
+        """The names of its runs' folders, of many the first three."""
+        names = [run.folder.path.name if run.folder.path.name else run.name for run in self.runs]
+        names = names if len(set(names)) == len(names) else [run.name for run in self.runs]
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+    @property
     def is_read_out(self):
         """Whether its runs have a readout."""
         return bool(self.runs[0].results)
@@ -97,7 +112,7 @@ class Group:
 def run_folders(paths):
     """The run folders that are meant: each path itself, or where it is no run but a folder of runs, those in it."""
     found = []
-    for path in map(Path, paths):
+    for path in map(given_path, paths):
         inside = []
         if path.is_dir() and not (path / "config.json").exists():
             inside = sorted(child for child in path.iterdir() if (child / "config.json").exists())
@@ -210,7 +225,7 @@ def _versions(folder):
     if not path.exists():
         return {}
     try:
-        return {str(name): str(version) for name, version in json.loads(path.read_text(encoding="utf-8")).items()}
+        return {str(name): str(version) for name, version in json.loads(read_text(path)).items()}
     except (ValueError, AttributeError, RecursionError) as error:
         raise RunError(f"{path}: damaged: {error}") from None
 
@@ -265,9 +280,7 @@ def group_runs(runs):
             settings["data"] = run.data[:12] if run.data else "not known"
         by_key.setdefault(_key(settings), (settings, []))[1].append(run)
     groups = [Group(number, found, settings) for number, (settings, found) in enumerate(by_key.values(), start=1)]
-    varying = differing_keys(groups)
-    for group in groups:
-        told = [_told(key, group.settings[key]) for key in varying if key != "condition" and key in group.settings]
+    for group, told in zip(groups, _told_apart(groups)):
         group.told = ", ".join(told + ["not read out"] * (not group.is_read_out))
         group.label = ", ".join([CONDITION_NAMES[group.config.condition], *([group.told] if group.told else [])])
         group.notes += _about_seeds(group)
@@ -348,12 +361,58 @@ def one_per_seed(group):
     return list({json.dumps(run.config.seeds.model_dump()): run for run in reversed(group.runs)}.values())[::-1]
 
 
-def _told(key, value):
-    """'key=value' as part of a label: the last part of the key, a file by its bare name."""
-    name = key.rpartition(".")[2]
-    return f"{name}={_plain(Path(value).name if name in PATH_KEYS and value else value)}"
+def _told_apart(groups):
+    """What each group is told apart by from all others: a list of 'key=value' each, of as few keys as do.
+
+    A key is taken when it parts most of the groups that the keys before it, and the condition, leave together.
+    """
+    shown = {"condition": [group.config.condition for group in groups]}
+    shown |= {key: shown_values(groups, key, 40) for key in differing_keys(groups) if key != "condition"}
+    chosen = ["condition"]
+    while True:
+        parts = {key: len(set(zip(*(shown[k] for k in [*chosen, key])))) for key in shown}
+        best = max(parts, key=parts.get)  # of equal ones the first in the order of the config
+        if parts[best] == parts["condition"]:
+            break
+        chosen.append(best)
+    return [[f"{_last(key)}={shown[key][k]}" for key in chosen[1:] if shown[key][k] != ABSENT] for k in range(len(groups))]
 
 
-def _plain(value):
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+ABSENT = "–"
+
+
+def shown_values(groups, key, most):
+    """The groups' values of a key as texts of at most about `most` characters: two are the same only if the values are.
+
+    Args:
+        groups: list of `Group`.
+        key: the key's path.
+        most: int.
+
+    Returns:
+        List of str, `ABSENT` for a group without the key. Of a file's path the end is shown.
+    """
+    values = [group.settings.get(key, ABSENT) for group in groups]
+    texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
+    different = list(dict.fromkeys(texts))
+    if _last(key) in PATH_KEYS:
+        ends = {text: _end_of_path(text, different) for text in different}
+    else:
+        cut = {text: text if len(text) <= most else f"{text[: most - 1]}…" for text in different}
+        same = [text for text in different if list(cut.values()).count(cut[text]) > 1]
+        ends = cut | {text: f"{cut[text]} ({number})" for number, text in enumerate(same, start=1)}
+    return [ends[text] for text in texts]
+
+
+def _end_of_path(path, others):
+    """As many of a path's last parts as tell it from other paths."""
+    parts = Path(path).parts
+    for count in range(1, len(parts)):
+        end = str(Path(*parts[-count:]))
+        if sum(str(Path(*Path(other).parts[-count:])) == end for other in others) == 1:
+            return end
+    return path
+
+
+def _last(key):
+    return key.rpartition(".")[2]

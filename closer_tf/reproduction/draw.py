@@ -4,16 +4,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from closer_tf.plots import CONDITION_COLOURS
+from closer_tf.plots import CONDITION_COLOURS, write_chance
 from closer_tf.published import reference
 from closer_tf.reproduction.panels import published_points
 from closer_tf.reproduction.results import of_series
+from closer_tf.style import in_style
 
 READOUT_NAMES = {"single": "single encoder", "ensemble": "ensemble", "alignment": "alignment of embedding maps"}
 OURS = Line2D([], [], color="0.3", marker="o", markersize=5, label="ours")
 PUBLISHED = Line2D([], [], color="0.3", marker="D", markersize=5, linestyle="--", markerfacecolor="white", label="published")
 
 
+@in_style
 def draw(panel, name, found, rows, heading):
     """The picture of a panel.
 
@@ -53,9 +55,7 @@ def _lines(panel, found, rows, heading, chance):
             axis.errorbar(x, y, half, color=colour, marker="o", markersize=5, capsize=3, linewidth=1.8, zorder=3)
     if chance is not None and panel.readouts != ["alignment"]:
         axis.axhline(chance, color="black", linestyle=":", linewidth=1)
-        axis.annotate(
-            f"chance {chance:.3g}", (1, chance), xycoords=("axes fraction", "data"), fontsize=7, ha="right", va="bottom"
-        )
+        write_chance(axis, chance)
     axis.set(xlabel=panel.x_label, ylabel=_score(panel.readouts[0]))
     axis.spines[["top", "right"]].set_visible(False)
     _legend(figure, panel, rows)
@@ -74,12 +74,6 @@ def _published_line(axis, rows, colour):
         x, y, half if len(x) == 1 else None, color=colour, marker="D", markersize=4, markerfacecolor="white", linestyle="--",
         linewidth=1, capsize=2, alpha=0.8, zorder=2,
     )  # fmt: skip
-
-
-def _chance(axis, chance):
-    axis.axhline(chance, color="black", linestyle=":", linewidth=1)
-    where = ("axes fraction", "data")
-    axis.annotate(f"chance {chance:.3g}", (1, chance), xycoords=where, fontsize=7, ha="right", va="bottom")
 
 
 def _constant(axis, series, mine, theirs, colour):
@@ -117,13 +111,21 @@ def _violins(panel, found, rows, heading, chance):
                     k + 0.22, row["published"], half, color=colour, marker="D", markersize=6, markerfacecolor="white",
                     capsize=3, linewidth=1, zorder=3,
                 )  # fmt: skip
-        axis.set_xticks(range(len(panel.series)), [series.name for series in panel.series], rotation=20, fontsize=8)
+        axis.set_xticks(
+            range(len(panel.series)),
+            [series.name for series in panel.series],
+            rotation=20,
+            ha="right",
+            rotation_mode="anchor",
+            fontsize=8,
+        )
         axis.set_xlim(-0.6, len(panel.series) - 0.4)
         axis.set_title(READOUT_NAMES[readout], fontsize=9)
         axis.set_ylabel(_score(readout))
         axis.spines[["top", "right"]].set_visible(False)
         if chance is not None and readout != "alignment":
-            _chance(axis, chance)
+            axis.axhline(chance, color="black", linestyle=":", linewidth=1)
+            write_chance(axis, chance)
     _legend(figure, panel, rows, series=False)
     return figure
 

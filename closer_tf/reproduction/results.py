@@ -3,11 +3,11 @@
 import contextlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from closer_tf.config import TRAINED_CONDITIONS, build_graph
 from closer_tf.errors import RunError
 from closer_tf.evaluate import protocol
+from closer_tf.files import given_path
 from closer_tf.runs import RunFolder
 from closer_tf.summary import data_named, read_summary
 from closer_tf.sweeps.points import baseline_of, finished_runs, is_finished, run_name
@@ -50,7 +50,7 @@ class Shelf:
     def __init__(self, runs_dir, others=()):
         self.runs_dir = runs_dir
         self.others, self.compared = {}, {}
-        folders = [path for path in others if Path(path).is_dir()]
+        folders = [path for path in others if given_path(path).is_dir()]
         for run, config in finished_runs(folders).values():
             self._add(run.path.name, config, run.read_results())
         for file in (path for path in others if path not in folders):

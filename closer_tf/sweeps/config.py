@@ -5,7 +5,6 @@ Nothing here imports TensorFlow or Dask. Nothing in a sweep is evaluated: string
 
 import itertools
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -14,6 +13,7 @@ from closer_tf.config import apply_override, parse_config
 from closer_tf.config.base import Section
 from closer_tf.config.reading import explain, read_json, set_key
 from closer_tf.errors import ConfigError, DataError
+from closer_tf.files import given_path
 
 MAX_POINTS = 100_000  # keeps a mistyped grid from filling the memory
 
@@ -154,7 +154,7 @@ def _base(base, source, where):
     if isinstance(base, dict):
         return base
     try:
-        return read_json(Path(source).parent / Path(base).expanduser())
+        return read_json(given_path(source).parent / given_path(base))
     except ConfigError as error:
         raise ConfigError(f"{source}: {where}base: {error}") from None
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from closer_tf.errors import RunError
-from closer_tf.files import make_folder, write_atomically
+from closer_tf.files import given_path, make_folder, write_atomically
 from closer_tf.runs import RunFolder
 from closer_tf.sweeps import worker
 from closer_tf.sweeps.points import check_data, progress_of
@@ -70,7 +70,7 @@ class Sweep:
     outcomes: list = field(init=False)
 
     def __post_init__(self):
-        self.runs_dir, self.loaded = Path(self.runs_dir).absolute(), {}
+        self.runs_dir, self.loaded = given_path(self.runs_dir).absolute(), {}
         self.outcomes = [self._look_at(point) for point in self.points]
         self.id = uuid.uuid4().hex
         self.stop_asked, self.signal_number = threading.Event(), None

@@ -12,6 +12,7 @@ from closer_tf.config import TRAINED_CONDITIONS, RecordingSource, RunConfig, par
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError, DataError, RunError
 from closer_tf.evaluate import protocol
+from closer_tf.files import given_path
 from closer_tf.runs import RunFolder
 from closer_tf.summary import data_named, identity
 from closer_tf.sweeps.config import run_configs
@@ -157,7 +158,7 @@ def progress_of(point, runs_dir):
     Raises:
         RunError: the run folder is damaged or holds another run.
     """
-    run = RunFolder(Path(runs_dir) / point.name)
+    run = RunFolder(given_path(runs_dir) / point.name)
     if not run.check(point.config):
         return "new", 0
     if is_finished(run, point.config):
@@ -258,7 +259,7 @@ def finished_runs(folders):
     """
     found = {}
     for folder in folders:
-        for file in sorted(Path(folder).glob("*/config.json")):
+        for file in sorted(given_path(folder).glob("*/config.json")):
             run = RunFolder(file.parent)
             try:
                 config = run.load_config()

@@ -76,7 +76,7 @@ def time_left(sweep):
         config = outcome.point.config
         seconds = _epoch_seconds(sweep.runs_dir / outcome.point.name)
         if seconds:
-            per_epoch[outcome.point.name] = statistics.median(seconds)
+            per_epoch[outcome.point.name] = statistics.median(seconds[1:] or seconds)  # the first epoch compiles
         if outcome.point.trained and outcome.state in ("running", "new", "interrupted"):
             epochs_left[outcome.point.name] = max(0, config.training.epochs - len(seconds))
     beside = [
