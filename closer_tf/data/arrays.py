@@ -10,7 +10,7 @@ from closer_tf.errors import DataError
 def arrays(path, test_fraction=0.2):
     """Images and labels from an .npz file.
 
-    The file holds `x_train` (n, height, width, channels) or (n, height, width), numbers; `y_train` (n,), integers or
+    The file holds `x_train` (n, height, width, channels) or (n, height, width), numbers; `y_train` (n,) or (n, 1), integers or
     strings; optionally `x_test` and `y_test`, and `label_names` for integer labels 0, 1, ...
 
     Args:
@@ -23,7 +23,11 @@ def arrays(path, test_fraction=0.2):
     Raises:
         DataError: an array is missing, of the wrong shape or kind, not finite, or labels and images do not match.
     """
-    stored = read_npz(path)
+    return source_of(path, read_npz(path), test_fraction)
+
+
+def source_of(path, stored, test_fraction=0.2):
+    """As `arrays`, from the arrays that the file holds: a dict of name to array."""
     raw = {"train": _inputs(path, stored, "x_train")}
     labels = {"train": _labels(path, stored, "y_train", len(raw["train"]))}
     if "x_test" in stored:
@@ -68,6 +72,8 @@ def _inputs(path, stored, key):
 
 def _labels(path, stored, key, count):
     labels = _array(path, stored, key)
+    if labels.shape == (count, 1):  # as Keras ships CIFAR
+        labels = labels[:, 0]
     if labels.shape != (count,):
         raise DataError(f"{path}: {key}: expected one label per image ({count}), found shape {labels.shape}")
     if labels.dtype.kind not in "iuU":
@@ -92,4 +98,4 @@ def _positions(path, key, labels, values):
     unknown = np.setdiff1d(labels, values)
     if len(unknown):
         raise DataError(f"{path}: {key}: label '{unknown[0]}' does not occur in y_train")
-    return np.searchsorted(values, labels).astype(np.int64)
+    return np.searchsorted(values, labels)
