@@ -6,7 +6,7 @@ masks.npz         the receptive fields
 changes.json      stops for a loss that was not finite, and learning rates changed after one; absent without any
 history.csv       one row per epoch
 checkpoints/      where the training can go on
-ensemble.keras    the trained ensemble
+ensemble.keras    the trained ensemble; read out where there is no checkpoint
 results.json      the readout
 figures/          pictures
 """
@@ -18,6 +18,7 @@ import json
 import os
 import socket
 import time
+import zipfile
 from pathlib import Path
 
 from closer_tf.checkpoints import PATTERN, checkpoint_files, latest_checkpoint
@@ -85,19 +86,29 @@ class RunFolder:
         """Make the folder, if need be, hold it for one writer, and write config, versions and masks where they are missing.
 
         Raises:
-            RunError: the folder cannot be made, another process holds it, or it holds a run of another config.
+            RunError: the folder cannot be made, another process holds it, or it holds a run of another config, or a trained
+                ensemble without a checkpoint.
         """
         make_folder(self.figures, parents=True)
         with self.locked():
             for folder in (self.path, self.checkpoints, self.figures):
                 remove_leftovers(folder)
             if self.check(config):
+                self._refuse_to_train_anew()
                 self._note_learning_rate(config)
             else:
                 write_atomically(self.masks_file, receptive_fields.to_bytes())
                 write_atomically(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
             write_atomically(self.config_file, config.to_json())  # makes the folder a run folder; readout keys may be new
             yield
+
+    def _refuse_to_train_anew(self):
+        """Keep a trained ensemble that came without checkpoints: without one to go on from, a training begins anew."""
+        if self.ensemble_file.exists() and self.history_file.exists() and not checkpoint_files(self.checkpoints):
+            raise RunError(
+                f"{self.path}: holds a trained ensemble.keras but no checkpoint to go on from; training anew would replace it. "
+                "Read it out with python -m closer_tf.evaluate, or choose another folder with --run-dir."
+            )
 
     @contextlib.contextmanager
     def locked(self):
@@ -233,6 +244,29 @@ class RunFolder:
     def load_masks(self):
         """The run's `ReceptiveFields`."""
         return ReceptiveFields.load(self.masks_file)
+
+    def load_ensemble(self, compiled=False):
+        """The saved ensemble, a `CLoSeR` model.
+
+        Args:
+            compiled: with its optimizer and objective, where they were saved.
+
+        Raises:
+            RunError: there is none, or it cannot be loaded.
+        """
+        import keras
+
+        if not self.ensemble_file.exists():
+            raise RunError(
+                f"{self.path}: no trained ensemble here yet (no ensemble.keras); finish the run with python -m closer_tf.train"
+            )
+        try:
+            return keras.saving.load_model(self.ensemble_file, compile=compiled)
+        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunError(
+                f"{self.ensemble_file}: cannot be loaded: {reason}; remove it and run the train command again"
+            ) from None
 
     def write_history(self, rows):
         """Write history.csv from one dict per epoch; without rows there is no such file."""
