@@ -44,7 +44,9 @@ def require_backend():
     remedy += [f"pip install 'closer_tf[{known}]'" for known in LIBRARIES if known not in installed]
     what = LIBRARIES.get(name, repr(name))
     if not installed:
-        raise BackendError(f"Keras has no backend to compute with: install TensorFlow or JAX: {' or '.join(remedy)}")
+        raise BackendError(
+            f"Keras has no backend to compute with, neither TensorFlow nor JAX is installed: {' or '.join(remedy)}"
+        )
     raise BackendError(f"KERAS_BACKEND={name}: {what} is not installed here; {', or '.join(remedy)}")
 
 

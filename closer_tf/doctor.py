@@ -80,7 +80,7 @@ def _training():
         return [("Keras and its backend", "missing", f"cannot be imported ({reason}){remedy}")]
     backend = keras.backend.backend()
     library, names = LIBRARIES.get(backend, backend), _accelerators(backend)
-    none = f"{library} sees none; everything runs on the CPU (docs/distribution.md says how to use one)"
+    none = f"{library} sees none; everything runs on the CPU (docs/backends.md says how to use one)"
     return [
         ("Keras", "ok", f"{keras.__version__}, backend {backend} {_version(backend) or ''}".rstrip()),
         ("GPU", "ok" if names else "absent", ", ".join(names) or none),
@@ -115,7 +115,7 @@ def _data(data_dir):
         if any(path.exists() for path in found):
             yield (name, "ok", f"in {folder}")
         elif _version("tensorflow-datasets") is None:
-            yield (name, "absent", f"no {name}.npz in {folder} (docs/config.md), and tensorflow-datasets is not installed")
+            yield (name, "absent", f"no {name}.npz in {folder} (docs/backends.md), and tensorflow-datasets is not installed")
         else:
             yield (name, "absent", f"not in {folder}; downloaded there when first needed (170 MB)")
 

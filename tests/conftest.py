@@ -31,7 +31,22 @@ def shared():
 
 
 @pytest.fixture
-def double():
+def wide():
+    """JAX, too, computes in float64 what it is given in float64."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def double(wide):
     """Keras computes in float64."""
     import keras
 

@@ -1,10 +1,15 @@
 """What the readout notes beside accuracies."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from closer_tf import evaluate, memory, train
+from closer_tf.config import parse_config
+from closer_tf.errors import RunError
+from closer_tf.runs import RunFolder
 
 
 @pytest.fixture
@@ -38,3 +43,93 @@ def test_draws_are_those_asked_for(run):
     again = evaluate.evaluate_run(run, overrides=["readout.pseudo_likelihood_draws=2"])
     assert again["measures"]["untrained"]["class_pseudo_likelihood"]["draws"] == 2
     assert again["measures"]["untrained"]["class_pseudo_likelihood"]["per_encoder"] != likelihood["per_encoder"]
+
+
+@pytest.fixture
+def brought_back(tmp_path, tiny_config, capsys):
+    """Makes a trained run folder without checkpoints, as it comes from elsewhere; returns it and its results."""
+
+    def make(name="run", **changes):
+        run = RunFolder(tmp_path / name)
+        results = train.train_run(parse_config({**tiny_config, **changes}).resolved(), run.path)
+        shutil.rmtree(run.checkpoints)
+        run.results_file.unlink()
+        capsys.readouterr()
+        return run, results
+
+    return make
+
+
+@pytest.mark.parametrize("condition", ["closer", "supervised"])
+def test_an_ensemble_without_a_checkpoint_is_read_out(condition, brought_back, capsys):
+    run, results = brought_back(condition=condition)
+    again = evaluate.evaluate_run(run.path)
+    assert (again["epochs"], again["step"]) == (3, 0) and again["accuracy"] == results["accuracy"]
+    sure = "history.csv and its optimizer say" if condition == "closer" else "history.csv says"
+    assert f"trained for 3 epochs, as {sure}" in capsys.readouterr().out
+
+
+def test_a_checkpoint_goes_before_the_ensemble(tmp_path, tiny_config):
+    config = parse_config(tiny_config).resolved()
+    results = train.train_run(config, tmp_path / "run")
+    (tmp_path / "run" / "ensemble.keras").write_bytes(b"another")
+    assert evaluate.evaluate_run(tmp_path / "run", redo=True)["accuracy"] == results["accuracy"]
+
+
+def test_a_run_with_neither_is_untrained(brought_back):
+    run, _ = brought_back()
+    run.ensemble_file.unlink()
+    results = evaluate.evaluate_run(run.path)
+    assert results["epochs"] == 0 and "closer" not in results["accuracy"]
+
+
+def test_an_ensemble_of_another_run_is_refused(brought_back, tiny_config):
+    run, _ = brought_back()
+    wider, _ = brought_back("wider", encoder={**tiny_config["encoder"], "hidden": [9]})
+    more, _ = brought_back("more", num_encoders=4)
+    seed, _ = brought_back("seed", seed=1)
+    longer, _ = brought_back("longer", training={"epochs": 4, "batch_size": 256})
+    whole = run.ensemble_file.read_bytes()
+    for other, message in [
+        (wider, r"not an ensemble of config.json.* first of another shape: expected \(16, 8\), found \(16, 9\)"),
+        (
+            more,
+            r"not an ensemble of config.json: expected 12 weights, embeddings \(3, 4\); found 16 weights, embeddings \(4, 4\)",
+        ),
+        (seed, "with the masks of masks.npz .* other embeddings than the file itself"),
+        (longer, "history.csv says 3 epochs of 5 steps, the optimizer in ensemble.keras counts 20 steps"),
+    ]:
+        shutil.copy(other.ensemble_file, run.ensemble_file)
+        with pytest.raises(RunError, match=message):
+            evaluate.evaluate_run(run.path)
+    run.ensemble_file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="ensemble.keras: cannot be loaded"):
+        evaluate.evaluate_run(run.path)
+    run.ensemble_file.write_bytes(whole)
+    run.history_file.unlink()
+    with pytest.raises(RunError, match="history.csv is not there"):
+        evaluate.evaluate_run(run.path)
+    run.history_file.write_text("loss\n1.0\n")
+    with pytest.raises(RunError, match="history.csv: damaged"):
+        evaluate.evaluate_run(run.path)
+
+
+def test_training_does_not_replace_it(brought_back):
+    run, _ = brought_back()
+    before = {path: path.read_bytes() for path in (run.ensemble_file, run.history_file, run.masks_file)}
+    with pytest.raises(RunError, match="no checkpoint to go on from; training anew would replace it"):
+        train.train_run(run.load_config(), run.path)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+OTHERS = Path(__file__).parent / "trained_elsewhere"  # digits, a few epochs under each backend, and what was read out there
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_ensembles_that_were_trained_under_either_backend(backend, tmp_path):
+    shutil.copytree(OTHERS / backend, tmp_path / "run")
+    there = json.loads((tmp_path / "run" / "accuracy.json").read_text())
+    here = evaluate.evaluate_run(tmp_path / "run")
+    assert here["epochs"] == 3
+    for name, expected in there.items():
+        assert here["accuracy"]["closer"][name]["test"] == pytest.approx(expected["test"], abs=0.01)
