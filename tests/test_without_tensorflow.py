@@ -25,7 +25,16 @@ needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="
 
 COMMANDS = """
 import contextlib, io, json, sys
-sys.modules.update(dict.fromkeys({blocked!r}))  # imports of these fail
+
+class Without:  # a finder of modules that does not find some
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, *args):
+        return None if name.partition(".")[0] in {blocked!r} else self.finder.find_spec(name, *args)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
 from closer_tf.cli import main
 for arguments in {commands!r}:
     output, errors = io.StringIO(), io.StringIO()
@@ -87,7 +96,7 @@ def test_every_command_runs_without_a_warning(tiny):
     assert "expected 'none' under Keras's backend 'jax'" in found["mirrored"][2]
     doctor = {line[9:41].strip(): (line[:8].strip(), line[42:]) for line in found["doctor"][1].splitlines()}
     assert doctor["Keras"][0] == "ok" and "backend jax" in doctor["Keras"][1] and "GPU" in doctor
-    assert "missing" not in {state for state, _ in doctor.values()} and doctor["SavedModel export"][0] == "absent"
+    assert "missing" not in {state for state, _ in doctor.values()}
     card = json.loads((tiny / "exported" / "model_card.json").read_text())
     assert set(card["files"]) == {"ensemble.keras"} and card["parity"]["differences"]["keras"]["found"] <= 1e-6
     trained = json.loads((tiny / "run" / "results.json").read_text())
