@@ -23,7 +23,8 @@ from pathlib import Path
 
 from closer_tf.checkpoints import PATTERN, checkpoint_files, latest_checkpoint
 from closer_tf.config import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, apply_override, parse_config
-from closer_tf.errors import RunError
+from closer_tf.data.limits import check_regular
+from closer_tf.errors import DataError, RunError
 from closer_tf.files import ASIDE, make_folder, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
 from closer_tf.versions import versions
@@ -261,8 +262,9 @@ class RunFolder:
                 f"{self.path}: no trained ensemble here yet (no ensemble.keras); finish the run with python -m closer_tf.train"
             )
         try:
+            check_regular(self.ensemble_file)
             return keras.saving.load_model(self.ensemble_file, compile=compiled)
-        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, DataError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(
                 f"{self.ensemble_file}: cannot be loaded: {reason}; remove it and run the train command again"

@@ -140,7 +140,7 @@ def test_full_density_with_stop_gradient_is_all_to_all_with_stop_gradient():
     np.testing.assert_allclose(one[1], two[1], rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.tensorflow  # under JAX, Keras takes some means in float32
+@pytest.mark.tensorflow  # under JAX some operations of Keras round to float32
 def test_float64_stays_float64():
     values = embeddings(6, 3).astype(np.float64)
     graph = graphs.all_to_all(3)

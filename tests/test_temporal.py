@@ -63,7 +63,7 @@ GRAPHS = {
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_each_term_equals_the_equation(graph, dtype):
     if dtype == np.float64 and keras.backend.backend() == "jax":
-        pytest.skip("under JAX, Keras takes some means in float32")
+        pytest.skip("under JAX Keras takes the variance in float32")
     current, previous = data()
     expected = loops(current, previous, GRAPHS[graph] or graphs.all_to_all(3))
     now, before = (keras.ops.convert_to_tensor(values.astype(dtype)) for values in (current, previous))
