@@ -27,11 +27,8 @@ setup(
         ]
     },
     python_requires=">=3.11",
-    install_requires=[
-        "tensorflow>=2.17",
+    install_requires=[  # without what Keras computes with: see the extras `tensorflow` and `jax`
         "keras>=3",
-        "tensorflow-datasets>=4.9.6",
-        "importlib_resources",
         "numpy>=1.23",
         "pandas>=1.5",
         "scikit-learn>=1.5",
@@ -49,11 +46,13 @@ setup(
         "h5py>=3.8",
     ],
     extras_require={
+        "tensorflow": ["tensorflow>=2.17", "tensorflow-datasets>=4.9.6", "importlib_resources"],
+        "jax": ["jax>=0.7"],
         "allen": ["allensdk>=2.16.2", "hdmf<5.1", "pyarrow<26"],
         "sweep": ["dask>=2024.8", "distributed>=2024.8", "dask-jobqueue>=0.9"],
         "nwb": ["pynwb>=2.8"],
         "umap": ["umap-learn>=0.5.6"],
-        "onnx": ["onnx>=1.16,<1.19", "tf2onnx>=1.16.1", "onnxruntime>=1.18"],
+        "onnx": ["tensorflow>=2.17", "onnx>=1.16,<1.19", "tf2onnx>=1.16.1", "onnxruntime>=1.18"],
         "dev": [
             "pytest>=8",
             "pytest-timeout>=2.3",

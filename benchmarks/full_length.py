@@ -216,9 +216,6 @@ def train(options, condition, runs, stay, epoch_s):
 
     import keras
 
-    from closer_tf.evaluate import trained_ensemble
-    from closer_tf.experiment import load_splits
-    from closer_tf.files import write_with
     from closer_tf.fused import train_fused
     from closer_tf.loop import Interrupted
     from closer_tf.runs import RunFolder
@@ -242,15 +239,27 @@ def train(options, condition, runs, stay, epoch_s):
             train_fused(configs, folders, [UntilTheEnd()])
         else:
             train_run(configs[0], folders[0], [UntilTheEnd()])
-    except Interrupted:
-        for config, folder in zip(configs, folders):
-            run = RunFolder(folder)
-            ensemble, *_ = trained_ensemble(run, config, load_splits(config))
-            write_with(run.ensemble_file, ensemble.save)
+    except Interrupted as stop:
+        print(stop)
     finally:
         timer.cancel()
+    for config, folder in zip(configs, folders):
+        leave_weights(RunFolder(folder), config)
     epochs = {folder.name: len(RunFolder(folder).read_history()) for folder in folders}
     stay.note("trained", condition=condition, epochs=epochs)
+
+
+def leave_weights(run, config):
+    """Write the ensemble with its latest weights and without the optimizer, which is twice as large."""
+    from closer_tf.evaluate import trained_ensemble
+    from closer_tf.experiment import load_splits, make_ensemble
+    from closer_tf.files import write_with
+
+    data = load_splits(config).current()
+    trained, *_ = trained_ensemble(run, config, data)
+    alone = make_ensemble(config, run.load_masks(), data)
+    alone.set_weights(trained.get_weights())
+    write_with(run.ensemble_file, alone.save)
 
 
 def wait_for_data(options, stay):

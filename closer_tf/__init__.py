@@ -1,6 +1,6 @@
 """CLoSeR: ensembles of encoders with small receptive fields that learn from each other.
 
-The public names below are imported when they are first used, so that `import closer_tf` is quick and loads no TensorFlow.
+The public names below are imported when they are first used, so that `import closer_tf` is quick and loads no Keras.
 """
 
 import importlib
@@ -9,8 +9,11 @@ import sys
 
 import wrapt
 
+from closer_tf.backend import choose_backend, require_backend
+
 __version__ = "0.1.0"
 
+_chosen_backend = choose_backend()  # before anything imports Keras
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read once, when TensorFlow loads; set it yourself to see its log
 
 _PUBLIC = {
@@ -95,6 +98,7 @@ def __getattr__(name):
         raise AttributeError(f"module 'closer_tf' has no attribute '{name}'")
     module = _PUBLIC[name]
     if module not in _WITHOUT_KERAS:
+        require_backend()
         importlib.import_module("keras")  # first, so that `_register` does not meet a module that is half imported
     return getattr(importlib.import_module(f"closer_tf.{module}"), name)
 

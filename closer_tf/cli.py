@@ -60,3 +60,7 @@ def main(arguments=None):
         print(f"error: no command '{name}'; expected one of {', '.join(COMMANDS)}.{hint}", file=sys.stderr)
         return USER_ERROR
     return importlib.import_module(COMMANDS[name][0]).main(rest)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -6,7 +6,10 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 
+from closer_tf import __version__
+from closer_tf.backend import LIBRARIES
 from closer_tf.command import USER_ERROR, add_version, run_command
+from closer_tf.errors import BackendError
 from closer_tf.files import given_path
 from closer_tf.quiet import import_keras
 
@@ -17,6 +20,7 @@ exit codes: 0 ensembles can be trained here; 2 something that training needs is 
 OPTIONAL = {
     "sessions of the Allen Institute": (("allensdk",), "pip install 'closer_tf[allen]'; without it NWB files are read by h5py"),
     "other NWB files": (("pynwb",), "pip install 'closer_tf[nwb]'"),
+    "SavedModel export": (("tensorflow",), "pip install 'closer_tf[tensorflow]'; without it closer_tf export --keras-only"),
     "ONNX export": (("onnx", "tf2onnx", "onnxruntime"), "pip install 'closer_tf[onnx]'"),
     "UMAP in reports": (("umap-learn",), "pip install 'closer_tf[umap]'; without it --embeddings pca or tsne"),
     "sweeps": (("dask", "distributed"), "pip install 'closer_tf[sweep]'"),
@@ -58,7 +62,7 @@ def examine(data_dir=None):
     """
     return [
         ("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
-        ("closer_tf", "ok", _versions("closer_tf", "numpy", "scikit-learn")),
+        ("closer_tf", "ok", f"{__version__}, {_versions('numpy', 'scikit-learn')}"),
         *_training(),
         *(_optional(what, *needs) for what, needs in OPTIONAL.items()),
         *_data(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"),
@@ -72,19 +76,29 @@ def _training():
         keras = import_keras()
     except Exception as error:  # whatever a broken installation raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return [("Keras and TensorFlow", "missing", f"cannot be imported ({reason}); pip install -e . or -r requirements.txt")]
+        remedy = "" if isinstance(error, BackendError) else "; pip install 'closer_tf[tensorflow]' or 'closer_tf[jax]'"
+        return [("Keras and its backend", "missing", f"cannot be imported ({reason}){remedy}")]
     backend = keras.backend.backend()
-    found = [("Keras", "ok", f"{keras.__version__}, backend {backend} {_version(backend) or ''}".rstrip())]
+    library, names = LIBRARIES.get(backend, backend), _accelerators(backend)
+    none = f"{library} sees none; everything runs on the CPU (docs/backends.md says how to use one)"
+    return [
+        ("Keras", "ok", f"{keras.__version__}, backend {backend} {_version(backend) or ''}".rstrip()),
+        ("GPU", "ok" if names else "absent", ", ".join(names) or none),
+    ]
+
+
+def _accelerators(backend):
+    """Names of what the backend computes on beside the CPU."""
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
     if backend != "tensorflow":
-        return [*found, ("runs and exports", "absent", "are tested with the TensorFlow backend; set KERAS_BACKEND=tensorflow")]
+        return []
     import tensorflow as tf
 
-    accelerators = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in accelerators]
-    return [
-        *found,
-        ("GPU", "ok" if names else "absent", ", ".join(names) or "TensorFlow sees none; everything runs on the CPU"),
-    ]
+    found = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in found]
 
 
 def _optional(what, libraries, remedy):
@@ -97,9 +111,13 @@ def _optional(what, libraries, remedy):
 def _data(data_dir):
     folder = given_path(data_dir)
     for name in ("cifar10", "cifar100"):
-        prepared = any(folder.glob(f"{name}/*/dataset_info.json"))
-        says = f"in {folder}" if prepared else f"not in {folder}; downloaded there when first needed (170 MB)"
-        yield (name, "ok" if prepared else "absent", says)
+        found = [folder / f"{name}.npz", *folder.glob(f"{name}/*/dataset_info.json")]
+        if any(path.exists() for path in found):
+            yield (name, "ok", f"in {folder}")
+        elif _version("tensorflow-datasets") is None:
+            yield (name, "absent", f"no {name}.npz in {folder} (docs/backends.md), and tensorflow-datasets is not installed")
+        else:
+            yield (name, "absent", f"not in {folder}; downloaded there when first needed (170 MB)")
 
 
 def _disk():

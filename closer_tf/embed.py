@@ -202,7 +202,6 @@ def _ensemble(run, config, fields, epoch, needs_data):
     """
     from closer_tf.evaluate import trained_ensemble
     from closer_tf.experiment import check_units, load_splits, make_ensemble
-    from closer_tf.export import saved_ensemble
 
     is_finished = epoch is None and run.ensemble_file.exists()
     data = None
@@ -212,7 +211,7 @@ def _ensemble(run, config, fields, epoch, needs_data):
         check_units(fields, data)
     if is_finished:
         ended = run.moment() if run.moment() != (0, 0) else (len(run.read_history()), 0)
-        return saved_ensemble(run), *ended, data
+        return run.load_ensemble(), *ended, data
     if epoch is None:
         return *trained_ensemble(run, config, data), data
     ensemble = make_ensemble(config, fields, data)

@@ -29,6 +29,10 @@ class DivergedError(CloserError):
     exit_code = 3
 
 
+class BackendError(CloserError, ImportError):
+    """The library that Keras shall compute with is not installed. The message says what to install or to set."""
+
+
 class CloserWarning(UserWarning):
     """Something that a user should know while the work goes on. Commands show it as one line on standard error."""
 

@@ -135,7 +135,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         ensemble = self._ensemble(stimuli.shape[1:], fields, scale, seed)
         ensemble.compile(Nadam(self.learning_rate), CLoSeRLoss(self.temperature, self.graph, self.stop_gradient))
         ensemble.optimizer.build(ensemble.trainable_variables)
-        samples = Split(stimuli, np.zeros(len(stimuli), dtype=np.int64))
+        samples = Split(stimuli, np.zeros(len(stimuli), dtype=np.int32))
         batch_size = min(self.batch_size, len(stimuli))
         history = ensemble.fit(
             batches(samples, batch_size, derived_seed(seed, "data_order")),

@@ -5,6 +5,8 @@ ensemble.keras    the ensemble for Keras, without the optimizer's state
 ensemble.onnx     the ensemble for ONNX runtimes, when asked for
 model_card.json   what it is, how well it reads out, how closely the exports agree with it, and the files' checksums
 
+The SavedModel and ONNX are made by TensorFlow. `--keras-only` leaves both out, and runs on any backend.
+
 Masks and input scaling are inside. Everything is written aside, loaded again from there and compared with `predict`, and
 moved into place only if it agrees.
 """
@@ -15,14 +17,14 @@ import json
 import os
 import tempfile
 import warnings
-import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from closer_tf.backend import is_installed
 from closer_tf.command import add_overrides, add_version, run_command
-from closer_tf.errors import CloserError, ExportError, RunError
+from closer_tf.errors import CloserError, ExportError
 from closer_tf.files import given_path, write_atomically
 from closer_tf.model_card import LOADING, checksums, describe_run, describe_stimuli
 from closer_tf.quiet import stderr_set_aside
@@ -38,6 +40,7 @@ EPILOG = """examples:
   python -m closer_tf.export runs/quickstart --to exports/digits
   python -m closer_tf.export runs/quickstart --to exports/digits_onnx --onnx
   python -m closer_tf.export runs/mlp_gaussian --to exports/cifar --set dataset.data_dir=DIR
+  python -m closer_tf.export runs/quickstart --to exports/digits_keras --keras-only
 
 In Python, with TensorFlow alone:
   model = tf.saved_model.load("exports/digits/saved_model")
@@ -58,7 +61,9 @@ def main(arguments=None):
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("--to", required=True, metavar="DIR", help="the folder to make")
-    parser.add_argument("--onnx", action="store_true", help="export to ONNX too (needs: pip install 'closer_tf[onnx]')")
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--onnx", action="store_true", help="export to ONNX too (needs: pip install 'closer_tf[onnx]')")
+    formats.add_argument("--keras-only", action="store_true", help="no SavedModel, so that TensorFlow is not needed")
     add_overrides(parser, "override where the data lies, such as dataset.data_dir=DIR; its test stimuli are what is compared")
     add_version(parser)
     options = parser.parse_args(arguments)
@@ -66,7 +71,7 @@ def main(arguments=None):
 
 
 def _main(options):
-    card = export_run(options.run_dir, options.to, options.onnx, options.overrides)
+    card = export_run(options.run_dir, options.to, options.onnx, options.overrides, not options.keras_only)
     print(f"compared with predict on {card['parity']['stimuli']}; differences as parts of the largest |embedding|:")
     for name, found in card["parity"]["differences"].items():
         print(f"  {name:32} {found['found']:.1e}  (allowed {found['allowed']:.0e})")
@@ -74,7 +79,7 @@ def _main(options):
     print(f"exported: {options.to}, {len(card['files'])} files, {size / 2**20:.1f} MB, and model_card.json")
 
 
-def export_run(run_dir, to, onnx=False, overrides=()):
+def export_run(run_dir, to, onnx=False, overrides=(), saved_model=True):
     """Export the ensemble of a finished run.
 
     Args:
@@ -82,6 +87,7 @@ def export_run(run_dir, to, onnx=False, overrides=()):
         to: the folder to make.
         onnx: export to ONNX too.
         overrides: strings 'key.path=value' for where the data lies.
+        saved_model: export as a SavedModel too.
 
     Returns:
         dict, the content of model_card.json.
@@ -93,13 +99,13 @@ def export_run(run_dir, to, onnx=False, overrides=()):
     _check_target(to)
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
-    ensemble = saved_ensemble(run)
+    ensemble = run.load_ensemble()
     stimuli, named, trained_on = _stimuli(run, config, ensemble)
     about = {**describe_run(run, config), "training_inputs": trained_on}
-    return export_ensemble(ensemble, to, stimuli, onnx, about, named)
+    return export_ensemble(ensemble, to, stimuli, onnx, about, named, saved_model)
 
 
-def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name="the given stimuli"):
+def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name="the given stimuli", saved_model=True):
     """Export a trained ensemble, with or without a run.
 
     Args:
@@ -109,6 +115,7 @@ def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name=
         onnx: export to ONNX too.
         about: dict, what else the model card shall say.
         stimuli_name: what to call the stimuli in the model card.
+        saved_model: export as a SavedModel too.
 
     Returns:
         dict, the content of model_card.json.
@@ -118,7 +125,8 @@ def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name=
             Nothing is left behind.
     """
     _check_target(to)
-    _check_backend()
+    if saved_model or onnx:
+        _check_backend()
     if onnx:
         _check_onnx()
     to = given_path(to)
@@ -129,13 +137,14 @@ def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name=
             folder = Path(aside) / to.name
             folder.mkdir()
             with _full_precision():
-                write_saved_model(ensemble, folder / "saved_model")
+                if saved_model:
+                    write_saved_model(ensemble, folder / "saved_model")
                 _write_keras(ensemble, folder / "ensemble.keras")
                 if onnx:
                     write_onnx(ensemble, folder / "ensemble.onnx")
                 differences = _compare(ensemble, folder, stimuli)
             card = {
-                "model": _describe_model(ensemble),
+                "model": _describe_model(ensemble, saved_model),
                 "loading": {name: code for name, code in LOADING.items() if (folder / name).exists()},
                 **(about or {}),
                 "parity": {"stimuli": stimuli_name, "differences": differences},
@@ -237,30 +246,20 @@ def _compare(ensemble, folder, stimuli):
         ExportError: a difference is larger than allowed.
     """
     import keras
-    import tensorflow as tf
 
     expected = ensemble.predict(stimuli, batch_size=len(stimuli), verbose=0)
-    largest = float(np.abs(expected).max()) or 1.0
-    joined = expected.reshape(len(expected), -1)
-    loaded = tf.saved_model.load(str(folder / "saved_model"))
-    single = [np.asarray(loaded.ensemble(stimuli[k : k + 1])) for k in range(ONE_BY_ONE)]
-    first = np.asarray(loaded.ensemble(stimuli))
-    encoders = [np.asarray(getattr(loaded, f"encoder_{i}")(stimuli)) for i in range(expected.shape[1])]
-    found = {
-        "saved_model ensemble": (first - expected, SAME_BATCH),
-        "saved_model embed": (np.asarray(loaded.embed(stimuli)) - joined, SAME_BATCH),
-        "saved_model encoder_i": (np.stack(encoders, axis=1) - expected, SAME_BATCH),
-        "saved_model one by one": (np.concatenate(single) - expected[:ONE_BY_ONE], ACROSS_BATCHES),
-        "saved_model called twice": (np.asarray(loaded.ensemble(stimuli)) - first, 0),
-    }
     again = keras.saving.load_model(folder / "ensemble.keras")
-    found["keras"] = (again.predict(stimuli, batch_size=len(stimuli), verbose=0) - expected, SAME_BATCH)
+    found = {"keras": (again.predict(stimuli, batch_size=len(stimuli), verbose=0) - expected, SAME_BATCH)}
+    if (folder / "saved_model").exists():
+        found |= _compare_saved_model(folder / "saved_model", stimuli, expected)
     if (folder / "ensemble.onnx").exists():
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(folder / "ensemble.onnx"), providers=["CPUExecutionProvider"])
         by_onnx, embed = session.run(["ensemble", "embed"], {"stimulus": stimuli})
+        joined = expected.reshape(len(expected), -1)
         found["onnx ensemble"], found["onnx embed"] = (by_onnx - expected, ONNX), (embed - joined, ONNX)
+    largest = float(np.abs(expected).max()) or 1.0
     report = {}
     for name, (difference, allowed) in found.items():
         part = float(np.abs(difference).max()) / largest
@@ -270,8 +269,31 @@ def _compare(ensemble, folder, stimuli):
     return report
 
 
-def _describe_model(ensemble):
+def _compare_saved_model(folder, stimuli, expected):
+    """dict what -> (its differences from `expected`, the allowed part) for each signature of a SavedModel."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    joined = expected.reshape(len(expected), -1)
+    single = [np.asarray(loaded.ensemble(stimuli[k : k + 1])) for k in range(ONE_BY_ONE)]
+    first = np.asarray(loaded.ensemble(stimuli))
+    encoders = [np.asarray(getattr(loaded, f"encoder_{i}")(stimuli)) for i in range(expected.shape[1])]
+    return {
+        "saved_model ensemble": (first - expected, SAME_BATCH),
+        "saved_model embed": (np.asarray(loaded.embed(stimuli)) - joined, SAME_BATCH),
+        "saved_model encoder_i": (np.stack(encoders, axis=1) - expected, SAME_BATCH),
+        "saved_model one by one": (np.concatenate(single) - expected[:ONE_BY_ONE], ACROSS_BATCHES),
+        "saved_model called twice": (np.asarray(loaded.ensemble(stimuli)) - first, 0),
+    }
+
+
+def _describe_model(ensemble, saved_model):
     _, encoders, width = ensemble.output_shape
+    signatures = {
+        "ensemble": ["batch", encoders, width],
+        "embed": ["batch", encoders * width],
+        **{f"encoder_{i}": ["batch", width] for i in range(encoders)},
+    }
     return {
         "num_encoders": encoders,
         "embedding_dim": width,
@@ -281,31 +303,8 @@ def _describe_model(ensemble):
             "dtype": "float32",
             "values": "as the data source holds them; the model scales them itself",
         },
-        "signatures": {
-            "ensemble": ["batch", encoders, width],
-            "embed": ["batch", encoders * width],
-            **{f"encoder_{i}": ["batch", width] for i in range(encoders)},
-        },
+        **({"signatures": signatures} if saved_model else {}),
     }
-
-
-def saved_ensemble(run):
-    """The `CLoSeR` model in a finished run's ensemble.keras.
-
-    Raises:
-        RunError: there is none, or it cannot be loaded.
-    """
-    import keras
-
-    if not run.ensemble_file.exists():
-        raise RunError(
-            f"{run.path}: no trained ensemble here yet (no ensemble.keras); finish the run with python -m closer_tf.train"
-        )
-    try:
-        return keras.saving.load_model(run.ensemble_file, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{run.ensemble_file}: cannot be loaded: {reason}; remove it and run the train command again") from None
 
 
 def _stimuli(run, config, ensemble):
@@ -335,9 +334,12 @@ def _check_target(to):
 def _check_backend():
     import keras
 
-    if keras.backend.backend() != "tensorflow":
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        remedy = "set KERAS_BACKEND=tensorflow" if is_installed("tensorflow") else "pip install 'closer_tf[tensorflow]'"
         raise ExportError(
-            f"exports are made with Keras's TensorFlow backend, found '{keras.backend.backend()}'; set KERAS_BACKEND=tensorflow"
+            f"a SavedModel and ONNX need TensorFlow as Keras's backend, found '{backend}': {remedy}, "
+            "or export ensemble.keras alone, with --keras-only (in Python: saved_model=False)"
         )
 
 
@@ -355,6 +357,14 @@ def _check_onnx():
 @contextlib.contextmanager
 def _full_precision():
     """Without TensorFloat-32, which on a GPU rounds products to 10 bits, differently in each program."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+        return
     import tensorflow as tf
 
     was = tf.config.experimental.tensor_float_32_execution_enabled()

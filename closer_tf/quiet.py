@@ -1,20 +1,33 @@
-"""Importing Keras and TensorFlow without their start-up chatter."""
+"""Importing Keras and its backend without their start-up chatter."""
 
 import contextlib
 import os
 import sys
 import tempfile
 
+import closer_tf
+from closer_tf.backend import LIBRARIES, require_backend
+
 
 def import_keras():
     """Import Keras with its backend; what the backend's libraries print meanwhile is shown only if the import fails.
+
+    Where closer_tf chose the backend, because the one that Keras is set to is not installed, a line on standard error says so.
 
     Some versions of TensorFlow write start-up notices straight to the process's standard error before any log level
     applies, so the file descriptor itself is set aside.
 
     Returns:
         The `keras` module.
+
+    Raises:
+        BackendError: Keras's backend is not installed.
     """
+    require_backend()
+    if closer_tf._chosen_backend and "keras" not in sys.modules:
+        name = closer_tf._chosen_backend
+        remedy = f"set KERAS_BACKEND={name} so that `import keras` takes it too"
+        print(f"note: computing with {LIBRARIES[name]}, the backend that is installed; {remedy}", file=sys.stderr)
     with stderr_set_aside():
         import keras
 

@@ -9,7 +9,7 @@ changes.json      stops for a loss that was not finite, learning rates changed a
 history.csv       one row per epoch
 checkpoints/      where the training can go on
 weights/          the ensemble after the epochs of `readout.at_epochs`; absent without any
-ensemble.keras    the trained ensemble
+ensemble.keras    the trained ensemble; read out where there is no checkpoint
 results.json      the readout
 figures/          pictures
 
@@ -25,11 +25,13 @@ import os
 import re
 import socket
 import time
+import zipfile
 
 from closer_tf.checkpoints import checkpoint_files
 from closer_tf.config import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, PATH_KEYS, TRAINED_CONDITIONS, apply_override, parse_config
 from closer_tf.data.fingerprint import differences
-from closer_tf.errors import RunError
+from closer_tf.data.limits import check_regular
+from closer_tf.errors import DataError, RunError
 from closer_tf.files import ASIDE, given_path, make_folder, read_text, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
 from closer_tf.versions import versions
@@ -110,13 +112,15 @@ class RunFolder:
             data: `Splits`; without it the run will not know its data.
 
         Raises:
-            RunError: the folder cannot be made, another process holds it, or it holds a run of another config.
+            RunError: the folder cannot be made, another process holds it, or it holds a run of another config, or a trained
+                ensemble without a checkpoint.
         """
         make_folder(self.figures, parents=True)
         with self.locked():
             for folder in (self.path, self.checkpoints, self.weights, self.figures):
                 remove_leftovers(folder)
             if self.check(config):
+                self._refuse_to_train_anew()
                 self._note_changes(config)
             else:
                 write_atomically(self.masks_file, receptive_fields.to_bytes())
@@ -125,6 +129,14 @@ class RunFolder:
                 write_atomically(self.data_file, json.dumps(data.identity, indent=1) + "\n")
             write_atomically(self.config_file, config.to_json())  # makes the folder a run folder; readout keys may be new
             yield
+
+    def _refuse_to_train_anew(self):
+        """Keep a trained ensemble that came without checkpoints: without one to go on from, a training begins anew."""
+        if self.ensemble_file.exists() and self.history_file.exists() and not checkpoint_files(self.checkpoints):
+            raise RunError(
+                f"{self.path}: holds a trained ensemble.keras but no checkpoint to go on from; training anew would replace it. "
+                "Read it out with python -m closer_tf.evaluate, or choose another folder with --run-dir."
+            )
 
     @contextlib.contextmanager
     def locked(self):
@@ -369,6 +381,30 @@ class RunFolder:
     def load_masks(self):
         """The run's `ReceptiveFields`."""
         return ReceptiveFields.load(self.masks_file)
+
+    def load_ensemble(self, compiled=False):
+        """The saved ensemble, a `CLoSeR` model.
+
+        Args:
+            compiled: with its optimizer and objective, where they were saved.
+
+        Raises:
+            RunError: there is none, or it cannot be loaded.
+        """
+        import keras
+
+        if not self.ensemble_file.exists():
+            raise RunError(
+                f"{self.path}: no trained ensemble here yet (no ensemble.keras); finish the run with python -m closer_tf.train"
+            )
+        try:
+            check_regular(self.ensemble_file)
+            return keras.saving.load_model(self.ensemble_file, compile=compiled)
+        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, DataError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunError(
+                f"{self.ensemble_file}: cannot be loaded: {reason}; remove it and run the train command again"
+            ) from None
 
     def write_history(self, rows):
         """Write history.csv from one dict per epoch; without rows there is no such file."""

@@ -7,7 +7,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 
+import closer_tf  # noqa: F401  chooses Keras's backend
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+OF_JAX = "dropout encoders ensemble evaluate losses optimizers temporal".split()
 OF_THE_STACK = """
 augmentation binning converged_regression data dropout encoders ensemble estimator evaluate export graphs import loop
 losses masks measures optimizers probes recordings run_configs softmax_regression speed_paths temporal train
@@ -15,10 +18,16 @@ losses masks measures optimizers probes recordings run_configs softmax_regressio
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests of those modules that lie directly on TensorFlow, Keras, NumPy and scikit-learn."""
+    """Mark the tests of those modules that lie directly on TensorFlow, Keras, NumPy and scikit-learn, and those that run under
+    JAX; skip what is about TensorFlow under another backend."""
     for item in items:
-        if item.path.stem.removeprefix("test_") in OF_THE_STACK:
+        module = item.path.stem.removeprefix("test_")
+        if module in OF_THE_STACK:
             item.add_marker("stack")
+        if module in OF_JAX:
+            item.add_marker("jax")
+        if item.get_closest_marker("tensorflow") and os.environ.get("KERAS_BACKEND") not in (None, "", "tensorflow"):
+            item.add_marker(pytest.mark.skip(reason="about TensorFlow alone"))
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +40,22 @@ def shared():
 
 
 @pytest.fixture
-def double():
+def wide():
+    """JAX, too, computes in float64 what it is given in float64."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def double(wide):
     """Keras computes in float64."""
     import keras
 

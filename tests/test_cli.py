@@ -1,6 +1,5 @@
 """One name for all commands, and what the doctor says."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -56,11 +55,20 @@ def test_the_doctor_says_what_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "_version", lambda name: None)
     assert doctor.main([]) == 2
     output = capsys.readouterr().out
-    assert "missing  Keras and TensorFlow" in output and "cannot be imported (libcudart.so: cannot open)" in output
+    assert "missing  Keras and its backend" in output and "cannot be imported (libcudart.so: cannot open)" in output
     assert "pip install 'closer_tf[onnx]'" in output
 
 
-def test_python_m_closer_tf():
-    assert importlib.util.find_spec("closer_tf.__main__")
-    done = subprocess.run([sys.executable, "-m", "closer_tf", "--version"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and done.stdout.startswith("closer_tf ")
+def test_the_doctor_finds_arrays_of_cifar(tmp_path, monkeypatch):
+    (tmp_path / "cifar100.npz").touch()
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    found = {what: (state, says) for what, state, says in doctor.examine(tmp_path)}
+    assert found["cifar100"] == ("ok", f"in {tmp_path}")
+    assert found["cifar10"][0] == "absent" and "no cifar10.npz" in found["cifar10"][1]
+
+
+@pytest.mark.parametrize("module", ["closer_tf", "closer_tf.cli"])
+def test_python_m(module):
+    for arguments, code, said in ((["--version"], 0, "closer_tf "), (["trian"], 2, "")):
+        done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == code and done.stdout.startswith(said)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from closer_tf.data import load_data
+from closer_tf.data import Split, cifar, load_data
+from closer_tf.data.cifar import LABEL_NAMES
 from closer_tf.errors import CloserWarning, DataError
 
 
@@ -149,6 +150,22 @@ def test_integers_of_another_width_are_scaled_by_their_range(tmp_path):
     assert load_data("arrays", path=stored(tmp_path, x_train=images)).input_scale == 1 / 16
 
 
+def test_labels_may_be_a_column(tmp_path):
+    column = load_data(
+        "arrays", path=stored(tmp_path, y_train=(np.arange(20) % 4)[:, None], y_test=(np.arange(8) % 4)[:, None])
+    )
+    row = load_data("arrays", path=stored(tmp_path, y_train=np.arange(20) % 4, y_test=np.arange(8) % 4))
+    np.testing.assert_array_equal(column.train.labels, row.train.labels)
+    np.testing.assert_array_equal(column.test.labels, row.test.labels)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.int32, float, np.float32])
+def test_integer_labels_are_32_bit_and_numbers_stay_as_they_are(kind):
+    split = Split(np.zeros((3, 2)), np.arange(3).astype(kind))
+    expected = np.int32 if np.dtype(kind).kind in "iu" else kind
+    assert split.labels.dtype == split[1:].labels.dtype == expected and split.labels.tolist() == [0, 1, 2]
+
+
 def test_string_labels_and_label_names(tmp_path):
     words = np.array(["cat", "ant", "cat", "bee"] * 5)
     data = load_data("arrays", path=stored(tmp_path, y_train=words, y_test=words[:8]), validation_fraction=0.0)
@@ -275,9 +292,8 @@ def test_damaged_and_missing_files(tmp_path):
 
 
 def test_cifar_from_a_prepared_directory(tmp_path):
-    """A small data set in TFDS's own format, read by the code path of a downloaded one."""
-    import tensorflow_datasets as tfds
-
+    """A small data set in TFDS's own format, read by the code path of a downloaded one; and the same as arrays."""
+    tfds = pytest.importorskip("tensorflow_datasets")
     images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3)).astype(np.uint8)
 
     def examples(chosen):
@@ -287,7 +303,7 @@ def test_cifar_from_a_prepared_directory(tmp_path):
         {
             "id": tfds.features.Text(),
             "image": tfds.features.Image(shape=(32, 32, 3), encoding_format="png"),
-            "label": tfds.features.ClassLabel(names=[f"class {k}" for k in range(10)]),
+            "label": tfds.features.ClassLabel(names=LABEL_NAMES["cifar10"]),
         }
     )
     tfds.dataset_builders.store_as_tfds_dataset(
@@ -301,10 +317,61 @@ def test_cifar_from_a_prepared_directory(tmp_path):
             "test": [(e["id"], e) for e in examples(range(20, 30))],
         },
     )
-    data = load_data("cifar10", data_dir=str(tmp_path), validation_fraction=0.0)
-    np.testing.assert_array_equal(data.train.inputs, images[:20])
+    data = load_data("cifar10", data_dir=str(tmp_path), validation_fraction=0.2)
+    chosen = np.concatenate([data.train.labels, data.validation.labels])
+    assert len(data.validation) == 4 and sorted(chosen) == sorted(np.arange(20) % 10)
+    np.testing.assert_array_equal(data.test.inputs, images[20:])
     np.testing.assert_array_equal(data.test.labels, np.arange(10))
-    assert data.label_names[3] == "class 3"
+    assert data.label_names[3] == "cat"
+
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    cifar_arrays(folder / "cifar10.npz", images[:20], images[20:])
+    same = load_data("cifar10", data_dir=str(folder), validation_fraction=0.2)
+    assert (same.name, same.label_names, same.input_scale) == (data.name, data.label_names, data.input_scale)
+    for one, other in zip((same.train, same.validation, same.test), (data.train, data.validation, data.test)):
+        np.testing.assert_array_equal(one.inputs, other.inputs)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert (one.inputs.dtype, one.labels.dtype) == (other.inputs.dtype, other.labels.dtype)
+
+
+def cifar_arrays(path, train, test, **changes):
+    """CIFAR as an .npz file, the labels 0, 1, ..., 9, 0, 1, ... as Keras ships them."""
+    labels = [(np.arange(len(images)) % 10)[:, None].astype(np.uint8) for images in (train, test)]
+    arrays = {"x_train": train, "y_train": labels[0], "x_test": test, "y_test": labels[1], **changes}
+    np.savez(path, **{key: values for key, values in arrays.items() if values is not None})
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"x_test": None, "y_test": None},
+            "expected x_train, y_train, x_test and y_test .* found x_train, y_train, images of uint8",
+        ),
+        (
+            {"x_train": np.zeros((20, 8, 8, 3), np.uint8), "x_test": np.zeros((10, 8, 8, 3), np.uint8)},
+            "shape \\(20, 8, 8, 3\\)",
+        ),
+        ({"x_train": np.zeros((20, 32, 32, 3), np.float32)}, "images of float32"),
+        ({"y_train": np.full((20, 1), 10)}, "two different labels"),
+        ({"y_train": np.arange(20)}, "10 names do not cover the labels 0 to 19"),
+        ({"y_train": np.zeros((20, 2), int)}, "expected one label per image"),
+    ],
+)
+def test_arrays_that_are_not_cifar(tmp_path, changes, message):
+    images = np.zeros((20, 32, 32, 3), np.uint8)
+    cifar_arrays(tmp_path / "cifar10.npz", images, images[:10], **changes)
+    with pytest.raises(DataError, match=f"cifar10.npz: .*{message}"):
+        load_data("cifar10", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("missing", ["tensorflow_datasets", "tensorflow"])
+def test_cifar_without_tfds_says_what_to_do(tmp_path, monkeypatch, missing):
+    monkeypatch.setattr(cifar, "is_installed", lambda name: name != missing)
+    with pytest.raises(DataError, match=rf"no cifar100.npz in .* needs {missing}\. Put cifar100.npz there") as error:
+        load_data("cifar100", data_dir=str(tmp_path))
+    assert "\n" not in str(error.value)
 
 
 def test_an_aborted_download_does_not_hide_the_complete_copy(tmp_path, monkeypatch):
@@ -326,7 +393,8 @@ def test_an_aborted_download_does_not_hide_the_complete_copy(tmp_path, monkeypat
 
 
 def test_cifar_offline_says_what_to_do(tmp_path, monkeypatch):
-    import requests
+    requests = pytest.importorskip("requests")
+    pytest.importorskip("tensorflow_datasets")
 
     def no_network(*args, **options):
         raise requests.ConnectionError("no route")
@@ -339,6 +407,7 @@ def test_cifar_offline_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_cifar_from_a_damaged_directory(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
     (tmp_path / "cifar10" / "3.0.2").mkdir(parents=True)
     (tmp_path / "cifar10" / "3.0.2" / "dataset_info.json").write_text(json.dumps({"name": "cifar10"}))
     with pytest.raises(DataError, match="could not be read from"):

@@ -22,6 +22,7 @@ def test_what_is_kept_is_scaled_and_what_is_dropped_is_chance(rate, shape):
         assert abs(neighbours) < 4 / draws.size**0.5  # the values of one word are independent
 
 
+@pytest.mark.tensorflow
 def test_the_gradient_goes_where_values_went():
     import tensorflow as tf
 

@@ -111,6 +111,7 @@ def test_epoch_means_weigh_batches_by_their_size(images):
     assert set(evaluated) == {"loss", "attraction", "contrast", "embedding_sd", "effective_rank"}
 
 
+@pytest.mark.tensorflow
 def test_one_step_follows_the_gradient(images):
     import tensorflow as tf
 
@@ -129,7 +130,7 @@ def test_one_step_follows_the_gradient(images):
 
 
 def test_labels_callbacks_and_validation_work_as_in_any_keras_model(images):
-    labels = np.zeros(40, int)
+    labels = np.zeros(40, np.int32)
     model = small_ensemble(augmentation=RandomAffine(True, 0.1, 0.2))
     model.compile()
     stop = keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=1e9)
@@ -184,6 +185,7 @@ def test_predictions_do_not_depend_on_training_mode_leaks(images):
     assert isinstance(model, CLoSeR)
 
 
+@pytest.mark.tensorflow
 def test_supervised_heads_learn_alone(images):
     """The heads' loss by hand; encoder i's gradient comes from head i alone."""
     import tensorflow as tf

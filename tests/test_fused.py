@@ -114,6 +114,7 @@ def test_ten_steps_in_float64(digits, double, case):
     check(*train_both(digits, 10, stack, **changes), atol=1e-6)
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("case", ["mlp", "vit", "penalties"])
 def test_one_step_in_float32(digits, case):
     import tensorflow as tf

@@ -50,6 +50,7 @@ def test_serialisation_keeps_every_setting():
     assert again.get_config() == optimizer.get_config()
 
 
+@pytest.mark.tensorflow
 def test_tensorflows_kernels_agree_with_the_formula(monkeypatch):
     rng = np.random.default_rng(3)
     gradients = (rng.normal(size=(100, 5)) * [1, 10, 0.01, 1e-4, 0.0]).astype(np.float32)

@@ -29,12 +29,15 @@ class DigitsSource(ImageSource):
 
 
 class CifarSource(ImageSource):
-    """CIFAR-10 or CIFAR-100 through TensorFlow Datasets: 50,000 + 10,000 images, 32 x 32 pixels, 3 channels."""
+    """CIFAR-10 or CIFAR-100, through TensorFlow Datasets or from an .npz file: 50,000 + 10,000 images, 32 x 32 pixels, 3
+    channels."""
 
     name: Literal["cifar10", "cifar100"]
     """Chooses this source."""
     data_dir: str | None = None
-    """TensorFlow Datasets directory. Default null: $TFDS_DATA_DIR, or ~/tensorflow_datasets. Downloaded there when absent."""
+    """TensorFlow Datasets directory; or a folder that holds cifar10.npz (cifar100.npz) with the arrays x_train (n, 32, 32, 3),
+    8-bit, y_train (n,) or (n, 1), integers, x_test and y_test, which is read first and needs no TensorFlow. Default null:
+    $TFDS_DATA_DIR, or ~/tensorflow_datasets. Downloaded there through TensorFlow Datasets when absent."""
 
 
 def _or_one_number(schema):

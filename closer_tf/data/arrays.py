@@ -33,17 +33,20 @@ def arrays(path, test_fraction=0.2):
         DataError: an array is missing, of the wrong shape or kind, not finite, channels come first, labels and images do not
             match, or training and test images are not on one scale.
     """
-    stored = read_npz(path)
+    source = source_of(path, read_npz(path), test_fraction)
+    warn_of_shared(source.train.inputs, source.test.inputs, str(path))
+    return source
+
+
+def source_of(path, stored, test_fraction=0.2):
+    """As `arrays`, from the arrays that the file holds: a dict of name to array."""
     raw = {key: _inputs(path, stored, f"x_{key}") for key in ("train", "test") if key == "train" or "x_test" in stored}
     if "test" in raw:
         _check_test(path, stored, raw)
     scale = _scale(stored["x_train"])
     if _unlabelled(path, stored):
-        source = _without_labels(path, stored, raw, test_fraction, scale)
-    else:
-        source = _labelled(path, stored, raw, test_fraction, scale)
-    warn_of_shared(source.train.inputs, source.test.inputs, str(path))
-    return source
+        return _without_labels(path, stored, raw, test_fraction, scale)
+    return _labelled(path, stored, raw, test_fraction, scale)
 
 
 def _labelled(path, stored, raw, test_fraction, scale):
@@ -167,4 +170,4 @@ def _positions(path, key, labels, values):
     unknown = np.setdiff1d(labels, values)
     if len(unknown):
         raise DataError(f"{path}: {key}: label '{unknown[0]}' does not occur in y_train")
-    return np.searchsorted(values, labels).astype(np.int64)
+    return np.searchsorted(values, labels)

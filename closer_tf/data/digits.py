@@ -18,6 +18,6 @@ def digits(test_fraction=0.25):
 
     stored = load_digits()
     names = tuple(str(name) for name in stored.target_names)
-    samples = Split(stored.images[..., None].astype(np.uint8), stored.target.astype(np.int64))
+    samples = Split(stored.images[..., None].astype(np.uint8), stored.target)
     train, test = hold_out(samples, test_fraction, names, "digits")
     return Source(train, test, names, 1 / 16)

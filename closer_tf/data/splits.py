@@ -17,13 +17,17 @@ class Split:
 
     Args:
         inputs: array (n, ...), raw stimuli as the source holds them.
-        labels: array (n,): int indices into the label names, float numbers, or -1 where there are none.
+        labels: array (n,): int indices into the label names, held as int32, float numbers, or -1 where there are none.
         about: dict of further arrays (n,), such as the trial and frame of each sample.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     about: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if np.asarray(self.labels).dtype.kind in "iu":  # JAX has no 64-bit integers unless told to, and warns of them
+            object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int32))
 
     def __len__(self):
         return len(self.inputs)
