@@ -1,6 +1,5 @@
 """The whole training step: augmentation, forward, backward, optimizer; beside the time its arithmetic alone would take."""
 
-import keras
 import numpy as np
 
 from benchmarks.backend import bare_step
@@ -9,6 +8,7 @@ from benchmarks.timing import interleaved, median_ms, summary
 from closer_tf import experiment
 from closer_tf.config import load_config
 from closer_tf.data.splits import Split, Splits
+from closer_tf.devices import accelerators
 from closer_tf.fused_model import FusedEnsembles
 
 NO_AUGMENTATION = "augmentation={}"
@@ -118,11 +118,4 @@ def arithmetic_gflop(model, batch):
 
 def device():
     """What the backend computes on, in words."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return str(jax.devices()[0].device_kind)
-    import tensorflow as tf
-
-    found = tf.config.list_physical_devices("GPU")
-    return tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU") if found else "CPU"
+    return (accelerators() or ["CPU"])[0]

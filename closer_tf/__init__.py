@@ -49,6 +49,7 @@ _WITHOUT_KERAS = ("config", "data", "embed", "estimator", "evaluate", "export", 
 _IMPORT_KERAS = (
     "augmentation",
     "determinism",
+    "devices",
     "distribution",
     "dropout",
     "encoders",

@@ -78,27 +78,15 @@ def _training():
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = "" if isinstance(error, BackendError) else "; pip install 'closer_tf[tensorflow]' or 'closer_tf[jax]'"
         return [("Keras and its backend", "missing", f"cannot be imported ({reason}){remedy}")]
+    from closer_tf.devices import accelerators
+
     backend = keras.backend.backend()
-    library, names = LIBRARIES.get(backend, backend), _accelerators(backend)
+    library, names = LIBRARIES.get(backend, backend), accelerators()
     none = f"{library} sees none; everything runs on the CPU (docs/backends.md says how to use one)"
     return [
         ("Keras", "ok", f"{keras.__version__}, backend {backend} {_version(backend) or ''}".rstrip()),
         ("GPU", "ok" if names else "absent", ", ".join(names) or none),
     ]
-
-
-def _accelerators(backend):
-    """Names of what the backend computes on beside the CPU."""
-    if backend == "jax":
-        import jax
-
-        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
-    if backend != "tensorflow":
-        return []
-    import tensorflow as tf
-
-    found = tf.config.list_physical_devices("GPU")
-    return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in found]
 
 
 def _optional(what, libraries, remedy):

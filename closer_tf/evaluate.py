@@ -79,7 +79,15 @@ def evaluate_run(run_dir, redo=False, overrides=(), figures=()):
 
 def readout(run, config, data, redo=False, figures=()):
     """As `evaluate_run`, for a folder that is locked already and data that is loaded."""
+    from closer_tf.precision import products_in
+
+    with products_in(config.compute.precision):
+        return _readout(run, config, data, redo, figures)
+
+
+def _readout(run, config, data, redo, figures):
     from closer_tf import over_epochs
+    from closer_tf.devices import computed_with
     from closer_tf.experiment import check_units
     from closer_tf.plots import CONDITION_NAMES
 
@@ -110,7 +118,8 @@ def readout(run, config, data, redo=False, figures=()):
     compared = about if "data" in results else {key: value for key, value in about.items() if key != "data"}  # from before
     if any(results.get(key) != value for key, value in compared.items()):
         known = over_epochs.still_known(results, about)
-        results = {**about, "versions": versions(), "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}, **known}
+        about |= {"versions": versions(), "compute": computed_with(config)}
+        results = {**about, "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}, **known}
     embeddings, new = {}, []
     own = [] if config.condition in TRAINED_CONDITIONS and not (epochs or step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
