@@ -52,6 +52,18 @@ def test_the_digest_sees_everything_but_the_description(tmp_path):
     assert load(tmp_path, here).digest() == load(tmp_path, there).digest() != base.digest()
 
 
+def test_one_number_for_the_size_of_images_is_a_square(tmp_path):
+    folder = {"name": "image_folder", "path": "x"}
+    one, two, none = (
+        load(tmp_path, {"dataset": {**folder, **size}}) for size in ({"image_size": 64}, {"image_size": [64, 64]}, {})
+    )
+    assert one.dataset.image_size == [64, 64] and one.digest() == two.digest() != none.digest()
+    jsonschema = pytest.importorskip("jsonschema")
+    for size, fits in ((64, True), ([64, 32], True), ([64], False), (0, False), ("64", False)):
+        validator = jsonschema.Draft202012Validator(configs.json_schema())
+        assert validator.is_valid({"dataset": {**folder, "image_size": size}}) == fits
+
+
 def test_default_temperatures(tmp_path):
     vit, mlp = {"type": "vit_lite", "embedding_dim": 8}, {"type": "mlp", "embedding_dim": 8}
     assert load(tmp_path, {"encoder": mlp}).objective.temperature == 80
@@ -134,6 +146,17 @@ MISTAKES = [
         "objective.graph: 'weights' go with 'edges'",
     ),
     ({"dataset": {"name": "image_folder", "path": "x", "image_size": [0, 3]}}, "dataset.image_size.0: expected greater"),
+    (
+        {"dataset": {"name": "image_folder", "path": "x", "image_size": 0}},
+        "dataset.image_size: expected greater than or equal to 1",
+    ),
+    (
+        {"dataset": {"name": "image_folder", "path": "x", "image_size": True}},
+        "dataset.image_size: expected a valid list, found true",
+    ),
+    ({"dataset": {"name": "image_folder", "path": "x", "background": [0, 0]}}, "dataset.background: expected"),
+    ({"dataset": {"name": "image_folder", "path": "x", "background": [0, 0, 256]}}, "dataset.background.2: expected less"),
+    ({"dataset": {"name": "image_folder", "path": "x", "white_level": 0}}, "dataset.white_level: expected greater than 0"),
     ({"objective": {"graph": {"family": "custom"}}}, "objective.graph: expected either 'edges' or 'path'"),
     (
         {"objective": {"graph": {"family": "custom", "edges": [[0, 10]]}}},

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from closer_tf.data import load_data
-from closer_tf.errors import DataError
+from closer_tf.errors import CloserWarning, DataError
 
 
 def test_digits():
@@ -52,7 +52,6 @@ def folder(tmp_path):
 
 
 def test_image_folder(folder):
-    (folder / "notes.txt").write_text("not an image")
     data = load_data("image_folder", path=str(folder), image_size=(8, 6), validation_fraction=0.25)
     assert data.label_names == ("cat", "dog") and data.input_shape == (8, 6, 3)
     assert (len(data.train), len(data.validation), len(data.test)) == (6, 2, 2)
@@ -71,7 +70,7 @@ def test_a_test_folder_with_fewer_classes_keeps_the_labels(folder, tmp_path):
     (folder / "dog").rename(tmp_path / "test" / "dog")
     (folder / "dog").mkdir()
     Image.new("RGB", (4, 4)).save(folder / "dog" / "0.png")
-    data = load_data("image_folder", path=str(folder), test_path=str(tmp_path / "test"))
+    data = load_data("image_folder", path=str(folder), test_path=str(tmp_path / "test"), image_size=32)
     assert set(data.test.labels) == {1}
 
 
@@ -88,18 +87,18 @@ def test_image_folder_mistakes(folder, tmp_path):
         return str(error.value)
 
     assert "no such folder" in message(path=str(tmp_path / "nowhere"))
-    (tmp_path / "empty").mkdir()
-    assert "no class subfolders" in message(path=str(tmp_path / "empty"))
-    (tmp_path / "empty" / "cat").mkdir()
-    assert "no .png, .jpg, .jpeg files" in message(path=str(tmp_path / "empty"))
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    assert "empty: no images; expected" in message(path=str(tmp_path / "empty"))
+    (tmp_path / "empty" / "cat" / "0.heic").touch()
+    assert message(path=str(tmp_path / "empty")).endswith("; found 1 .heic")
     (folder / "cat" / "broken.png").write_bytes((folder / "cat" / "0.png").read_bytes()[:60])
-    assert "broken.png: not a readable PNG or JPEG image" in message(path=str(folder))
+    assert "broken.png: not a readable image" in message(path=str(folder))
 
 
 def test_one_class_is_not_enough(tmp_path):
     (tmp_path / "cat").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "cat" / "0.png")
-    with pytest.raises(DataError, match="two class subfolders, found one: 'cat'"):
+    with pytest.raises(DataError, match="two class subfolders, found one: 'cat'; for images without labels"):
         load_data("image_folder", path=str(tmp_path))
 
 
@@ -159,15 +158,98 @@ def test_string_labels_and_label_names(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "labels, names",
+    [
+        ((np.arange(20) % 4)[:, None], "0123"),
+        ((np.arange(20) % 4)[None], "0123"),
+        ((np.arange(20) % 4).astype(np.float32), "0123"),
+        ((np.arange(20) % 4).astype(np.longdouble), "0123"),
+        ((np.arange(20) % 4).astype(np.longlong), "0123"),
+        ((np.arange(20) % 4).astype(">i2"), "0123"),
+        (np.array(list("abcd"), dtype="S")[np.arange(20) % 4], "abcd"),
+        (np.array(["é", "b", "c", "d"])[np.arange(20) % 4][:, None], "bcdé"),
+    ],
+)
+def test_labels_as_other_programs_write_them(tmp_path, labels, names):
+    data = load_data("arrays", path=stored(tmp_path, y_train=labels, x_test=None, y_test=None))
+    assert data.label_names == tuple(names) and data.train.labels.dtype == np.int64
+    whole = load_data("arrays", path=stored(tmp_path, x_test=None, y_test=None))
+    order = [names.index(name) for name in "bcdé"] if "é" in names else range(4)
+    first = 3 if "é" in names else 0
+    assert (data.train.labels == first).sum() == (whole.train.labels == order[0]).sum()
+
+
+def test_truth_values_as_labels(tmp_path):
+    labels = np.arange(20) % 2 == 1
+    data = load_data("arrays", path=stored(tmp_path, y_train=labels, y_test=labels[:8]), validation_fraction=0)
+    assert data.label_names == ("False", "True") and data.train.labels.tolist() == labels.astype(int).tolist()
+    names = np.array([[b"no"], [b"yes"]])
+    data = load_data("arrays", path=stored(tmp_path, y_train=labels, y_test=labels[:8].astype(float), label_names=names))
+    assert data.label_names == ("no", "yes") and data.test.labels.tolist() == labels[:8].astype(int).tolist()
+
+
+def test_truth_values_and_long_doubles_as_images(tmp_path):
+    images = np.random.default_rng(0).random((20, 6, 5)) < 0.5
+    for kind in (bool, np.longdouble, ">f4", ">i4", np.longlong):
+        data = load_data("arrays", path=stored(tmp_path, x_train=images.astype(kind), x_test=None, y_test=None))
+        assert data.input_scale == 1 and data.train.inputs.dtype == np.float32 and set(np.unique(data.train.inputs)) == {0, 1}
+
+
+@pytest.mark.parametrize("labels", [None, np.full(20, -1), np.full((20, 1), -1.0)])
+@pytest.mark.parametrize("own_test", [True, False])
+def test_arrays_without_labels(tmp_path, labels, own_test):
+    options = {} if own_test else {"x_test": None}
+    data = load_data("arrays", path=stored(tmp_path, y_train=labels, y_test=None, **options))
+    assert not data.labelled and data.label_names == () and data.chance == 0
+    assert len(data.test) == (8 if own_test else 4) and (data.train.labels == -1).all() and (data.test.labels == -1).all()
+
+
+def test_labels_that_may_be_none(tmp_path):
+    with pytest.warns(CloserWarning, match="label -1 of 5 images is read as a class"):
+        data = load_data("arrays", path=stored(tmp_path, y_train=np.arange(20) % 4 - 1, y_test=np.arange(8) % 4 - 1))
+    assert data.label_names == ("-1", "0", "1", "2") and data.labelled
+    with pytest.warns(CloserWarning, match="no labels \\('y_train'\\); what else it holds is not read: labels"):
+        load_data("arrays", path=stored(tmp_path, y_train=None, y_test=None, labels=np.arange(20)))
+
+
+def test_test_images_on_another_scale_are_refused(tmp_path):
+    path = stored(tmp_path, x_test=np.random.default_rng(0).random((8, 6, 5, 3)).astype(np.float32))
+    with pytest.raises(DataError, match="own.npz: x_test: float32 from .* but x_train: uint8 from 0 to 255: fractions beside"):
+        load_data("arrays", path=path)
+
+
+def test_images_in_training_and_test_alike_are_counted(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (28, 6, 5, 3)).astype(np.uint8)
+    with pytest.warns(CloserWarning, match="own.npz: 3 of 8 test images are in the training set as well"):
+        load_data("arrays", path=stored(tmp_path, x_train=images[:20], x_test=images[17:25]))
+
+
+@pytest.mark.parametrize(
     "changes, message",
     [
         ({"x_train": None}, "no array 'x_train'; found y_train"),
         ({"y_train": np.arange(19)}, "y_train: expected one label per image \\(20\\), found shape \\(19,\\)"),
         ({"x_train": np.zeros((20, 6))}, "x_train: expected .* found shape \\(20, 6\\)"),
         ({"x_train": np.full((20, 6, 5, 3), np.nan)}, "not finite"),
+        ({"x_train": np.full((20, 6, 5, 3), 1e60)}, "x_train: float64 from 1e\\+60 to 1e\\+60: float32 cannot hold these"),
+        ({"x_train": np.full((20, 6, 5, 3), 1e-60)}, "float32 cannot hold these values; rescale"),
+        ({"x_train": np.zeros((20, 3, 6, 5))}, "looks like channels first; save x_train.transpose\\(0, 2, 3, 1\\)"),
+        ({"x_train": np.zeros((20, 1, 6, 5))}, "looks like channels first"),
+        (
+            {"x_train": np.full((20, 6, 5, 3), np.longdouble("1e400"))},
+            "x_train: holds float128 values that float64 cannot hold",
+        ),
         ({"x_train": np.full((20, 6, 5, 3), "a")}, "expected numbers"),
         ({"y_train": np.arange(20) / 4}, "y_train: expected whole numbers, found 0.25"),
         ({"y_train": np.zeros(20, int)}, "two different labels"),
+        ({"y_train": np.full(20, np.nan)}, "y_train: holds values that are not finite"),
+        ({"y_train": np.arange(20) * 1e17}, "y_train: expected whole numbers up to"),
+        ({"y_train": np.eye(4)[np.arange(20) % 4]}, "found shape \\(20, 4\\); if it is one-hot, save y_train.argmax"),
+        ({"y_train": np.full(20, b"\xff\xfe")}, "y_train: holds bytes that are no UTF-8"),
+        ({"y_train": np.full(20, 1j)}, "y_train: expected whole numbers, truth values or strings, found complex128"),
+        ({"y_test": np.array(list("01230123"))}, "y_test: labels of <U1, those of y_train are of int64"),
+        ({"y_train": None}, "no array 'y_train', but y_test; add y_train, or leave out both"),
+        ({"y_test": None}, "no array 'y_test'"),
         ({"y_test": np.arange(8)}, "y_test: label '4' does not occur in y_train"),
         ({"x_test": np.zeros((8, 6, 6, 3), np.uint8)}, "x_test images have shape \\(6, 6, 3\\)"),
         ({"label_names": np.array(["a"])}, "1 names do not cover"),
@@ -223,6 +305,24 @@ def test_cifar_from_a_prepared_directory(tmp_path):
     np.testing.assert_array_equal(data.train.inputs, images[:20])
     np.testing.assert_array_equal(data.test.labels, np.arange(10))
     assert data.label_names[3] == "class 3"
+
+
+def test_an_aborted_download_does_not_hide_the_complete_copy(tmp_path, monkeypatch):
+    from closer_tf.data import cifar
+
+    class Stop(Exception):
+        pass
+
+    class FakeTFDS:
+        def builder_from_directory(self, folder):
+            raise Stop(folder)
+
+    for name in ("3.0.2", "3.0.2.incomplete.AB12CD", "3.0.2.incompleteXYZ"):
+        (tmp_path / "cifar10" / name).mkdir(parents=True)
+        (tmp_path / "cifar10" / name / "dataset_info.json").write_text("{}")
+    monkeypatch.setattr(cifar, "_quiet_tfds", FakeTFDS)
+    with pytest.raises(DataError, match="cifar10/3.0.2\\)"):
+        load_data("cifar10", data_dir=str(tmp_path))
 
 
 def test_cifar_offline_says_what_to_do(tmp_path, monkeypatch):

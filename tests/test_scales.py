@@ -35,6 +35,7 @@ def test_what_a_scale_says():
         (UNIT, 255 * UNIT + 0.25),
         (255 * UNIT + 0.25, UNIT),
         (BYTES, (UNIT > 0.5).astype(np.float32)),
+        (BYTES, BYTES % 2),
         (COUNTS, COUNTS / 16),
         (COUNTS / 16, COUNTS.astype(np.uint8)),
         (BYTES, DEEP),
@@ -82,10 +83,39 @@ def test_darker_brighter_and_fewer_stimuli_pass(train, other):
     check_same_scale(scale_of(train), scale_of(other))
 
 
-def test_unscaled_floats_are_warned_of():
-    with pytest.warns(CloserWarning, match=r"x_train: .* reach 255 .* set dataset.input_scale=0.00392157 \(1/255\)"):
-        warn_if_unscaled(scale_of(BYTES.astype(np.float32)), 1.0)
+@pytest.mark.parametrize(
+    "images, factor, remedy",
+    [
+        (
+            BYTES.astype(np.float32),
+            1.0,
+            "reach 255 and are multiplied by 1; .* set dataset.input_scale=0.00392157, or dataset.inp.*=1 ",
+        ),
+        (DEEP.astype(np.float64), 1.0, "set dataset.input_scale=1.5259e-05"),
+        (BYTES % 2, 1 / 255, "reach 1 and are multiplied by 0.00392157; .* set dataset.input_scale=1,"),
+        (UNIT, 1 / 255, "set dataset.input_scale=1,"),
+        (UNIT * 1e-6, 1.0, r"set dataset.input_scale=1e\+06"),
+    ],
+)
+def test_unscaled_images_are_warned_of(images, factor, remedy):
+    with pytest.warns(CloserWarning, match=f"^x_train: values .*{remedy}"):
+        warn_if_unscaled(scale_of(images), factor)
+
+
+@pytest.mark.parametrize(
+    "images, factor",
+    [
+        (UNIT, 1),
+        (Z, 1),
+        (100 * Z, 1),
+        (BYTES, 1 / 255),
+        (BYTES.astype(np.float32), 1 / 255),
+        (COUNTS, 1),
+        (UNIT * 0, 1),
+        (DEEP, 1),
+    ],
+)
+def test_scaled_images_and_counts_are_not_warned_of(images, factor):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for images, factor in ((UNIT, 1.0), (Z, 1.0), (BYTES, 1 / 255), (BYTES.astype(np.float32), 1 / 255), (100 * Z, 1.0)):
-            warn_if_unscaled(scale_of(images), factor)
+        warn_if_unscaled(scale_of(images), factor)

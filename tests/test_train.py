@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from closer_tf import evaluate, train
-from closer_tf.errors import RunError
+from closer_tf.errors import CloserWarning, RunError
 from closer_tf.runs import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -206,8 +206,8 @@ def test_bad_input(command, tmp_path):
         (dict(num_encoders="3"), 'tiny.json: num_encoders: expected a valid integer, found "3"'),
         (dict(dataset={"name": "mnist"}), "tiny.json: dataset.name: expected one of digits, "),
         (dict(dataset={**folder, "path": "nowhere"}), "nowhere: no such folder"),
-        (dict(dataset={**folder, "path": "empty"}), "empty: no class subfolders"),
-        (dict(dataset={**folder, "path": "broken"}), "2.png: not a readable PNG or JPEG image"),
+        (dict(dataset={**folder, "path": "empty"}), "empty: no images; expected"),
+        (dict(dataset={**folder, "path": "broken"}), "2.png: not a readable image"),
         (dict(dataset={"name": "arrays", "path": "own.npz"}), "y_train: expected one label per image (9), found shape (8,)"),
         (dict(training={"batch_size": 5000}), "tiny.json: training.batch_size: expected at most the 1212 training samples"),
         (dict(masks={"scheme": "gaussian", "fraction": 0.01}), "tiny.json: masks: fraction 0.01 of 64 pixels leaves no"),
@@ -299,6 +299,55 @@ def test_a_test_set_without_the_last_class(tmp_path, capsys, monkeypatch, tiny_c
     assert train.main(["own.json"]) == 0, capsys.readouterr().err
     results = json.loads((tmp_path / "runs" / "own" / "results.json").read_text())
     assert "class_pseudo_likelihood" not in results["measures"]["closer"]
+
+
+@pytest.fixture
+def unlabelled(tmp_path):
+    """A flat folder of images, and the same as arrays without labels."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3)).astype(np.uint8)
+    (tmp_path / "flat").mkdir()
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "flat" / f"{k:02}.png")
+    np.savez(tmp_path / "own.npz", x_train=images)
+    options = {"training": {"epochs": 1, "batch_size": 8}}
+    return [
+        options | {"dataset": dataset}
+        for dataset in ({"name": "image_folder", "path": "flat", "image_size": 8}, {"name": "arrays", "path": "own.npz"})
+    ]
+
+
+def test_images_without_labels_are_trained_and_not_read_out(command, tmp_path, unlabelled):
+    for changes in unlabelled:
+        name = changes["dataset"]["name"]
+        code, output, errors = command("--run-dir", name, **changes)
+        assert (code, errors) == (0, "")
+        assert "test samples of shape (8, 8, 3), no labels" in output and f"no readout: {name} has no labels here" in output
+        assert (tmp_path / name / "ensemble.keras").exists() and not (tmp_path / name / "results.json").exists()
+        assert evaluate.main([name]) == 0
+        code, output, errors = command("--run-dir", "supervised", condition="supervised", **changes)
+        assert code == 2 and "condition: 'supervised' needs labels" in errors and not (tmp_path / "supervised").exists()
+
+
+def test_the_tensorboard_and_the_report_of_a_run_without_labels(command, tmp_path, unlabelled):
+    from closer_tf import report
+
+    assert command("--tensorboard", **unlabelled[1])[0] == 0
+    assert set((tmp_path / "runs/tiny/tensorboard/labels.tsv").read_text().split("\n")) == {"no label", ""}
+    assert report.main(["runs/tiny", "-o", "report.html", "--embeddings", "pca"]) == 0
+    assert "no label" in (tmp_path / "report.html").read_text()
+
+
+def test_unscaled_floats_are_said(command, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", x_train=rng.integers(0, 256, (30, 8, 8)).astype(np.float32), y_train=np.arange(30) % 2)
+    options = {"training": {"epochs": 1, "batch_size": 8}, "readout": {"after_training": False}}
+    with pytest.warns(CloserWarning, match="^x_train: values reach 255 and are multiplied by 1; .* dataset.input_scale=0.0039"):
+        command(**options, dataset={"name": "arrays", "path": "own.npz"})
+    for scale in (1, 1 / 255):
+        code, _, errors = command(
+            "--run-dir", str(scale), **options, dataset={"name": "arrays", "path": "own.npz", "input_scale": scale}
+        )
+        assert (code, errors) == (0, "")
 
 
 def test_a_runs_masks_serve_another_run(command, tmp_path):

@@ -1,6 +1,6 @@
 """Files from strangers: cut, flipped, spliced or with other content, they are read or refused, never more than that.
 
-CLOSER_TF_FUZZ_FILES sets how many files are tried in all (default 120).
+CLOSER_TF_FUZZ_FILES sets how many files are tried in all (default 240).
 """
 
 import io
@@ -19,12 +19,12 @@ from closer_tf.data import load_data
 from closer_tf.data.binning import bin_recording
 from closer_tf.data.npz import read_npz
 from closer_tf.data.nwb import read_nwb
-from closer_tf.errors import CloserError, DataError
+from closer_tf.errors import CloserError, CloserWarning, DataError
 from closer_tf.graphs import read_matrix
 from closer_tf.masks import ReceptiveFields, gaussian_masks, read_masks
 from closer_tf.runs import RunFolder
 
-FILES = int(os.environ.get("CLOSER_TF_FUZZ_FILES", 120))
+FILES = int(os.environ.get("CLOSER_TF_FUZZ_FILES", 240))
 
 
 def npz(**arrays):
@@ -37,6 +37,14 @@ def image(kind):
     buffer = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+def deep_image():
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 4096, (9, 7)).astype(np.uint16)).save(
+        buffer, "TIFF", compression="tiff_lzw"
+    )
     return buffer.getvalue()
 
 
@@ -130,6 +138,14 @@ KINDS = {  # name: (suffix, content or arrays, reader)
     "json_matrix": ("json", lambda path: b"[[0, 1.5], [1, 0]]", read_matrix),
     "png": ("png", lambda path: image("PNG"), read_image),
     "jpeg": ("jpg", lambda path: image("JPEG"), read_image),
+    "webp": ("webp", lambda path: image("WEBP"), read_image),
+    "tiff": ("tif", lambda path: image("TIFF"), read_image),
+    "deep_tiff": ("tif", lambda path: deep_image(), read_image),
+    "bmp": ("bmp", lambda path: image("BMP"), read_image),
+    "gif": ("gif", lambda path: image("GIF"), read_image),
+    "ppm": ("ppm", lambda path: image("PPM"), read_image),
+    "tga": ("tga", lambda path: image("TGA"), read_image),
+    "jpeg2000": ("jp2", lambda path: image("JPEG2000"), read_image),
     "nwb": ("nwb", nwb, lambda path: bin_recording(read_nwb(path), ["natural_movie_one"], report=lambda message: None)),
 }
 
@@ -310,8 +326,9 @@ def test_a_pipe_among_images_is_left_out(tmp_path):
         (tmp_path / name).mkdir()
         os.mkfifo(tmp_path / name / "0.png")
         for k in (1, 2):
-            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{k}.png")
-    assert len(load_data("image_folder", path=str(tmp_path), validation_fraction=0.0).train) == 2
+            Image.new("RGB", (4, 4), (k, 9 * k, len(name) + ord(name[0]))).save(tmp_path / name / f"{k}.png")
+    with pytest.warns(CloserWarning, match="left out 2 of 6 files and folders: 2 not ordinary files"):
+        assert len(load_data("image_folder", path=str(tmp_path), validation_fraction=0.0).train) == 2
 
 
 def test_names_with_formulas_and_control_characters_are_only_names(tmp_path):

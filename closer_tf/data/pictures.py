@@ -76,7 +76,8 @@ def read_picture(file, image_size, background=(255, 255, 255)):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, of many pixels or odd metadata
-            with Image.open(file, formats=formats()) as image:
+            # from a stream: Pillow maps some files that it opens by name, and then turns a TIFF of another orientation wrongly
+            with open(file, "rb") as stream, Image.open(stream, formats=formats()) as image:
                 return _read(file, image, image_size, tuple(background))
     except DataError:
         raise
@@ -100,11 +101,11 @@ def _read(file, image, image_size, background):
         return _deep(file, upright, image_size, _has_frames(image))
     if image.mode == "L" and 2 in np.atleast_1d(tags.get(_SAMPLE_FORMAT, 1)):
         raise DataError(f"{file}: mode L with signed values, which Pillow reads as unsigned; save them as 0 to 255")
-    image_is_16_bit = any(";16" in raw for raw in raw_modes)
-    if "transparency" in image.info and (image_is_16_bit or any(raw in ("L;2", "L;4") for raw in raw_modes)):
+    sixteen_bit = any(";16" in raw for raw in raw_modes)
+    if "transparency" in image.info and (sixteen_bit or any(raw in ("L;2", "L;4") for raw in raw_modes)):
         raise DataError(f"{file}: mode {image.mode} with a transparent colour that is not of 8 bits; save it as 8-bit RGBA")
-    rgb, vanished = _rgb(upright, background)
-    upper_peak = max(high for _, high in rgb.getextrema()) if image_is_16_bit else None
+    rgb, vanished = to_rgb(upright, background)
+    upper_peak = max(high for _, high in rgb.getextrema()) if sixteen_bit else None
     height, width = image_size
     pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
     return Picture(pixels, None, upper_peak, vanished, _has_frames(image))
@@ -118,8 +119,16 @@ def _upright(image):
     return image.transpose(_TURNED[orientation]) if orientation in _TURNED else image
 
 
-def _rgb(image, background):
-    """(RGB image, whether all that it shows vanished into the background)."""
+def to_rgb(image, background):
+    """A Pillow image of one of the modes in the table above, but not of more than 8 bits, as RGB.
+
+    Args:
+        image: `PIL.Image.Image`.
+        background: (red, green, blue), 0 to 255.
+
+    Returns:
+        (image, vanished): an RGB image, and whether all that it shows went into the background.
+    """
     palette = image.mode == "P" and image.palette is not None and "A" in image.palette.mode
     if image.mode not in _SEE_THROUGH and "transparency" not in image.info and not palette:
         return image.convert("RGB"), False

@@ -52,8 +52,9 @@ def whole_numbers(array):
     fractions = array != np.floor(array)
     if fractions.any():
         raise DataError(f"expected whole numbers, found {array[fractions].ravel()[0]}")
-    if (np.abs(array) > EXACT).any():
-        raise DataError(f"expected whole numbers up to {EXACT}, found {np.abs(array).max()}")
+    largest = float(np.abs(array).max(initial=0))
+    if largest > EXACT:
+        raise DataError(f"expected whole numbers up to {EXACT}, found {largest:g}")
     return array.astype(np.int64)
 
 

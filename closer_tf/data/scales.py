@@ -8,7 +8,7 @@ import numpy as np
 from closer_tf.errors import CloserWarning, DataError
 
 _FACTOR = 64  # 255 and 1 are further apart than this, two sets of images on one scale are not
-_SAMPLES = 20  # fewer may lack negative values by chance
+_SAMPLES = 20  # fewer may be dark, or without negative values, by chance
 _REACH = 16  # scaled inputs beyond this were not meant; z-scored ones stay within it
 
 
@@ -43,9 +43,9 @@ def check_same_scale(train, other, train_name="x_train", other_name="x_test"):
     """Refuse stimuli that were prepared in another way than those of the training.
 
     Refused are fractions of at most 1 beside larger whole numbers; values more than 64 times larger than the training's, or
-    values of at most 1 where the training's are more than 64 times larger, unless both are integers of one type; values above
-    255 beside 8-bit ones; and values clearly below 0 where the other has 20 samples or more and none below 0. What is only
-    darker, or brighter, passes.
+    values of at most 1 where the training's are more than 64 times larger, unless it is but some samples, of the same integers;
+    values above 255 beside 8-bit ones; and values clearly below 0 where the other has 20 samples or more and none below 0. What
+    is only darker, or brighter, passes.
 
     Args:
         train, other: `Scale`s of the training stimuli and of those to be used with them.
@@ -62,17 +62,22 @@ def check_same_scale(train, other, train_name="x_train", other_name="x_test"):
 
 
 def warn_if_unscaled(scale, input_scale, name="x_train", key="dataset.input_scale"):
-    """Warn of floating-point images that were left at 0 to 255 or more and that nothing brings to the range of 0 to 1.
+    """Warn of images without negative values that nothing brings to the range of 0 to 1.
+
+    These are floats that reach more than 16 after the scaling (0 to 255, say), and values of any type that stay below 1/64: 0
+    and 1 stored with 8 bits, and multiplied by 1/255.
 
     Args:
         scale: `Scale` of the training stimuli.
         input_scale: what they will be multiplied by.
         name, key: what to call them, and the setting that mends it.
     """
-    if scale.dtype.startswith("float") and scale.low >= 0 and scale.high * input_scale > _REACH:
+    reach = scale.high * input_scale
+    too_large = reach > _REACH and scale.dtype.startswith("float")
+    if scale.low >= 0 and (too_large or 0 < reach < 1 / _FACTOR):
         message = (
-            f"{name}: floating-point values reach {scale.high:.6g} and are not scaled; encoders are made for 0 to 1: set "
-            f"{key}={1 / scale.high:.6g} (1/{scale.high:.6g}), or {key}=1 if they are meant as they are"
+            f"{name}: values reach {scale.high:.6g} and are multiplied by {input_scale:.6g}; encoders are made for 0 to 1: set "
+            f"{key}={1 / scale.high:.6g}, or {key}={input_scale:.6g} if this is meant"
         )
         warnings.warn(message, CloserWarning, stacklevel=2)
 
@@ -84,7 +89,8 @@ def _difference(train, other):
     integers = "f" not in (small.dtype[0], large.dtype[0])
     if large.whole and not small.whole and _peak(small) <= 1 < _peak(large):
         return "fractions beside whole numbers"
-    if factor > _FACTOR and (large is other or _peak(small) <= 1) and not (integers and small.dtype == large.dtype):
+    few = integers and small.dtype == large.dtype and other.samples < _SAMPLES  # one dark stimulus is no other scale
+    if factor > _FACTOR and (large is other or _peak(small) <= 1) and not few:
         return f"values differ by a factor of {factor:.3g}"
     if integers and factor > 8 and small.dtype in ("uint8", "int8") and _peak(large) > 255:
         return "8-bit values beside larger ones"

@@ -45,6 +45,7 @@ class Source:
         unit_areas: tuple of str, the brain area of each input unit; empty for images.
         simulated: no animal was recorded.
         labelled: false where there are no labels.
+        white_level: the stored value that became white in grey images of more than 8 bits; None where there are none.
     """
 
     train: Split
@@ -56,6 +57,7 @@ class Source:
     unit_areas: tuple = ()
     simulated: bool = False
     labelled: bool = True
+    white_level: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
