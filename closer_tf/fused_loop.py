@@ -181,8 +181,8 @@ class Batches(keras.utils.PyDataset):
 
 
 def _in_order(splits, batch_size):
-    """The batches of S splits in order as the backend takes them in, or None where there are no samples."""
-    if not len(splits[0]):
+    """The batches of S splits in order as the backend takes them in, or None where there are fewer than two samples."""
+    if len(splits[0]) < 2:
         return None
     if keras.backend.backend() != "tensorflow":
         return Batches(splits, batch_size)
