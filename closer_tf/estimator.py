@@ -130,8 +130,9 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         fields = self._receptive_fields(stimuli.shape[1:], groups, seed)
         if self.graph is not None and self.graph.num_encoders != fields.num_encoders:
             raise ValueError(f"graph: is one of {self.graph.num_encoders} encoders, there are {fields.num_encoders}")
-        scale = 1 / 255 if trained_on.dtype == "uint8" and groups is None else 1.0
-        scale = scale if self.input_scale is None else self.input_scale
+        scale = self.input_scale
+        if scale is None:
+            scale = 1 / 255 if trained_on.dtype == "uint8" and groups is None else 1.0
         ensemble = self._ensemble(stimuli.shape[1:], fields, scale, seed)
         ensemble.compile(Nadam(self.learning_rate), CLoSeRLoss(self.temperature, self.graph, self.stop_gradient))
         ensemble.optimizer.build(ensemble.trainable_variables)
@@ -198,16 +199,14 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _stimuli(self, X, **checks):
         """(X as float32 features (n, d) or images (n, height, width, channels), the `Scale` of what was handed over)."""
-        types = {
-            str(dtype).lower() for dtype in getattr(X, "dtypes", ())
-        }  # of a data frame, whose own 8-bit type has no NumPy one
+        columns = {str(dtype).lower() for dtype in getattr(X, "dtypes", ())}  # a data frame's UInt8 is lost below
         X = validate_data(self, X, dtype="numeric", allow_nd=True, **checks)
         with np.errstate(over="ignore"):
             stimuli = self._shaped(X.astype(np.float32))
         if not np.isfinite(stimuli).all():
             raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
         scale = scale_of(X if stimuli.ndim > 2 else np.abs(X))  # features may be negative in some samples alone
-        return stimuli, scale._replace(dtype="uint8") if types == {"uint8"} else scale
+        return stimuli, scale._replace(dtype="uint8") if columns == {"uint8"} else scale
 
     def _check_finite(self, numbers):
         """Stop a training whose loss or weights are not finite."""

@@ -78,7 +78,7 @@ def _fit_under_tensorflow(fused, data, configs, keeper, callbacks):
 
     def validation():
         splits = [each.validation for each in data]
-        return side_by_side([in_order(split, size) for split in splits]) if len(splits[0]) else None
+        return side_by_side([in_order(split, size) for split in splits]) if len(splits[0]) > 1 else None
 
     def fit(first, last, done=0):
         streams = [

@@ -65,9 +65,9 @@ class CompiledSteps:
     def evaluate(self):
         """dict: name -> running mean over the validation samples, each an array over the runs of `FusedEnsembles`.
 
-        Empty without samples. It starts the model's running means anew.
+        Empty with fewer than two samples, which have no loss. It starts the model's running means anew.
         """
-        if not len(self.validation):
+        if len(self.validation) < 2:
             return {}
         self.model.reset_metrics()
         order = np.arange(len(self.validation), dtype="int32")

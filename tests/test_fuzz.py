@@ -60,7 +60,12 @@ label = {"label": st.sampled_from(["stimulus", "segment", "time"]), "segments": 
 dataset = st.one_of(
     needs({"name": st.just("digits")}, test_fraction=fraction, input_scale=fraction),
     needs({"name": st.just("arrays"), "path": st.just("own.npz")}, test_fraction=fraction),
-    needs({"name": st.just("image_folder"), "path": st.just("images")}, image_size=sizes),
+    needs(
+        {"name": st.just("image_folder"), "path": st.sampled_from(["images", "images/a"])},
+        image_size=st.one_of(sizes, st.sampled_from([4, 8])),
+        background=st.lists(st.sampled_from([0, 255]), min_size=3, max_size=3),
+        white_level=positive,
+    ),
     needs({"name": st.just("session"), "path": st.just("session.npz")}, standardise=st.booleans(), **label),
     needs({"name": st.sampled_from(["gabors", "natural_movie", "cifar10", "cifar100"])}, path=text),
 )

@@ -13,7 +13,15 @@ from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_chec
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.errors import DivergedError, RunError
-from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch, steps_per_execution, training_stream
+from closer_tf.loop import (
+    Interrupted,
+    batches,
+    run_training,
+    steps_per_epoch,
+    steps_per_execution,
+    training_stream,
+    validation_stream,
+)
 from closer_tf.runs import RunFolder
 
 
@@ -438,3 +446,9 @@ def test_what_a_killed_process_left_is_cleared(config, uninterrupted, tmp_path):
     (tmp_path / "run" / "checkpoints").rmdir()
     train(config, tmp_path / "run")
     assert not list((tmp_path / "run").rglob(".writing-*"))
+
+
+def test_one_validation_sample_alone_has_no_loss_to_log():
+    digits = load_data("digits").validation
+    assert validation_stream(digits[:1], 16) is None and validation_stream(digits[:0], 16) is None
+    assert validation_stream(digits[:2], 16) is not None

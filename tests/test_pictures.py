@@ -7,6 +7,7 @@ from images import over, png, rgb_of, turned
 from PIL import Image
 
 from closer_tf.data import load_data
+from closer_tf.data.image_folder import image_folder
 from closer_tf.data.pictures import guess_white, read_picture, scaled, to_rgb
 from closer_tf.data.scales import scale_of
 from closer_tf.errors import CloserWarning, DataError
@@ -260,6 +261,19 @@ def test_a_folder_of_12_bits_says_what_is_white(tmp_path):
     assert 248 <= data.train.inputs.max() <= 249 and len(np.unique(data.train.inputs)) > 50
     data = load_data("image_folder", path=path, image_size=SIZE, white_level=8000)
     assert data.train.inputs.max() == round(4000 * 255 / 8000)
+    with pytest.warns(CloserWarning, match="imgs: 8 grey images exceed the white level 3000; what is brighter becomes white"):
+        data = load_data("image_folder", path=path, image_size=SIZE, white_level=3000)
+    assert data.train.inputs.max() == 255
+
+
+def test_a_source_knows_its_white_level(tmp_path):
+    for peak, options, white in ((65535, {}, 65535), (200, {}, 255), (65535, {"white_level": 70000}, 70000)):
+        path = folder_of(tmp_path / f"{peak}{len(options)}", deep(peak))
+        assert image_folder(path, image_size=SIZE, **options).white_level == white
+    path = folder_of(
+        tmp_path / "shallow", [Image.fromarray(RNG.integers(0, 256, (*SIZE, 3)).astype(np.uint8)) for _ in range(4)]
+    )
+    assert image_folder(path, image_size=SIZE).white_level is None
 
 
 def test_the_white_level_of_the_training_images_holds_for_the_test_images(tmp_path):

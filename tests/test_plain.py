@@ -78,6 +78,6 @@ def test_sessions_take_areas_ids_and_counts_of_any_such_kind(how, shape):
 
 def test_an_area_that_is_no_text_is_named():
     with pytest.raises(
-        DataError, match=r"unit_areas: expected 3 strings, one per unit \('' for none\), found .* \(unit 1: nan\)"
+        DataError, match=r"unit_areas: expected 3 strings, one per unit \('' for none\), found .* \(unit 1: 2\)"
     ):
-        Session("m", [1, 2, 3], np.array(["V1", np.nan, "AL"], object), 0.03, {"one": np.ones((5, 6, 3))})
+        Session("m", [1, 2, 3], np.array(["V1", 2, "AL"], object), 0.03, {"one": np.ones((5, 6, 3))})

@@ -116,7 +116,7 @@ def _source(train, test, white, test_fraction):
         if test.names:
             to_train_label = np.array([names.index(name) for name in test.names])
             held = splits, Split(held[1].inputs, to_train_label[test.labels])
-    source = Source(*held, names, 1 / 255)
+    source = Source(*held, names, 1 / 255, white_level=white)
     return source if train.names else without_labels(source)
 
 
@@ -171,17 +171,24 @@ def _list(folder):
 
 
 def _white_level(train, test, given):
-    """The white level of grey images of more than 8 bits; None where there are none."""
-    deep = train.deep or (test.deep if test else [])
-    if not deep:
+    """The white level of grey images of more than 8 bits, the one given or a guess; None where there are none."""
+    folders = [folder for folder in (train, test) if folder and folder.deep]
+    if not folders:
         return None
-    white = given or guess_white(deep, str(train.path if train.deep else test.path))
-    if given is None and white not in (1, 255, 65535):
+    if given is not None:
+        for folder in folders:
+            brighter = sum(scale.high > given for scale in folder.deep)
+            if brighter:
+                _warn(f"{folder.path}: {brighter} grey images exceed the white level {given:g}; what is brighter becomes white")
+        return given
+    first = folders[0]
+    white = guess_white(first.deep, str(first.path))
+    if white not in (1, 255, 65535):
+        high = max(scale.high for scale in first.deep)
         _warn(
-            f"{train.path}: grey images of 16 bits reach {max(scale.high for scale in deep):g}; {white} is taken for white; "
-            f"dataset.white_level changes that"
+            f"{first.path}: grey images of 16 bits reach {high:g}; {white} is taken for white; dataset.white_level changes that"
         )
-    if test and test.deep and train.deep and given is None:
+    if len(folders) == 2:
         _check_deep(train, test, white)
     return white
 

@@ -52,6 +52,7 @@ class Source:
         labelled: false where there are no labels.
         stimuli: tuple of str, the names that `about["stimulus"]` of the splits counts; empty for images.
         bin_width: seconds per bin of a recording.
+        white_level: the stored value that became white in grey images of more than 8 bits; None where there are none.
     """
 
     train: Split
@@ -65,6 +66,7 @@ class Source:
     labelled: bool = True
     stimuli: tuple = ()
     bin_width: float | None = None
+    white_level: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
