@@ -165,7 +165,9 @@ class Folders:
             values.ravel()[0] = peak
         if self.deep == "floats":
             values = (values if peak <= 1 else np.rint(values)).astype(np.float32)
-            file = stem.with_suffix(self._suffix(str(rng.choice(["tif", "pfm"]))))
+            file = stem.with_suffix(
+                self._suffix(str(rng.choice(["tif", "pfm" if ".pfm" in Image.registered_extensions() else "tiff"])))
+            )
             Image.fromarray(values).save(file)
             return file, values
         values = np.rint(values).astype(np.int64)

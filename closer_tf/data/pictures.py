@@ -113,6 +113,8 @@ def _read(file, image, image_size, background):
 
 def _upright(image):
     """The image turned as its EXIF orientation says; metadata that cannot be read say nothing."""
+    if image.format == "TIFF":  # Pillow turns these when it loads them
+        return image
     orientation = 1
     with contextlib.suppress(Exception):
         orientation = image.getexif().get(_ORIENTATION, 1)
