@@ -9,6 +9,7 @@ import numpy as np
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
 from closer_tf.errors import RunError
+from closer_tf.files import make_folder
 from closer_tf.memory import peak_memory_gb
 from closer_tf.runs import RunFolder
 from closer_tf.versions import versions
@@ -54,6 +55,7 @@ def evaluate_run(run_dir, redo=False, overrides=()):
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     with run.locked():
+        make_folder(run.figures)  # a folder that came from elsewhere may lack it
         from closer_tf.determinism import make_deterministic
         from closer_tf.experiment import load_splits
 
