@@ -91,7 +91,7 @@ def test_every_command_runs_without_a_warning(tiny):
     assert noise == ""
     assert "need TensorFlow as Keras's backend, found 'jax'" in found["SavedModel"][2]
     assert "--keras-only" in found["SavedModel"][2] and not (tiny / "not_made").exists()
-    assert "no cifar10.npz in ." in found["cifar10"][2] and found["cifar10"][2].count("\n") == 1
+    assert "no cifar10.npz in " in found["cifar10"][2] and found["cifar10"][2].count("\n") == 1
     assert "expected 'none' under Keras's backend 'jax'" in found["mirrored"][2]
     doctor = {line[9:41].strip(): (line[:8].strip(), line[42:]) for line in found["doctor"][1].splitlines()}
     assert doctor["Keras"][0] == "ok" and "backend jax" in doctor["Keras"][1] and "GPU" in doctor
