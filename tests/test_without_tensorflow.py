@@ -123,8 +123,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(tiny):
 
 @needs_jax
 def test_the_installed_backend_is_taken_by_itself(tiny):
-    ((code, output, errors),), _ = run([["train", "tiny.json", "--dry-run"]], tiny, KERAS_BACKEND=None, KERAS_HOME=str(tiny))
-    assert code == 0 and "compute: jax" in output
+    ((code, output, errors),), _ = run([["doctor"]], tiny, KERAS_BACKEND=None, KERAS_HOME=str(tiny))
+    assert code == 0 and "backend jax" in output
     assert re.fullmatch(r"note: computing with JAX, .* set KERAS_BACKEND=jax .*\n", errors)
 
 
