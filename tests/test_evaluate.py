@@ -67,13 +67,14 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def brought_back(trained, tmp_path):
-    """Makes a trained run folder without checkpoints, as it comes from elsewhere; returns it and its results."""
+    """Makes a trained run folder without checkpoints and figures, as it comes from elsewhere; returns it and its results."""
 
     def make(condition="closer"):
         run = RunFolder(tmp_path / condition)
         shutil.copytree(trained / condition, run.path)
         results = run.read_results()
         shutil.rmtree(run.checkpoints)
+        shutil.rmtree(run.figures)
         run.results_file.unlink()
         return run, results
 
