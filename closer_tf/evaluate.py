@@ -65,7 +65,6 @@ def evaluate_run(run_dir, redo=False, overrides=(), figures=()):
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     with run.locked():
-        make_folder(run.figures)  # a folder that came from elsewhere may lack it
         from closer_tf.determinism import make_deterministic
         from closer_tf.experiment import load_splits
         from closer_tf.readout_checks import check_readout
