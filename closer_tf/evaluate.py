@@ -102,8 +102,8 @@ def readout(run, config, data, redo=False):
         "samples": _sample_counts(config, data),
         "data": data.identity and data.identity["fingerprint"],
     }
-    known, results = results, _without_other_neighbours(results, about)
-    if results is not known:
+    stored, results = results, _without_other_neighbours(results, about)
+    if results is not stored:
         run.write_results(results)
     compared = about if "data" in results else {key: value for key, value in about.items() if key != "data"}  # from before
     if any(results.get(key) != value for key, value in compared.items()):
