@@ -114,7 +114,9 @@ def _readout(run, config, data, redo, figures):
         "samples": _sample_counts(config, data),
         "data": data.identity and data.identity["fingerprint"],
     }
-    results = _without_other_neighbours(results, about)
+    stored, results = results, _without_other_neighbours(results, about)
+    if results is not stored:
+        run.write_results(results)
     compared = about if "data" in results else {key: value for key, value in about.items() if key != "data"}  # from before
     if any(results.get(key) != value for key, value in compared.items()):
         known = over_epochs.still_known(results, about)

@@ -110,7 +110,7 @@ def note_of_mixed_data(found):
     """
     kinds = {}
     for one in found:
-        if one.about["data"]:
+        if one.about.get("data"):
             named = json.dumps(data_named(one.config), sort_keys=True)
             kinds.setdefault(named, {}).setdefault(one.about["data"], one.run)
     mixed = [", ".join(runs.values()) for runs in kinds.values() if len(runs) > 1]
