@@ -82,19 +82,18 @@ def test_a_tilde_in_every_command(home, tiny_config, capsys):
     (home / "tiny.json").write_text(json.dumps(tiny_config | {"training": {"epochs": 1, "batch_size": 256}}))
     for line in (
         "train ~/tiny.json --run-dir=~/runs/a",
-        "train ~/tiny.json --run-dir=~/runs/a --dry-run",
         "evaluate ~/runs/a --figures pdf",
         "summary --figures=svg ~/runs/a --out=~/out/all",
         "report ~/runs --out=~/out/page.html --embeddings=none",
-        "export ~/runs/a --to=~/out/exported",
     ):
         assert cli.main(line.split()) == 0, (line, capsys.readouterr().err)
-    assert sorted(path.name for path in (home / "out").iterdir()) == ["all.json", "all.png", "all.svg", "exported", "page.html"]
+    assert sorted(path.name for path in (home / "out").iterdir()) == ["all.json", "all.png", "all.svg", "page.html"]
     figures = home / "runs" / "a" / "figures"
     assert {path.stem for path in figures.glob("*.pdf")} == {path.stem for path in figures.glob("*.png")} != set()
     assert list(summary.read_summary("~/out/all.json")) == ["a"] and run_folders(["~/runs"]) == [home / "runs" / "a"]
-    with pytest.raises(ExportError, match="is there already"):
-        export.export_run("~/runs/a", "~/out/exported")
+    for refused in (lambda: export.export_run("~/runs/a", "~/out"), lambda: export.export_ensemble(None, "~/out", [])):
+        with pytest.raises(ExportError, match="is there already"):
+            refused()
     with pytest.raises(RunError, match="there is no folder"):
         report.write_report(["~/runs"], "~/nowhere/page.html")
 

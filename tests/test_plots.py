@@ -1,5 +1,6 @@
 """Pictures show what they are given, and need no TensorFlow."""
 
+import functools
 import itertools
 import warnings
 
@@ -103,6 +104,7 @@ def accuracies(level, count=7):
     }
 
 
+@functools.cache
 def pictures():
     rng = np.random.default_rng(0)
     low = {name: accuracies(0.1) for name in ("masked_input", "untrained", "closer")}

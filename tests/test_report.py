@@ -185,6 +185,7 @@ def test_many_keys_stand_below_each_other(trained, tmp_path):
     assert section.count("<thead><tr><th") == 1 and len(re.findall("<th scope", section.partition("</thead>")[0])) == 3
     assert '<th scope="row">encoder.hidden</th><td class="wrap">[8]</td><td class="wrap">[9]</td>' in section
     assert "1: one; 2: two" in section
+    assert '<div class="scroll open"' in section  # none of the keys is out of sight
 
 
 def test_the_table_of_accuracies_is_shown_whole(trained, tmp_path):
