@@ -216,7 +216,7 @@ def test_supervised_training_trains_the_shared_ensemble(images):
     before = embed(ensemble, images)
     model = with_heads(ensemble, 2)
     model.compile(Nadam(learning_rate=0.01), SupervisedLoss())
-    labels = (images.mean(axis=(1, 2, 3)) > 8).astype(int)
+    labels = (images.mean(axis=(1, 2, 3)) > 8).astype(np.int32)
     history = model.fit(images, labels, epochs=30, batch_size=20, verbose=0).history
     assert np.abs(embed(ensemble, images) - before).max() > 0.1
     assert history["accuracy"][-1] > history["accuracy"][0]

@@ -115,7 +115,7 @@ def test_a_single_edge_moves_only_the_pulled_encoder(dense):
 def test_identical_embeddings_give_log_batch(batch, dense):
     same = np.broadcast_to(np.float32([0.3, -2.0, 5.0]), (batch, 4, 3)).copy()
     terms = closer_terms(same, 10.0, graphs.star(4), dense=dense)
-    assert float(terms["loss"]) == pytest.approx(np.log(batch), rel=1e-6)
+    assert float(terms["loss"]) == pytest.approx(np.log(batch), rel=1e-5)
     assert float(terms["attraction"]) == pytest.approx(0, abs=1e-6)
 
 
