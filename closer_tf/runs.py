@@ -322,18 +322,10 @@ class RunFolder:
     def set_aside(self):
         """Before a training goes on from where it had ended: keep the ensemble and the results of that moment under a name that
         says so, so that neither passes for what comes.
-
-        Raises:
-            RunError: the training has ended here and its checkpoints are gone, so that it would begin anew.
         """
         if not self.ensemble_file.exists():
             return
         epoch, step = self.moment()
-        if (epoch, step) == (0, 0) and self.read_history():
-            raise RunError(
-                f"{self.path}: the training has ended here, and no checkpoint is left to go on from; python -m "
-                f"closer_tf.evaluate reads out what is there. To train anew, choose another folder with --run-dir"
-            )
         name = f"after_{epoch}_epochs" + (f"_{step}_steps" if step else "")
         kept = self.path / f"ensemble_{name}.keras"
         if self.results_file.exists():

@@ -211,6 +211,7 @@ def test_full_checkpoints_damaged_files_and_strangers(whole, tmp_path):
         results = evaluate.evaluate_run(folder, overrides=["readout.at_epochs=[2]"])
     assert results["not_kept"] == [2] and "at_epochs" not in results
     shutil.move(folder / "checkpoints" / PATTERN.format(3, 0), folder / "weights")
+    run.ensemble_file.unlink()
     found = evaluate.evaluate_run(folder, overrides=["readout.at_epochs=[3]"])  # a full checkpoint, and no other is there
     assert found["epochs"] == 0 and accuracies(found)["3"] == results["accuracy"]["closer"]
     shutil.copy(folder / "weights" / PATTERN.format(1, 0), two)  # another epoch under this name
@@ -256,8 +257,9 @@ def copied(folder, to, seed, shift):
     """The same run with another seed and its accuracies shifted."""
     shutil.copytree(folder, to)
     content = json.loads((folder / "config.json").read_text()) | {"seed": seed, "seeds": {}}
-    (to / "config.json").write_text(parse_config(content).resolved().to_json())
-    results = json.loads((folder / "results.json").read_text())
+    config = parse_config(content).resolved()
+    (to / "config.json").write_text(config.to_json())
+    results = json.loads((folder / "results.json").read_text()) | {"config_digest": config.digest()}
     of_untrained = results["accuracy"]["untrained"]
     for readouts in [of_untrained, *(found["accuracy"] for found in results["at_epochs"].values())]:
         for found in readouts.values():

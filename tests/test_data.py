@@ -189,7 +189,7 @@ def test_string_labels_and_label_names(tmp_path):
 )
 def test_labels_as_other_programs_write_them(tmp_path, labels, names):
     data = load_data("arrays", path=stored(tmp_path, y_train=labels, x_test=None, y_test=None))
-    assert data.label_names == tuple(names) and data.train.labels.dtype == np.int64
+    assert data.label_names == tuple(names) and data.train.labels.dtype == np.int32
     whole = load_data("arrays", path=stored(tmp_path, x_test=None, y_test=None))
     order = [names.index(name) for name in "bcdé"] if "é" in names else range(4)
     first = 3 if "é" in names else 0

@@ -74,8 +74,10 @@ def test_a_tilde_before_data_masks_and_graphs(home):
     assert graphs.read_matrix("~/graph.csv").tolist() == [[0, 1], [0.5, 0]]
     for k in range(4):
         (home / "images" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4)).save(home / "images" / "ab"[k % 2] / f"{k}.png")
-    assert image_folder("~/images", test_path="~/images").label_names == ("a", "b")
+        Image.new("RGB", (4, 4), (60 * k, 0, 0)).save(home / "images" / "ab"[k % 2] / f"{k}.png")
+        (home / "others" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (60 * k, 255, 0)).save(home / "others" / "ab"[k % 2] / f"{k}.png")
+    assert image_folder("~/images", test_path="~/others").label_names == ("a", "b")
 
 
 def test_a_tilde_in_every_command(home, tiny_config, capsys):

@@ -252,7 +252,7 @@ def test_without_checkpoints_nothing_is_trained_over(run, capsys):
     for path in checkpoint_files(run.checkpoints):
         path.unlink()
     before = content(run.path)
-    for epochs, says in ((2, "has no checkpoint left to go on from"), (1, "no checkpoint is left to go on from")):
+    for epochs, says in ((2, "has no checkpoint left to go on from"), (1, "no checkpoint to go on from")):
         assert train.main(["tiny.json", "--run-dir", "run", "--set", f"training.epochs={epochs}"]) == 2
         assert says in capsys.readouterr().err
         assert {path: text for path, text in content(run.path).items() if path in before} == before

@@ -107,7 +107,7 @@ def splits(inputs=None, label_names=("a", "b", "c"), unit_areas=(), labels=Y):
 def test_splits_made_by_hand_hold_plain_arrays():
     for labels in (Y[:, None], Y.astype(float), Y.astype("longlong"), Y.astype(object), Y.tolist()):
         made = splits(labels=labels)
-        assert made.test.labels.dtype.char == "l" and made.test.labels.tolist() == Y.tolist()
+        assert made.test.labels.dtype == "int32" and made.test.labels.tolist() == Y.tolist()
         assert made.chance == pytest.approx(1 / 3)
     assert splits(np.zeros((12, 4), np.longdouble)).train.inputs.dtype == np.float64
     assert splits(unit_areas=np.array(["V1", None, np.nan, "LP"], object)).unit_areas == ("V1", "", "", "LP")

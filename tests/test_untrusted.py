@@ -352,7 +352,7 @@ def test_damaged_files_of_a_run_folder(tmp_path, name):
         "results_file": run.read_results,
         "masks_file": run.load_masks,
     }[name]
-    for text in ("", "{", "[" * 100_000, '"a"', "[3]", '[{"event": 1}]', "epoch,loss\n1,a", "\x00", "1" * 5000):
+    for text in ("", "{", "[" * 100_000, '"a"', "[3]", '[{"event": 1}]', "epoch,loss\n1,a\n", "\x00", "1" * 5000):
         if name == "history_file" and text in ("", "{", '"a"', "[3]", '[{"event": 1}]', "[" * 100_000, "1" * 5000, "\x00"):
             continue  # a header without rows
         if name == "changes_file" and text == "{":

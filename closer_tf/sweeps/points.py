@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from closer_tf.checkpoints import checkpoint_files
 from closer_tf.config import TRAINED_CONDITIONS, RecordingSource, RunConfig, parse_config
@@ -221,7 +222,7 @@ def check_data(point, run, loaded):
     if key not in loaded:
         loaded[key] = None
         with contextlib.suppress(DataError):
-            loaded[key] = replace(load_data(**options), train=None, validation=None, test=None)  # its identity is enough
+            loaded[key] = SimpleNamespace(identity=load_data(**options).identity)  # which is enough
     if loaded[key] is not None:
         run.check_data(loaded[key], point.config)
 
