@@ -114,7 +114,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tiny):
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL and load_checkpoint(checkpoint_files(folder)[0]).epoch < 5
     ((code, said, _), (other, _, _)), noise = run([[*train, "killed"], [*train, "whole"]], tiny)
-    assert (code, other, noise) == (0, 0, "") and "going on from epoch" in said
+    assert (code, other, noise) == (0, 0, "") and "going on after epoch" in said
     last, whole = (load_checkpoint(checkpoint_files(tiny / name / "checkpoints")[0]) for name in ("killed", "whole"))
     assert (last.epoch, last.step) == (whole.epoch, whole.step) == (5, 0)
     for a, b in zip(last.arrays, whole.arrays):
