@@ -26,7 +26,7 @@ import numpy as np
 
 CONDITIONS = ("closer", "supervised")
 TIMED_EPOCHS = 3
-SAVING_S = 20.0  # kept back at the end to write what is there
+SAVING_S, SAVING_RUN_S = 15.0, 5.0  # kept back at the end to write what is there, and for each run
 SIZES_OF_CIFAR = 45_000, 5_000  # training and validation images
 MEBIBYTE = 2**20
 
@@ -195,7 +195,7 @@ def predicted(times, runs, epochs):
     """Seconds until so many trainings in one have reached their last epoch, from building them on."""
     slowest = max(found["compile_s"] for found in times.values())
     building = slowest * (0.5 if runs in times else 1.0)  # what was compiled already is traced anew, and found again
-    return building + 1.1 * epochs * seconds_per_epoch(times, runs)
+    return building + 1.1 * epochs * seconds_per_epoch(times, runs) + runs * SAVING_RUN_S
 
 
 def choose(times, seconds, epochs, both):
@@ -224,25 +224,28 @@ def train(options, condition, runs, stay, epoch_s):
     configs = configs_of(options, condition, runs)
     folders = [options.out / condition / f"seed_{config.seed}" for config in configs]
     wait_for_data(options, stay)
-    timer = threading.Timer(max(0.0, stay.left() - 2 * epoch_s), os.kill, (os.getpid(), signal.SIGTERM))
+    reserve = 2 * epoch_s + runs * SAVING_RUN_S
 
     class UntilTheEnd(keras.callbacks.Callback):
+        timer = None
+
         def on_train_begin(self, logs=None):
             stay.note("training", condition=condition)
-            timer.start()
+            self.timer = threading.Timer(max(0.0, stay.left() - reserve), os.kill, (os.getpid(), signal.SIGTERM))
+            self.timer.daemon = True
+            self.timer.start()
 
         def on_train_end(self, logs=None):
-            timer.cancel()
+            self.timer.cancel()
 
+    watch = UntilTheEnd()
     try:
         if runs > 1:
-            train_fused(configs, folders, [UntilTheEnd()])
+            train_fused(configs, folders, [watch])
         else:
-            train_run(configs[0], folders[0], [UntilTheEnd()])
+            train_run(configs[0], folders[0], [watch])
     except Interrupted as stop:
         print(stop)
-    finally:
-        timer.cancel()
     for config, folder in zip(configs, folders):
         leave_weights(RunFolder(folder), config)
     epochs = {folder.name: len(RunFolder(folder).read_history()) for folder in folders}
