@@ -54,8 +54,8 @@ class CompiledSteps:
                 watching.on_train_batch_end(end, logs)
                 if model.stop_training:
                     break
-            done = 0
-            if not model.stop_training:
+            whole, done = end == self.steps - done - 1, 0
+            if whole:  # not broken off by a callback
                 logs |= {f"val_{name}": value for name, value in self.evaluate().items()}
             watching.on_epoch_end(epoch, logs)
             if model.stop_training:

@@ -301,3 +301,16 @@ def test_products_of_the_encoders_alone_may_be_rounded(precision):
         of_augmentation = precisions(lambda x: model.get_layer("augmentation")(x, training=True), images)
     assert of_loss == of_augmentation == {"Precision.HIGHEST"}
     assert of_encoders == {"float32": {"Precision.HIGHEST"}, "tensorfloat32": {"Precision.HIGH"}}[precision]
+
+
+class StopAtOnce(keras.callbacks.Callback):
+    """Asks the training to stop when the first call is done."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._model.stop_training = True
+
+
+def test_a_stop_after_the_last_call_of_an_epoch_leaves_it_whole(tmp_path):
+    run = train(tmp_path / "run", [StopAtOnce()])
+    (row,) = run.read_history()
+    assert row["epoch"] == 1 and np.isfinite(row["val_loss"])
