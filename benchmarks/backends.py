@@ -4,14 +4,17 @@
 
 Each turn is a process of its own, since Keras takes one backend per process; both backends have to be installed. Counted are
 training steps alone: epochs as `closer_tf train` runs them (`epoch`), as Keras's `fit` runs them under JAX (`fit`), and, under
-JAX, compiled steps one after the other on the batches of an epoch that are on the device already (`steps`).
+JAX, compiled steps one after the other on the batches of an epoch that are on the device already (`steps`). `training` is what
+`closer_tf train` itself does from its second epoch on, by its own history.csv: validation, checkpoints and history included.
 """
 
 import argparse
+import csv
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +24,7 @@ CASES = {  # name -> (config, overrides, steps per epoch)
     "digits": ("quickstart", [], None),
     "mlp q=.1": ("mlp_gaussian", [], 60),
 }
+TRAININGS = {"digits": ("quickstart", 100, 21)}  # name -> (config, epochs, steps per epoch)
 CONFIGS = Path(__file__).resolve().parents[1] / "run_configs"
 SECONDS = 10.0  # a turn of one kind lasts at least so long
 
@@ -32,22 +36,24 @@ def main():
     )
     parser.add_argument("--turns", type=int, default=3, help="turns of each backend (default: %(default)s)")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="what to train (default: all)")
+    parser.add_argument("--before", help="a checkout of an earlier version: its `fit` and `training` under JAX are timed too")
     parser.add_argument("-o", "--output", help="write every turn here (JSON)")
     parser.add_argument("--one", choices=list(CASES), help=argparse.SUPPRESS)  # what a child does
+    parser.add_argument("--fit-alone", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(steps_per_second(options.one)))
+        print(json.dumps(steps_per_second(options.one, options.fit_alone)))
         return
     from benchmarks.timing import OtherWork, machine
 
+    sides = [("jax", None), ("tensorflow", None), *([("jax", options.before)] if options.before else [])]
     other_work, rows = OtherWork(), []
     for case in options.cases:
         for turn in range(options.turns):
-            for backend in ("jax", "tensorflow"):
-                found = _in_a_process(backend, case)
-                rows += [
-                    {"case": case, "turn": turn, "backend": backend, "what": what, **speed} for what, speed in found.items()
-                ]
+            for backend, checkout in sides:
+                for what, speed in _in_a_process(backend, case, checkout).items():
+                    what += " before" if checkout else ""
+                    rows.append({"case": case, "turn": turn, "backend": backend, "what": what, **speed})
         for line in _summary(rows, case):
             print(line, flush=True)
     if options.output:
@@ -55,11 +61,31 @@ def main():
         Path(options.output).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _in_a_process(backend, case):
-    command = [sys.executable, "-m", "benchmarks.backends", "--one", case]
+def _in_a_process(backend, case, checkout):
+    """What `steps_per_second` and `_training` give for the package here, or for that of an earlier checkout."""
     environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", "benchmarks.backends", "--one", case]
+    if checkout:
+        environment["PYTHONPATH"] = str(Path(checkout).resolve())
+        command[1:3] = [str(Path(__file__).resolve()), "--fit-alone"]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    if case in TRAININGS and backend == "jax":
+        found["training"] = _training(environment, case)
+    return found
+
+
+def _training(environment, case):
+    """Steps per second of `closer_tf train`, by the median of its epochs but the first."""
+    name, epochs, steps = TRAININGS[case]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = [f"training.epochs={epochs}", "training.checkpoint_every=25", "readout.after_training=false"]
+        command = [sys.executable, "-m", "closer_tf.train", str(CONFIGS / f"{name}.json"), "--run-dir", folder]
+        options = [part for setting in settings for part in ("--set", setting)]
+        subprocess.run([*command, *options], env=environment, check=True, stdout=subprocess.DEVNULL)
+        with open(Path(folder, "history.csv"), newline="") as file:
+            seconds = [float(row["seconds"]) for row in csv.DictReader(file)][1:]
+    return {"steps_per_second": round(steps / float(np.median(seconds)), 2), "epochs": len(seconds)}
 
 
 def _summary(rows, case):
@@ -74,8 +100,8 @@ def _summary(rows, case):
         yield f"{case}: {backend} {what}: {median:.1f} steps/s; JAX's compiled epoch makes {ratio:.2f} times as many"
 
 
-def steps_per_second(case):
-    """dict: kind -> steps per second of a config on the present backend, after what compiles."""
+def steps_per_second(case, fit_alone=False):
+    """dict: kind -> steps per second of a config on the present backend, after what compiles; of `fit` if that alone."""
     import keras
 
     from closer_tf import experiment
@@ -97,6 +123,8 @@ def steps_per_second(case):
 
     if keras.backend.backend() != "jax":
         return {"epoch": _speed(fit(training_stream(split, size, seed)), steps)}
+    if fit_alone:
+        return {"fit": _speed(fit(batches(split, size, seed)), steps)}
     from closer_tf.jax_steps import CompiledSteps
 
     none = Split(split.inputs[:0], split.labels[:0])

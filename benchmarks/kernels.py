@@ -70,8 +70,7 @@ def compile_step(config_file, runs, precision):
     ).devices
     there = jax.sharding.SingleDeviceSharding(devices[0])
     models = [model_of(config_file, seed, precision) for seed in range(runs)]
-    model = FusedEnsembles(models) if runs > 1 else models[0]
-    shape = (runs, 128) if runs > 1 else (128,)
+    model, shape = FusedEnsembles(models), (runs, 128)  # a single run is computed so too, see `closer_tf.jax_steps`
     groups = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables
 
     def arguments(**where):

@@ -11,8 +11,12 @@ from keras import ops
 
 from closer_tf.augmentation import RandomAffine, affine
 from closer_tf.losses import collapse_gauge
+from closer_tf.optimizers import Nadam
 from closer_tf.precision import true_float32
-from closer_tf.stacked import StackedEncoders, architecture
+from closer_tf.stacked import StackedEncoders, architecture, can_be_stacked
+
+ACROSS_WEIGHTS = ("clipnorm", "global_clipnorm", "use_ema", "gradient_accumulation_steps", "weight_decay")
+"""Settings of an optimizer by which a stacked weight is not updated as those in it are."""
 
 
 class FusedEnsembles(keras.Model):
@@ -113,7 +117,8 @@ class FusedEnsembles(keras.Model):
             return {**loss.terms(outputs, labels), **collapse_gauge(embeddings)}
 
         losses = [model.loss for model in self.models]
-        if keras.backend.backend() == "jax" and all(loss.get_config() == losses[0].get_config() for loss in losses):
+        alike = len(losses) > 1 and all(loss.get_config() == losses[0].get_config() for loss in losses)
+        if keras.backend.backend() == "jax" and alike:
             return ops.vectorized_map(lambda run: of_run(losses[0], *run), (outputs, labels))
         rows = []
         for s, loss in enumerate(losses):
@@ -162,23 +167,37 @@ class FusedEnsembles(keras.Model):
             ValueError: the ensembles' optimizers are not at the same step.
         """
         for ours, own in self._state():
-            values = np.stack([np.asarray(variable) for variable in own])
-            if ours.shape != values.shape:  # one for all runs
-                if not (values == values[0]).all():
-                    raise ValueError(f"{ours.path}: expected trainings at the same step, found {values.tolist()}")
-                values = values[0]
-            ours.assign(values)
+            values = [np.asarray(variable) for variable in own]
+            if len(ours.shape) == len(values[0].shape) and any((value != values[0]).any() for value in values):
+                found = [value.tolist() for value in values]
+                raise ValueError(f"{ours.path}: expected trainings at the same step, found {found}")
+            ours.assign(_together(ours, values, np))
         self.gather_means()
 
     def scatter(self):
         """Hand weights, optimizer state and running means back to the ensembles."""
         self._settle()
         for ours, own in self._state():
-            values = np.asarray(ours)
-            stacked = len(values.shape) > len(own[0].shape)
-            for k, variable in enumerate(own):
-                variable.assign(values[k] if stacked else values)
+            for variable, value in zip(own, _apart(np.asarray(ours), own)):
+                variable.assign(value)
         self.scatter_means()
+
+    def stacked(self, known):
+        """As `gather`, of values: dict id of an ensemble's variable -> value; returns one of this model's variables."""
+        return {
+            id(ours): _together(ours, [known[id(variable)] for variable in own], ops)
+            for ours, own in [*self._state(), *self._means_of_runs()]
+            if id(own[0]) in known
+        }
+
+    def unstacked(self, known):
+        """As `scatter`, of values: dict id of one of this model's variables -> value; returns one of the ensembles'."""
+        return {
+            id(variable): value
+            for ours, own in [*self._state(), *self._means_of_runs()]
+            if id(ours) in known
+            for variable, value in zip(own, _apart(known[id(ours)], own))
+        }
 
     def _settle(self):
         """Under JAX, `fit` keeps the variables' values apart until it is asked for them."""
@@ -188,19 +207,26 @@ class FusedEnsembles(keras.Model):
     def scatter_means(self):
         """Hand the epoch's running means back to the ensembles."""
         self._settle()
-        for mean, *own in zip(self.means, *(model.metrics for model in self.models)):
-            for s, metric in enumerate(own):
-                metric.total.assign(np.asarray(mean.total)[s])
-                metric.count.assign(np.asarray(mean.count)[s])
+        for ours, own in self._means_of_runs():
+            for variable, value in zip(own, np.asarray(ours)):
+                variable.assign(value)
 
     def gather_means(self):
         """Take the epoch's running means from the ensembles."""
-        for mean, *own in zip(self.means, *(model.metrics for model in self.models)):
-            mean.total.assign([float(np.asarray(metric.total)) for metric in own])
-            mean.count.assign([float(np.asarray(metric.count)) for metric in own])
+        for ours, own in self._means_of_runs():
+            ours.assign([float(np.asarray(variable)) for variable in own])
+
+    def _means_of_runs(self):
+        """As `_state`, of the running means."""
+        metrics = list(zip(self.means, *(model.metrics for model in self.models)))
+        return [(mean.total, [metric.total for metric in own]) for mean, *own in metrics] + [
+            (mean.count, [metric.count for metric in own]) for mean, *own in metrics
+        ]
 
     def _state(self):
-        """List of (variable of this model or its optimizer, list of the ensembles' own that it stands for)."""
+        """List of (variable of this model or its optimizer, list of the ensembles' own that it stands for).
+
+        A variable stands for equal ones, or for those that are stacked along its first axis, which they lack."""
         optimizers, found = [model.optimizer for model in self.models], []
         for weight, own, runs in self.pairs():
             found.append((weight, own))
@@ -209,9 +235,20 @@ class FusedEnsembles(keras.Model):
                 found.append((_slot(self.optimizer, slots, weight), of_runs))
         for encoders in self.stacks:
             found += encoders.seeds()
-        for name in ("iterations", "_mu_product"):
+        rate = ["_learning_rate"] if isinstance(self.optimizer._learning_rate, keras.Variable) else []
+        for name in ("iterations", "_mu_product", *rate):
             found.append((getattr(self.optimizer, name), [getattr(optimizer, name) for optimizer in optimizers]))
         return found
+
+
+def _together(ours, values, library):
+    """Values of the ensembles' variables as this model's variable holds them."""
+    return library.stack(values) if len(ours.shape) > len(values[0].shape) else values[0]
+
+
+def _apart(value, own):
+    """The inverse of `_together`: list of values for the ensembles' variables `own`."""
+    return list(value) if len(value.shape) > len(own[0].shape) else [value] * len(own)
 
 
 def _slot(optimizer, slots, weight):
@@ -269,6 +306,13 @@ def _side_by_side(layers, x, training):
 
 def _heads(model):
     return next((layer for layer in model.layers if layer.name == "heads"), None)
+
+
+def can_be_fused(model):
+    """Whether `FusedEnsembles` can compute a compiled ensemble: its encoders, and an optimizer to whom weights are apart."""
+    optimizer = model.optimizer
+    apart = isinstance(optimizer, Nadam) and not any(getattr(optimizer, name) for name in ACROSS_WEIGHTS)
+    return apart and all(can_be_stacked(encoder) for encoder in model.encoders)
 
 
 def places(models, stack=True):

@@ -1,8 +1,9 @@
 """Many training steps in one compiled call under JAX: the data set lies on the device once, the steps are a `lax.scan`.
 
 Keras's `fit` comes back to Python after every batch, which costs as much as a small step itself. Here Python hands over the
-order of the samples and gets back the epoch's running means. Each step is the model's own `train_step`, so that the weights are
-those that `fit` would reach.
+order of the samples and gets back the epoch's running means. The encoders of one ensemble are computed side by side, as those
+of several runs are: within a call its state is that of `FusedEnsembles`. Each step is the model's own `train_step`, so that the
+weights are those that `fit` would reach, up to rounding.
 """
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from closer_tf.fused_model import FusedEnsembles, can_be_fused
 from closer_tf.loop import epoch_order, steps_per_epoch
 
 
@@ -26,7 +28,8 @@ class CompiledSteps:
 
     def __init__(self, model, train, validation, batch_size, seeds, at_once=None):
         self.model, self.batch_size, self.seeds = model, batch_size, seeds
-        self.one_run = not hasattr(model, "models")
+        self.one_run = not isinstance(model, FusedEnsembles)
+        self.computed = FusedEnsembles([model]) if self.one_run and can_be_fused(model) else model
         self.steps = steps_per_epoch(train[0], batch_size)
         self.at_once = at_once or self.steps
         self.train, self.validation = Samples(train), Samples(validation)
@@ -50,7 +53,7 @@ class CompiledSteps:
             watching.on_epoch_begin(epoch)
             for begin, end, rows, rest in self._calls(epoch, done):
                 watching.on_train_batch_begin(begin)
-                logs = self._run(self._train, self._trained(), self.train, rows, rest)
+                logs = self._run(self._train, _trained(self.model), self.train, rows, rest)
                 watching.on_train_batch_end(end, logs)
                 if model.stop_training:
                     break
@@ -72,7 +75,7 @@ class CompiledSteps:
         self.model.reset_metrics()
         order = np.arange(len(self.validation), dtype="int32")
         rows, rest = self._in_batches(np.broadcast_to(order, (len(self.seeds), len(order))))
-        return self._run(self._test, self._tested(), self.validation, rows, rest)
+        return self._run(self._test, _tested(self.model), self.validation, rows, rest)
 
     def _calls(self, epoch, done):
         """What the calls of an epoch take: (first step, last step, rows of whole batches, rows of the partial one)."""
@@ -87,7 +90,7 @@ class CompiledSteps:
         whole = order.shape[1] // self.batch_size * self.batch_size
         rows = np.moveaxis(order[:, :whole].reshape(len(order), -1, self.batch_size), 1, 0)
         rest = order[:, whole:]
-        if self.one_run:
+        if not isinstance(self.computed, FusedEnsembles):
             rows, rest = rows[:, 0], rest[0]
         return rows if rows.size else None, rest if rest.size else None
 
@@ -101,33 +104,48 @@ class CompiledSteps:
                 variable.assign(value)
         return dict(zip([metric.name for metric in self.model.metrics], np.asarray(means)))  # fetched in one piece
 
-    def _trained(self):
-        model = self.model
-        return [model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables]
-
-    def _tested(self):
-        return [self.model.trainable_variables, self.model.non_trainable_variables, self.model.metrics_variables]
-
     def _train_steps(self, *arguments):
-        return self._all_steps(self.model.train_step, *arguments)
+        return self._all_steps(self.computed.train_step, _trained, *arguments)
 
     def _test_steps(self, *arguments):
-        return self._all_steps(self.model.test_step, *arguments)
+        return self._all_steps(self.computed.test_step, _tested, *arguments)
 
-    def _all_steps(self, one_step, state, inputs, labels, rows, rest):
-        """(running means (metrics, ...), state) after a step for each of rows (k, ..., B) and one for rest (..., r)."""
+    def _all_steps(self, one_step, groups, state, inputs, labels, rows, rest):
+        """(running means (metrics, ...), state) after a step for each of rows (k, ..., B) and one for rest (..., r).
 
-        def step(state, chosen):
+        Args:
+            one_step: the step of what is computed.
+            groups: function from a model to the groups of variables that the step takes.
+            state: the values of those of `self.model`.
+        """
+        own, computed = groups(self.model), groups(self.computed)
+        known = {id(variable): value for of, values in zip(own, state) for variable, value in zip(of, values)}
+        if self.computed is not self.model:
+            known |= self.computed.stacked(known)
+        carry = [[known[id(variable)] for variable in group] for group in computed]
+
+        def step(carry, chosen):
             batch = [jnp.take(values, chosen, axis=0, mode="clip") for values in (inputs, labels)]
-            return list(one_step(tuple(state), tuple(batch))[1]), None
+            return list(one_step(tuple(carry), tuple(batch))[1]), None
 
         if rows is not None:
-            state, _ = jax.lax.scan(step, state, rows)
+            carry, _ = jax.lax.scan(step, carry, rows)
         if rest is not None:
-            state, _ = step(state, rest)
-        model = self.model
-        with keras.StatelessScope(state_mapping=list(zip(model.metrics_variables, state[-1]))):
-            return jnp.stack([metric.result() for metric in model.metrics]), state
+            carry, _ = step(carry, rest)
+        known |= {id(variable): value for of, values in zip(computed, carry) for variable, value in zip(of, values)}
+        if self.computed is not self.model:
+            known |= self.computed.unstacked(known)
+        state = [[known[id(variable)] for variable in group] for group in own]
+        with keras.StatelessScope(state_mapping=list(zip(self.model.metrics_variables, state[-1]))):
+            return jnp.stack([metric.result() for metric in self.model.metrics]), state
+
+
+def _trained(model):
+    return [model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables]
+
+
+def _tested(model):
+    return [model.trainable_variables, model.non_trainable_variables, model.metrics_variables]
 
 
 class Samples:

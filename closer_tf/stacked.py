@@ -24,6 +24,11 @@ def architecture(encoder):
     return json.dumps([list(encoder.input_shape[1:]), layers], default=str, sort_keys=True)
 
 
+def can_be_stacked(encoder):
+    """Whether all layers of an encoder can be computed side by side with those of others, and all are trained."""
+    return all(type(layer).__name__ in STACKED and layer.trainable for layer in encoder.layers)
+
+
 class StackedEncoders(keras.layers.Layer):
     """G encoders of equal architecture as one layer: what they see (G, B, cells, values) -> embeddings (G, B, D).
 
