@@ -108,8 +108,9 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
     ensemble, epochs, step, own = _ensemble(run, config, fields, epoch, needs_data=data is None)
     if data is None:
         columns, names = _of_splits(own, splits)
+        white = (own.identity or {}).get("white_level")
     else:
-        columns, names = _of_other_data(data, run, config, fields, ensemble.input_shape[1:])
+        columns, names, white = _of_other_data(data, run, config, fields, ensemble.input_shape[1:])
     from closer_tf.ensemble import embed
 
     stimuli = columns.pop("stimuli")
@@ -130,6 +131,7 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
         "encoders": [int(k) for k in chosen],
         "areas": [fields.labels[k] for k in chosen] if fields.labels else [],
         "label_names": list(names),
+        "white_level": white,
     }
     write = write_table if out.suffix == ".parquet" else write_arrays
     write_with(out, lambda aside: write(aside, embeddings, columns, about))
@@ -254,18 +256,19 @@ def _named(key):
 
 
 def _of_other_data(path, run, config, fields, shape):
-    """(columns with `stimuli`, label names) of other data than the run's own; as `closer_tf.other_data`."""
+    """(columns with `stimuli`, label names, white level or None) of other data than the run's own: `closer_tf.other_data`."""
     from closer_tf import other_data
     from closer_tf.config import RecordingSource
 
+    known = run.read_data() or {}
+    white = None
     if isinstance(config.dataset, RecordingSource):
         columns, names = other_data.recording(path, config, fields)
     else:
-        columns, names = other_data.images(path, config, shape)
-    known = (run.read_data() or {}).get("scale")
-    if known:
-        other_data.check_scale(path, columns["stimuli"], known, f"training stimuli of {run.path}")
-    return columns, names
+        columns, names, white = other_data.images(path, config, shape, known)
+    if known.get("scale"):
+        other_data.check_scale(path, columns["stimuli"], known["scale"], f"training stimuli of {run.path}")
+    return columns, names, white
 
 
 if __name__ == "__main__":

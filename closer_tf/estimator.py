@@ -13,6 +13,7 @@ from closer_tf.data.labels import as_areas
 from closer_tf.data.scales import check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError, DivergedError
 from closer_tf.masks import area_masks, gaussian_masks, random_patch_masks
+from closer_tf.quiet import first_traces_unsaid
 
 
 class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -138,14 +139,16 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         ensemble.optimizer.build(ensemble.trainable_variables)
         samples = Split(stimuli, np.zeros(len(stimuli), dtype=np.int32))
         batch_size = min(self.batch_size, len(stimuli))
-        history = ensemble.fit(
-            batches(samples, batch_size, derived_seed(seed, "data_order")),
-            steps_per_epoch=steps_per_epoch(samples, batch_size),
-            epochs=self.epochs,
-            shuffle=False,
-            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: self._check_finite(logs["loss"]))],
-            verbose=self.verbose,
-        )
+        stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: self._check_finite(logs["loss"]))
+        with first_traces_unsaid():
+            history = ensemble.fit(
+                batches(samples, batch_size, derived_seed(seed, "data_order")),
+                steps_per_epoch=steps_per_epoch(samples, batch_size),
+                epochs=self.epochs,
+                shuffle=False,
+                callbacks=[stop],
+                verbose=self.verbose,
+            )
         for weights in ensemble.get_weights():
             self._check_finite(weights)
         self._trained_on = trained_on

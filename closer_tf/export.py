@@ -317,7 +317,8 @@ def _stimuli(run, config, ensemble):
         run.check_data(data, config)
         check_units(run.load_masks(), data)
         named = f"{min(len(data.test), CHECKED)} test stimuli of {data.name}"
-        return data.test.inputs[:CHECKED], named, describe_stimuli(data.train.inputs)
+        white = (data.identity or {}).get("white_level")
+        return data.test.inputs[:CHECKED], named, describe_stimuli(data.train.inputs, white)
     except CloserError as error:
         largest = 1 / float(ensemble.get_layer("input_scale").scale)
         shape = (CHECKED, *ensemble.input_shape[1:])

@@ -19,9 +19,15 @@ LOADING = {
 """How each file of an export is loaded, in Python."""
 
 
-def describe_stimuli(stimuli):
-    """The kind and range of an array of stimuli (n, ...) as plain data, for services to watch their inputs by."""
+def describe_stimuli(stimuli, white_level=None):
+    """The kind and range of stimuli as plain data, for services to prepare and watch their inputs by.
+
+    Args:
+        stimuli: array (n, ...).
+        white_level: the stored value that became white in grey images of more than 8 bits; None where there are none.
+    """
     scale = scale_of(stimuli)
+    white = {} if white_level is None else {"white_level": white_level}
     return {
         "samples": scale.samples,
         "shape": list(stimuli.shape[1:]),
@@ -29,6 +35,7 @@ def describe_stimuli(stimuli):
         "min": scale.low,
         "max": scale.high,
         "whole_numbers": scale.whole,
+        **white,
     }
 
 

@@ -10,7 +10,7 @@ from closer_tf.data.scales import Scale, check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError
 
 
-def images(path, config, shape):
+def images(path, config, shape, known=None):
     """Images for a run's encoders.
 
     Args:
@@ -18,19 +18,24 @@ def images(path, config, shape):
             `y_train`, ...; or a folder as the source 'image_folder' takes it.
         config: the run's `RunConfig`.
         shape: (height, width, channels) of what it was trained on.
+        known: dict, what the run remembers of its data (`RunFolder.read_data`); its white level holds for these images too.
 
     Returns:
-        (columns, label names): dict of `stimuli` (n, height, width, channels), `positions`, and `labels`, `splits` or `files`
-        (n,) where there are any.
+        (columns, label names, white level): dict of `stimuli` (n, height, width, channels), `positions`, and `labels`, `splits`
+        or `files` (n,) where there are any; None where no grey image has more than 8 bits.
 
     Raises:
         DataError: they cannot be read, or have another shape.
     """
-    columns, names = _from_folder(path, config, shape) if Path(path).is_dir() else _from_arrays(path)
+    white = None
+    if Path(path).is_dir():
+        columns, names, white = _from_folder(path, config, shape, known or {})
+    else:
+        columns, names = _from_arrays(path)
     found = columns["stimuli"].shape[1:]
     if found != tuple(shape):
         raise DataError(f"{path}: expected images of shape {tuple(shape)}, as the run was trained on, found {found}")
-    return columns, names
+    return columns, names, white
 
 
 def recording(path, config, fields):
@@ -88,15 +93,18 @@ def check_scale(path, stimuli, known, name):
         warnings.warn(f"{path}: {other}; {name}: {train}: encoders have seen no such values", CloserWarning, stacklevel=2)
 
 
-def _from_folder(path, config, shape):
+def _from_folder(path, config, shape, known):
     from closer_tf.data.image_folder import folder_images
 
     options = config.dataset
     size = tuple(getattr(options, "image_size", shape[:2]))
-    found = folder_images(path, size, getattr(options, "background", (255, 255, 255)), getattr(options, "white_level", None))
-    stimuli, labels, names, files = found
+    given = getattr(options, "white_level", None) or known.get("white_level")
+    found = folder_images(path, size, getattr(options, "background", (255, 255, 255)), given)
+    stimuli, labels, names, files, white = found
+    if white is not None and given is None and options.name == "image_folder" and "white_level" not in known:
+        print(f"note: what was white in the images that the run was trained on is not known; {white:g} is taken for {path}")
     columns = {"stimuli": stimuli, "positions": np.arange(len(files)), "files": np.array(files)}
-    return columns | ({"labels": labels} if names else {}), names
+    return columns | ({"labels": labels} if names else {}), names, white
 
 
 def _from_arrays(path):

@@ -78,9 +78,9 @@ def plot_receptive_fields(fields, image, columns=6):
     for i, seen in enumerate(fields.pixels()):
         axes[i + 1].imshow(np.where(seen[..., None], shown, 0.25 + 0.1 * shown))
         axes[i + 1].set_title(f"encoder {i}")
-    coverage = axes[panels - 1].imshow(fields.coverage(), vmin=0, cmap="viridis")
-    axes[panels - 1].set_title("encoders per pixel")
-    figure.colorbar(coverage, ax=axes[panels - 1], fraction=0.046)
+    coverage = axes[-1].imshow(fields.coverage(), vmin=0, cmap="viridis")  # at the edge, where its bar parts no columns
+    axes[-1].set_title("encoders per pixel")
+    figure.colorbar(coverage, ax=axes[-1], fraction=0.046)
     return figure
 
 

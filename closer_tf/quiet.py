@@ -1,6 +1,7 @@
-"""Importing Keras and its backend without their start-up chatter."""
+"""Importing Keras and its backend without their start-up chatter, and fitting without a warning that is none."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -33,6 +34,25 @@ def import_keras():
 
         keras.ops.zeros((1,))  # some notices come with the first operation
     return keras
+
+
+@contextlib.contextmanager
+def first_traces_unsaid():
+    """Context in which TensorFlow does not warn of retracing.
+
+    A model's training step is traced once, at its first call. TensorFlow counts the traces of all models as those of one
+    function, since Keras makes them by one line of code, and warns when five models in a row take few steps each.
+    """
+    logger = logging.getLogger("tensorflow")
+
+    def is_something_else(record):
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger.addFilter(is_something_else)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_something_else)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import re
 import socket
@@ -341,6 +342,8 @@ class RunFolder:
             stored = json.loads(self.data_file.read_text(encoding="utf-8"))
             differences(stored, stored)  # looks at all that it needs
             str(stored["fingerprint"])
+            if not 0 < (stored.get("white_level") or 1) < math.inf:
+                raise ValueError("white_level: expected a number above 0")
             return stored
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(f"{self.data_file}: damaged: {error!r}; remove it if you know that the data is the same") from None

@@ -1,6 +1,7 @@
 """Embeddings out of a run, as arrays and as a table."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -144,6 +145,83 @@ def test_other_images(made, tmp_path):
     numbers = [int(name[2:-4]) for name in found["files"]]
     assert found["labels"].tolist() == LABELS[40:50][numbers].tolist() and found["label_names"].tolist() == ["x", "y", "z"]
     np.testing.assert_allclose(found["embeddings"], own["embeddings"][numbers], rtol=1e-5, atol=1e-6)
+
+
+def greys(folder, images):
+    """A folder of 16-bit grey images (n, 6, 6)."""
+    folder.mkdir()
+    for k, image in enumerate(images):
+        Image.fromarray(image.astype(np.uint16)).save(folder / f"{k:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory):
+    """(a folder with a run on images of 12 bits in 16, those images), the first of which are dark."""
+    folder = tmp_path_factory.mktemp("camera")
+    images = RNG.integers(0, 4001, (30, 6, 6)) // np.where(np.arange(30) < 6, 20, 1)[:, None, None]
+    images[-1, 0, 0] = 4000
+    content = {
+        **SHARED,
+        "dataset": {"name": "image_folder", "path": str(greys(folder / "all", images)), "image_size": 6},
+        "masks": {"scheme": "gaussian", "fraction": 0.3},
+    }
+    (folder / "deep.json").write_text(json.dumps(content))
+    with pytest.warns(CloserWarning, match="4095 is taken for white"):
+        assert train.main([str(folder / "deep.json"), "--run-dir", str(folder / "deep")]) == 0
+    return folder, images
+
+
+def embedded_greys(camera, images):
+    """What the run's encoders say of grey images whose white is 4095."""
+    model = keras.saving.load_model(camera[0] / "deep" / "ensemble.keras")
+    pixels = np.rint(np.clip(images * (255 / 4095), 0, 255))
+    return model.predict(np.repeat(pixels[..., None], 3, axis=3).astype(np.uint8), verbose=0)
+
+
+@pytest.mark.parametrize("chosen, factor", [(slice(0, 6), 1), (slice(6, 10), 0.05), (slice(6, 30), 0.2)])
+def test_what_was_white_in_the_training_is_white_in_other_images(camera, tmp_path, chosen, factor, capsys):
+    folder, images = camera
+    others = np.rint(images[chosen] * factor)
+    assert others.max() <= 1023  # alone they suggest 255 or 1023
+    found = embed_of(folder, tmp_path / "e.npz", "--data", str(greys(tmp_path / "others", others)), name="deep")
+    np.testing.assert_allclose(found["embeddings"], embedded_greys(camera, others), rtol=1e-5, atol=1e-6)
+    assert json.loads(str(found["about"]))["white_level"] == 4095 and "note" not in capsys.readouterr().out
+
+
+def test_what_is_brighter_than_the_trainings_white_is_white(camera, tmp_path):
+    folder, images = camera
+    with pytest.warns(CloserWarning, match="others: 4 grey images exceed the white level 4095; what is brighter becomes white"):
+        found = embed_of(folder, tmp_path / "e.npz", "--data", str(greys(tmp_path / "others", 4 * images[10:14])), name="deep")
+    np.testing.assert_allclose(found["embeddings"], embedded_greys(camera, 4 * images[10:14]), rtol=1e-5, atol=1e-6)
+
+
+def test_fractions_are_not_embedded_by_another_white(camera, tmp_path, capsys):
+    folder, images = camera
+    (tmp_path / "others").mkdir()
+    for k, image in enumerate(images[10:14]):
+        Image.fromarray((image / 4095).astype(np.float32)).save(tmp_path / "others" / f"{k}.tif")
+    arguments = [str(folder / "deep"), "-o", str(tmp_path / "e.npz"), "--data", str(tmp_path / "others")]
+    assert embed.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "others: grey images: float32 from" in said and "white is 4095 in what the encoders were trained on" in said
+
+
+def test_a_run_from_before_guesses_white_and_says_so(camera, tmp_path, capsys):
+    folder, images = camera
+    old = tmp_path / "deep"
+    shutil.copytree(folder / "deep", old)
+    record = json.loads((old / "data.json").read_text())
+    assert record.pop("white_level") == 4095
+    others = greys(tmp_path / "others", images[:6])
+    for kept in (json.dumps(record), None):
+        (old / "data.json").write_text(kept) if kept else (old / "data.json").unlink()
+        found = embed_of(tmp_path, tmp_path / "e.npz", "--data", str(others), "--force", name="deep")
+        assert json.loads(str(found["about"]))["white_level"] == 255
+        assert f"not known; 255 is taken for {others}" in capsys.readouterr().out
+    (old / "data.json").write_text(json.dumps({**record, "white_level": -1}))
+    assert embed.main([str(old), "-o", str(tmp_path / "f.npz"), "--data", str(others)]) == 2
+    assert "data.json: damaged" in capsys.readouterr().err
 
 
 def test_the_runs_own_data_is_not_needed_for_other(made, tmp_path):

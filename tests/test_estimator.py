@@ -1,5 +1,8 @@
 """CLoSeR where scikit-learn is spoken."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -27,6 +30,21 @@ def test_scikit_learns_own_checks():
     results = check_estimator(CLoSeRTransformer(**{**TINY, "num_encoders": 2}), on_fail=None, on_skip=None)
     assert [(r["check_name"], r["exception"]) for r in results if r["status"] != "passed"] == []
     assert len(results) > 40
+
+
+@pytest.mark.tensorflow
+def test_many_small_fits_are_quiet():
+    """In a process of its own: TensorFlow counts traces over all that a process does, and warns twice at most."""
+    code = """
+import numpy as np
+from closer_tf import CLoSeRTransformer
+X = np.random.default_rng(0).standard_normal((12, 5)).astype("float32")
+for k in range(8):
+    CLoSeRTransformer(num_encoders=2, hidden=(2,), embedding_dim=2, epochs=1, random_state=k).fit(X).transform(X[: 2 + k])
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
 def test_trains_what_a_run_config_trains(tiny_config):

@@ -13,6 +13,7 @@ from closer_tf import build_ensemble, export, export_run, mlp
 from closer_tf.config import parse_config
 from closer_tf.errors import ExportError, RunError
 from closer_tf.masks import gaussian_masks
+from closer_tf.model_card import describe_stimuli
 from closer_tf.runs import RunFolder
 from closer_tf.train import train_run
 
@@ -121,6 +122,7 @@ def test_the_card_and_the_keras_file(run, tmp_path, capsys):
     assert card["config"]["encoder"]["hidden"] == [8] and card["model"]["signatures"]["embed"] == ["batch", 12]
     trained_on = {"samples": 1212, "shape": [8, 8, 1], "dtype": "uint8", "min": 0.0, "max": 16.0, "whole_numbers": True}
     assert card["training_inputs"] == trained_on
+    assert describe_stimuli(np.zeros((2, 3)), 4095.0)["white_level"] == 4095
     assert set(card["loading"]) == {"saved_model", "ensemble.keras"}
     on_disk = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     assert set(card["files"]) == on_disk - {"model_card.json"}

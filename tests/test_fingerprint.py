@@ -72,6 +72,14 @@ def test_a_scale_that_follows_from_the_type_is_explained():
     assert differences(then, now) == ["scale of the inputs: 0.003922 then, 0.007874 now (uint8 then, int64 now)"]
 
 
+def test_another_white_level_explains_other_values():
+    then, now = (identity_of(source(images, white_level=white)) for images, white in ((IMAGES, 4095), (IMAGES // 2, 8000)))
+    assert (then["white_level"], identity_of(source())["white_level"]) == (4095.0, None)
+    assert differences(then, now)[-1] == "white level of grey images: 4095 then, 8000 now"
+    assert "white" not in str(differences({key: then[key] for key in then if key != "white_level"}, now))
+    assert not differences(then, identity_of(source(white_level=8000)))  # values are what counts
+
+
 def test_the_drawn_validation_set_is_not_part_of_it():
     drawn = [split_source("x", source(), fraction, seed).identity for fraction, seed in ((0.1, 0), (0.1, 1), (0.5, 0), (0, 0))]
     assert all(one == drawn[0] for one in drawn)

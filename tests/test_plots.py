@@ -44,6 +44,13 @@ def test_receptive_fields_have_a_panel_each():
     np.testing.assert_array_equal(figure.axes[5].images[0].get_array(), fields.coverage())
 
 
+def test_columns_of_receptive_fields_lie_equally_far_apart():
+    figure = plots.plot_receptive_fields(masks.gaussian_masks((8, 8), 6, 0.2, seed=0), np.zeros((8, 8, 1)))
+    FigureCanvasAgg(figure).draw()
+    steps = np.diff([axis.get_position().x0 for axis in figure.axes[:6]])
+    np.testing.assert_allclose(steps, steps[0], atol=1e-3)
+
+
 def test_pseudo_likelihood_in_the_papers_class_order():
     names = tuple(sorted(plots.CIFAR10_CLASS_ORDER))
     matrix = np.eye(10)

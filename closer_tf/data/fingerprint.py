@@ -26,9 +26,9 @@ def identity_of(source):
         source: `Source`, before a validation set is drawn from it.
 
     Returns:
-        dict: `fingerprint` (SHA-256, hex, over what follows but dtypes and the scale); per split (None where the source has
-        none) `samples`, `shape` and `dtype` of one input, `inputs` and `labels` (SHA-256); `label_names`; `unit_areas`;
-        `input_scale`; `scale`, the `Scale` of the training inputs.
+        dict: `fingerprint` (SHA-256, hex, over what follows up to `unit_areas` but dtypes); per split (None where the source
+        has none) `samples`, `shape` and `dtype` of one input, `inputs` and `labels` (SHA-256); `label_names`; `unit_areas`;
+        `input_scale`; `scale`, the `Scale` of the training inputs; `white_level`, as of the `Source`.
     """
     with ThreadPoolExecutor() as cores:
         found = {name: _of_split(getattr(source, name), cores) for name in SPLITS}
@@ -36,7 +36,8 @@ def identity_of(source):
     text = json.dumps({**found, **{name: _without_dtype(found[name]) for name in SPLITS}}, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     scales = {"input_scale": float(source.input_scale), "scale": scale_of(source.train.inputs)._asdict()}
-    return {"fingerprint": fingerprint, **found, **scales}
+    white = None if source.white_level is None else float(source.white_level)
+    return {"fingerprint": fingerprint, **found, **scales, "white_level": white}
 
 
 def differences(then, now, scaled=True):
@@ -56,6 +57,9 @@ def differences(then, now, scaled=True):
         kinds = {what["train"]["dtype"] for what in (then, now)}
         because = f" ({then['train']['dtype']} then, {now['train']['dtype']} now)" if len(kinds) > 1 else ""
         texts.append(f"scale of the inputs: {then['input_scale']:.4g} then, {now['input_scale']:.4g} now{because}")
+    whites = [what.get("white_level") for what in (then, now)]  # identities from before do not know theirs
+    if texts and None not in whites and whites[0] != whites[1]:
+        texts.append(f"white level of grey images: {whites[0]:g} then, {whites[1]:g} now")
     return texts
 
 

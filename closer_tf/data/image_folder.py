@@ -13,7 +13,7 @@ from closer_tf.data.duplicates import warn_of_shared
 from closer_tf.data.limits import check_declared
 from closer_tf.data.listing import described, image_files, is_hidden
 from closer_tf.data.pictures import guess_white, read_picture, scaled
-from closer_tf.data.scales import Scale, check_same_scale, scale_of
+from closer_tf.data.scales import Scale, check_same_scale, difference, scale_of
 from closer_tf.data.splits import Source, Split, hold_out, without_labels
 from closer_tf.errors import CloserWarning, DataError
 from closer_tf.files import given_path
@@ -56,20 +56,24 @@ def folder_images(path, image_size, background=(255, 255, 255), white_level=None
     """All images of a folder, class by class and in the order of their names, for encoders that were trained on others.
 
     Args:
-        path, image_size, background, white_level: as for `image_folder`; one class will do.
+        path, image_size, background: as for `image_folder`; one class will do.
+        white_level: of what the encoders were trained on. Default: a guess, as for `image_folder`.
 
     Returns:
-        (images (n, height, width, 3), int labels (n,), class names, file names below the folder); no names where there are no
-        classes.
+        (images (n, height, width, 3), int labels (n,), class names, file names below the folder, white level); no names where
+        there are no classes, None for the white level where no image has more than 8 bits.
 
     Raises:
-        DataError: as for `image_folder`.
+        DataError: as for `image_folder`; or the white level does not belong to these grey images.
     """
     path = given_path(path)
     folder = _read(path, tuple(image_size), background)
     files = [str(file.relative_to(path)) for of_class in _list(path)[0].values() for file in of_class]
-    split = folder.split(_white_level(folder, None, white_level))
-    return split.inputs, split.labels, folder.names, files
+    if folder.deep and white_level is not None:
+        _check_white(folder, white_level)
+    white = _white_level(folder, None, white_level)
+    split = folder.split(white)
+    return split.inputs, split.labels, folder.names, files, white
 
 
 class _Folder(NamedTuple):
@@ -200,6 +204,17 @@ def _check_deep(train, test, white):
         raise DataError(
             f"{test.path}: grey images reach {brightest:g}, above {white}, which is white in {train.path}; set "
             f"dataset.white_level for both"
+        )
+
+
+def _check_white(folder, white):
+    """Refuse grey images of more than 8 bits to which a white level does not belong: fractions where it is a large number."""
+    found = _common(folder.deep)
+    reason = difference(Scale(found.dtype, 0.0, float(white), white > 1, found.samples), found)
+    if reason:
+        raise DataError(
+            f"{folder.path}: grey images: {found}, but white is {white:g} in what the encoders were trained on: {reason}; "
+            "save them as those were"
         )
 
 

@@ -54,7 +54,7 @@ def check_same_scale(train, other, train_name="x_train", other_name="x_test"):
     Raises:
         DataError: the message says what both are, and what to do.
     """
-    reason = _difference(train, other)
+    reason = difference(train, other)
     if reason:
         raise DataError(
             f"{other_name}: {other}, but {train_name}: {train}: {reason}; prepare both in the same way (one type, one division)"
@@ -82,8 +82,8 @@ def warn_if_unscaled(scale, input_scale, name="x_train", key="dataset.input_scal
         warnings.warn(message, CloserWarning, stacklevel=2)
 
 
-def _difference(train, other):
-    """Why two `Scale`s cannot be one, in words, or '' where they can."""
+def difference(train, other):
+    """Why the `Scale`s of training stimuli and of others cannot be one, in words, or '' where they can."""
     small, large = sorted((train, other), key=_peak)
     factor = _peak(large) / _peak(small) if _peak(small) else 1  # black images are on any scale
     integers = "f" not in (small.dtype[0], large.dtype[0])
