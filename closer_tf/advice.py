@@ -2,6 +2,7 @@
 
 from closer_tf.config import TRAINED_CONDITIONS
 from closer_tf.plots import CONDITION_NAMES
+from closer_tf.readout.results import READOUTS
 
 ON_A_LINE = 1.1  # an effective rank below this: the embeddings of a batch lie on a line, nearly
 
@@ -10,7 +11,7 @@ def advice(results, config, history):
     """Notes on a run's readout.
 
     Args:
-        results: the content of results.json.
+        results: `Results`.
         config: the run's resolved `RunConfig`.
         history: rows of history.csv.
 
@@ -19,17 +20,17 @@ def advice(results, config, history):
     """
     if config.condition not in TRAINED_CONDITIONS:
         return []
-    accuracy, name = results["accuracy"], CONDITION_NAMES[config.condition]
+    accuracy, name = results.accuracy, CONDITION_NAMES[config.condition]
     trained, untrained = accuracy.get(config.condition, {}), accuracy.get("untrained", {})
     below = [
-        f"{readout} {trained[readout]['test']:.3f} against {untrained[readout]['test']:.3f}"
-        for readout in ("single", "ensemble")
-        if readout in trained and readout in untrained and trained[readout]["test"] < untrained[readout]["test"]
+        f"{readout} {trained[readout].test:.3f} against {untrained[readout].test:.3f}"
+        for readout in READOUTS
+        if readout in trained and readout in untrained and trained[readout].test < untrained[readout].test
     ]
     notes = []
     if below:
         notes.append(
-            f"{name} is below untrained after {results['epochs']} epochs ({', '.join(below)}). Accuracy falls at the beginning "
+            f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)}). Accuracy falls at the beginning "
             f"of most trainings and climbs later: {_longer(config)}{_softer(config, 'or ')}"
         )
     rank = history[-1].get("effective_rank") if history else None

@@ -200,8 +200,8 @@ def _ensemble(run, config, fields, epoch, needs_data):
 
     The ensemble of a finished run is in its file, masks, scale and all; any other is made anew, for which the data is read.
     """
-    from closer_tf.evaluate import trained_ensemble
     from closer_tf.experiment import check_units, load_splits, make_ensemble
+    from closer_tf.readout.trained import trained_ensemble
 
     is_finished = epoch is None and run.ensemble_file.exists()
     data = None

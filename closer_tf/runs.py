@@ -34,6 +34,7 @@ from closer_tf.data.limits import check_regular
 from closer_tf.errors import DataError, RunError
 from closer_tf.files import ASIDE, given_path, make_folder, read_text, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
+from closer_tf.readout.results import read as read_results
 from closer_tf.versions import versions
 
 CHANGEABLE = {"learning rate": "optimizer.learning_rate", "epochs": "training.epochs"}
@@ -436,20 +437,13 @@ class RunFolder:
             raise RunError(f"{self.history_file}: damaged: {error}; continuing the training writes it anew") from None
 
     def read_results(self):
-        """The content of results.json, or an empty dict."""
-        if not self.results_file.exists():
-            return {}
-        try:
-            results = json.loads(read_text(self.results_file))
-            if not isinstance(results, dict):
-                raise ValueError("expected an object")
-            return results
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.results_file}: damaged: {error}; remove it and read out again") from None
+        """The content of results.json as plain data (`closer_tf.readout.results` has it typed); {} before the first readout.
 
-    def write_results(self, results):
-        """Write results.json."""
-        write_atomically(self.results_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
+        Raises:
+            RunError: the file is damaged.
+        """
+        results = read_results(self.results_file)
+        return results.to_dict() if results else {}
 
 
 def before_change(config, change):

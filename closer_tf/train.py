@@ -15,6 +15,7 @@ from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import TRAINED_CONDITIONS, as_config, load_config
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.memory import peak_memory_gb
+from closer_tf.readout.trained import Trained, load_trained
 from closer_tf.runs import RunFolder, moment_in_words
 from closer_tf.versions import versions
 
@@ -145,7 +146,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
                 )
             if callbacks:
                 _take_back(model, run, config)
-        return _finish(run, config, data, ensemble)
+        return _finish(run, config, data, Trained(ensemble, model, *run.moment()))
 
 
 def finish_stopped(config, run_dir):
@@ -159,31 +160,47 @@ def finish_stopped(config, run_dir):
         As `train_run`.
     """
     from closer_tf import experiment
-    from closer_tf.evaluate import trained_ensemble
 
     run, data = RunFolder(run_dir), experiment.load_splits(config)
-    ensemble, epochs, step = trained_ensemble(run, config, data)
-    print(f"{run.path}: a callback stopped the training {moment_in_words(epochs, step)}; the same call goes on from here")
+    trained = load_trained(run, config, data)
+    moment = moment_in_words(trained.epochs, trained.step)
+    print(f"{run.path}: a callback stopped the training {moment}; the same call goes on from here")
     with run.locked():
-        return _finish(run, config, data, ensemble)
+        return _finish(run, config, data, trained)
 
 
-def _finish(run, config, data, ensemble):
-    """Save the ensemble, draw the training, and read out; returns the content of results.json."""
+def _finish(run, config, data, trained):
+    """Save the ensemble, draw the training, and read out; returns the content of results.json.
+
+    Args:
+        run: `RunFolder`.
+        config: resolved `RunConfig`.
+        data: `Splits`.
+        trained: `Trained`, with the weights of the last checkpoint.
+    """
     from closer_tf import plots
     from closer_tf.evaluate import readout
     from closer_tf.files import write_with
 
-    write_with(run.ensemble_file, ensemble.save)
+    write_with(run.ensemble_file, trained.ensemble.save)
     history = run.read_history()
     if history:
         plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
     if not config.readout.after_training:
         return {}
-    results = readout(run, config, data)
+    results = readout(run, config, data, trained=_to_read_out(trained, config))
     if results:
         print(f"results: {run.results_file}, pictures: {run.figures}")
     return results
+
+
+def _to_read_out(trained, config):
+    """An ensemble that has just been trained as one that was loaded would embed, to the bit; None where it has to be loaded."""
+    if config.compute.distribution != "none":
+        return None
+    if trained.model is not None and trained.model.steps_per_execution != 1:
+        trained.model.steps_per_execution, trained.model.predict_function = 1, None
+    return trained
 
 
 def _take_back(model, run, config):
@@ -343,7 +360,7 @@ def _describe(config, data, fields, model, run):
     )
     if config.read_out_at():
         print(f"accuracy over epochs: after {', '.join(map(str, config.read_out_at()))} epochs")
-    for line in missing(config, {}):
+    for line in missing(config):
         print(line)
 
 

@@ -10,6 +10,8 @@ import pytest
 from closer_tf import evaluate, experiment, memory, train
 from closer_tf.config import parse_config
 from closer_tf.errors import RunError
+from closer_tf.readout.results import parse
+from closer_tf.readout.tables import print_areas
 from closer_tf.runs import RunFolder
 
 
@@ -167,8 +169,10 @@ def test_ensembles_that_were_trained_under_either_backend(backend, tmp_path):
 
 def test_areas_are_printed_as_they_are_called(capsys):
     values = {"single": {"test": 0.5, "per_encoder": [0.25, 0.75]}, "ensemble": {"test": 0.8}}
-    evaluate.print_areas({"areas": ["[/bold]LP", "\x1b[31mV1"], "accuracy": {"closer": values, "full_input": {}}})
+    about = {"epochs": 1, "chance": 0.1, "protocol": {}}
+    areas = ["[/bold]LP", "\x1b[31mV1"]
+    print_areas(parse({**about, "areas": areas, "accuracy": {"closer": values, "full_input": {}}}))
     shown = capsys.readouterr().out
     assert re.search(r"│ \[/bold\]LP +│ +0\.250 │", shown) and re.search(r"│ \\x1b\[31mV1 +│ +0\.750 │", shown)
-    evaluate.print_areas({"accuracy": {"closer": values}})  # images have no areas
+    print_areas(parse({**about, "accuracy": {"closer": values}}))  # images have no areas
     assert capsys.readouterr().out == ""

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from closer_tf.bounds import MAX_FLOAT
+from closer_tf.texts import shortened
 
 
 def suggestion(word, known):
@@ -50,5 +51,4 @@ def json_kind(value):
         return "an object"
     if isinstance(value, list):
         return "a list"
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(json.dumps(value, default=str), 60, "...")

@@ -6,12 +6,13 @@ variables of the page. `data-` attributes carry what is shown when the pointer i
 
 import base64
 import io
+import itertools
 import math
 
 import numpy as np
 from markupsafe import Markup, escape
 
-from closer_tf.plots import counted
+from closer_tf.texts import counted, shortened
 
 CLASS_COLOURS = ("#4269d0", "#d98a00", "#e2483d", "#25a08a", "#2f9e44", "#d6619c", "#a463f2", "#4aa8dd", "#9c6b4e", "#8a8f98")
 MOST_POINTS = 40_000  # of all learning curves together
@@ -61,7 +62,9 @@ def _interval(found, score):
 
 def _strip(row, scale, y, height, names, many_groups):
     label = f"{row['group'].number}: {row['name']}" if many_groups else row["name"]
-    parts = [f'<g style="color:{row["colour"]}"><text class="name" x="142" y="{y + 4:.0f}">{escape(_cut(label, 24))}</text>']
+    parts = [
+        f'<g style="color:{row["colour"]}"><text class="name" x="142" y="{y + 4:.0f}">{escape(shortened(label, 24))}</text>'
+    ]
     if row["chance"] is not None:
         x = scale(row["chance"])
         parts.append(f'<path class="chance" d="M{x:.1f} {y - height / 2 + 1:.1f}v{height - 2}"/>')
@@ -250,10 +253,10 @@ def graph(interaction, encoders=()):
         anchor = "middle" if abs(out[0]) < 0.2 else "start" if out[0] > 0 else "end"
         x, y = at[i] + 13 * out + np.array([0, 4 + 3 * out[1]])
         parts.append(
-            f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(_cut(encoders[i], 20))}</text>'
+            f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(shortened(encoders[i], 20))}</text>'
         )
     says = f"Interaction graph {interaction.family.replace('_', ' ')} of {count} encoders with {interaction.num_edges} edges."
-    room = 7 * max((len(_cut(name, 20)) for name in encoders), default=0)
+    room = 7 * max((len(shortened(name, 20)) for name in encoders), default=0)
     return _svg(size, size, says, parts, box=(-room, -14 * bool(room), size + 2 * room, size + 28 * bool(room)))
 
 
@@ -292,11 +295,11 @@ def labelled_heat(matrix, names, says, largest):
     picture = heat(matrix, says, 176, largest)
     if len(names) > 20:
         return picture
-    size, room = 176, 12 + 6 * max(len(_cut(name, 10)) for name in names)
+    size, room = 176, 12 + 6 * max(len(shortened(name, 10)) for name in names)
     step = size / len(names)
     parts = [f'<image class="heat" x="{room}" y="0" width="{size}" height="{size}" href="{_source(picture)}"/>']
     for k, name in enumerate(names):
-        at, text = (k + 0.5) * step, escape(_cut(name, 10))
+        at, text = (k + 0.5) * step, escape(shortened(name, 10))
         parts.append(f'<text class="tick" text-anchor="end" x="{room - 4}" y="{at + 4:.1f}">{text}</text>')
         place = f"translate({room + at + 4:.1f} {size + 5}) rotate(-90)"
         parts.append(f'<text class="tick" text-anchor="end" transform="{place}">{text}</text>')
@@ -343,10 +346,8 @@ def key(label_names):
     """The colours of a scatter plot's classes, as list items; nothing where labels are numbers or there are too many."""
     if not 1 < len(label_names) <= 20:
         return Markup("")
-    items = "".join(
-        f'<li><span class="dot" style="background:{CLASS_COLOURS[k % len(CLASS_COLOURS)]}"></span>{escape(_cut(name, 30))}</li>'
-        for k, name in enumerate(label_names)
-    )
+    dots = (f'<span class="dot" style="background:{colour}"></span>' for colour in itertools.cycle(CLASS_COLOURS))
+    items = "".join(f"<li>{dot}{escape(shortened(name, 30))}</li>" for dot, name in zip(dots, label_names))
     return Markup(f'<ul class="key">{items}</ul>')
 
 
@@ -438,11 +439,6 @@ def _image(source, says, side, kind):
 
 def _source(picture):
     return str(picture).split('src="')[1].split('"')[0]
-
-
-def _cut(text, most):
-    text = str(text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _seeds(count):

@@ -39,8 +39,8 @@ def embedding_panels(run, method):
             what it was trained on.
     """
     from closer_tf.ensemble import embed
-    from closer_tf.evaluate import trained_ensemble
     from closer_tf.experiment import check_units, load_splits
+    from closer_tf.readout.trained import trained_ensemble
 
     if run.config.condition in ("masked_input", "full_input"):
         raise RunError("no encoders in this condition")

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from closer_tf.data.splits import held_out, steps_per_epoch
 from closer_tf.progress import console, duration
 
 TRAINING_SAMPLES = {"cifar10": 50_000, "cifar100": 50_000, "digits": 1347, "session": 43_128}
@@ -92,18 +93,18 @@ class _Speeds:
         seconds = slow
         if last != first:
             seconds = slow + (fast - slow) * (config.masks.fraction - first) / (last - first)
-        return max(seconds, 0.0) * steps_per_epoch(config) * config.training.epochs
+        return max(seconds, 0.0) * steps_of(config) * config.training.epochs
 
 
 def _architecture(config):
     return (config.dataset.name, config.encoder.type, config.condition, config.masks.scheme, f"N = {config.num_encoders}")
 
 
-def steps_per_epoch(config):
+def steps_of(config):
     """Steps per epoch of a panel's training."""
-    held_out = SESSION_VALIDATION if config.dataset.name == "session" else config.training.validation_fraction
+    fraction = SESSION_VALIDATION if config.dataset.name == "session" else config.training.validation_fraction
     count = TRAINING_SAMPLES[config.dataset.name]
-    return -(-(count - round(held_out * count)) // config.training.batch_size)
+    return steps_per_epoch(count - held_out(count, fraction), config.training.batch_size)
 
 
 def seconds_per_step(config, steps=4, repeats=2):

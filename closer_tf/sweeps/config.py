@@ -7,13 +7,14 @@ import itertools
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from closer_tf.config import apply_override, parse_config
 from closer_tf.config.base import Section
-from closer_tf.config.reading import explain, read_json, set_key
+from closer_tf.config.reading import read_json, set_key, validated
 from closer_tf.errors import ConfigError, DataError
 from closer_tf.files import given_path
+from closer_tf.texts import shortened
 
 MAX_POINTS = 100_000  # keeps a mistyped grid from filling the memory
 
@@ -89,10 +90,7 @@ def parse_sweep(content, source="sweep"):
     Raises:
         ConfigError: with one line per mistake.
     """
-    try:
-        return SweepConfig.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {explain(mistake, content)}" for mistake in error.errors())) from None
+    return validated(SweepConfig, content, source)
 
 
 def run_configs(sweep, source="sweep", overrides=(), seeds=None):
@@ -175,5 +173,4 @@ def _check_keys(sweep, group, grid, overrides, where):
 
 
 def _short(value):
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return shortened(value if isinstance(value, str) else json.dumps(value), 40, "...")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from closer_tf.errors import RunError
 from closer_tf.files import given_path, make_folder, write_atomically
+from closer_tf.readout.results import READOUTS, read
 from closer_tf.runs import RunFolder
 from closer_tf.sweeps import worker
 from closer_tf.sweeps.points import check_data, progress_of
@@ -221,11 +222,11 @@ class Sweep:
         keys = ("state", "found", "tries", "seconds", "threads", "worker", "error")
         about |= {key: getattr(outcome, key) for key in keys}
         if outcome.state == "done":
-            results = RunFolder(self.runs_dir / point.name).read_results()
-            about["epochs"] = results.get("epochs", point.config.training.epochs)
+            results = read(RunFolder(self.runs_dir / point.name).results_file)
+            about["epochs"] = results.epochs if results else point.config.training.epochs
             about["accuracy"] = {
-                condition: {name: found[name]["test"] for name in ("single", "ensemble") if name in found}
-                for condition, found in results.get("accuracy", {}).items()
+                condition: {name: found[name].test for name in READOUTS if name in found}
+                for condition, found in (results.accuracy if results else {}).items()
             }
         return about
 

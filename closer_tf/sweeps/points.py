@@ -12,8 +12,9 @@ from closer_tf.checkpoints import checkpoint_files
 from closer_tf.config import TRAINED_CONDITIONS, RecordingSource, RunConfig, parse_config
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError, DataError, RunError
-from closer_tf.evaluate import protocol
 from closer_tf.files import given_path
+from closer_tf.readout.protocol import protocol
+from closer_tf.readout.results import read
 from closer_tf.runs import RunFolder
 from closer_tf.summary import data_named, identity
 from closer_tf.sweeps.config import run_configs
@@ -180,17 +181,18 @@ def is_finished(run, config):
     if not config.readout.after_training:
         return run.ensemble_file.exists() and (not epochs or any(_ends(path, epochs) for path in _files(run)))
     try:
-        results = run.read_results()
+        results = read(run.results_file)
     except RunError:
         return False  # is read out again
     asked = [*config.readout.conditions, config.condition]
     return (
         run.ensemble_file.exists()
-        and results.get("config_digest") == config.digest()
-        and (results["epochs"], results["step"]) == (epochs, 0)
-        and results["protocol"] == protocol(config)
-        and all(condition in results["accuracy"] for condition in asked)
-        and {*map(str, config.read_out_at())} <= {*results.get("at_epochs", {}), *map(str, results.get("not_kept", []))}
+        and results is not None
+        and results.config_digest == config.digest()
+        and (results.epochs, results.step) == (epochs, 0)
+        and results.protocol.to_dict() == protocol(config)
+        and all(condition in results.accuracy for condition in asked)
+        and {*config.read_out_at()} <= {*results.over_epochs(), *results.not_kept}
     )
 
 
