@@ -281,13 +281,12 @@ def heat(matrix, says, side=64, largest=None):
         side: width in CSS pixels.
         largest: value of the lightest colour.
     """
-    from matplotlib import colormaps
+    from closer_tf.plots.pixels import palette
 
     matrix = np.nan_to_num(np.asarray(matrix, dtype=np.float64))
     largest = largest or matrix.max() or 1.0
     levels = np.clip(np.round(matrix / largest * 255), 0, 255).astype(np.uint8)
-    palette = (colormaps["viridis"](np.arange(256))[:, :3] * 255).astype(int).ravel().tolist()
-    return _image(_png(levels, palette), says, side, "heat")
+    return _image(_png(levels, palette().ravel().tolist()), says, side, "heat")
 
 
 def labelled_heat(matrix, names, says, largest):
@@ -320,13 +319,12 @@ def scatter(points, labels, label_names, says, axes=("", "")):
     x, y = Scale(points[:, 0], 6, size - 6), Scale(points[:, 1], size - 6, 6)
     kinds, names, colours = labels, list(label_names), CLASS_COLOURS
     if not label_names:
-        from matplotlib import colormaps
-        from matplotlib.colors import to_hex
+        from closer_tf.plots.pixels import hex_colours
 
         low, high = labels.min(), labels.max()
         kinds = np.minimum((labels - low) / ((high - low) or 1) * 10, 9).astype(int)
         names = [f"{low + (high - low) * k / 10:.3g} to {low + (high - low) * (k + 1) / 10:.3g}" for k in range(10)]
-        colours = [to_hex(colormaps["viridis"](k / 9)) for k in range(10)]
+        colours = hex_colours(10)
     parts = [f'<rect class="frame" x=".5" y=".5" width="{size - 1}" height="{size - 1}"/>']
     for kind in np.unique(kinds):
         dots = "".join(f"M{x(px):.0f} {y(py):.0f}h0" for px, py in points[kinds == kind])
