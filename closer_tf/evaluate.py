@@ -9,11 +9,10 @@ from closer_tf.config import TRAINED_CONDITIONS
 from closer_tf.errors import RunError
 from closer_tf.files import make_folder
 from closer_tf.memory import peak_memory_gb
-from closer_tf.readout.protocol import protocol, sample_counts
-from closer_tf.readout.results import Protocol, Results, peak_so_far, read, write
+from closer_tf.readout.known import begin_results, has_neighbours, is_done
+from closer_tf.readout.results import peak_so_far, read, write
 from closer_tf.readout.trained import load_trained, trained_ensemble
 from closer_tf.runs import RunFolder
-from closer_tf.versions import versions
 
 EPILOG = """examples:
   python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20
@@ -110,7 +109,7 @@ def _readout(run, config, data, redo, figures, trained):
     check_units(fields, data)
     trained = trained or load_trained(run, config, data)
     peak = peak_so_far(run.results_file)
-    results = _begin(run, config, data, trained, None if redo else read(run.results_file))
+    results = begin_results(run, config, data, trained, None if redo else read(run.results_file))
     embeddings, new = _read_out_conditions(run, config, data, fields, trained, results, peak, bool(figures))
     over_epochs.read_out(run, config, data, trained, results)
     if fields.labels and results.areas != list(fields.labels):
@@ -129,58 +128,6 @@ def _readout(run, config, data, redo, figures, trained):
     for note in results.notes:
         print(f"note: {note}")
     return results
-
-
-def _begin(run, config, data, trained, stored):
-    """The `Results` that this readout adds to: the stored ones as far as they are of the same weights, data and protocol.
-
-    Args:
-        stored: `Results` of results.json, or None.
-    """
-    from closer_tf.devices import computed_with
-    from closer_tf.over_epochs import still_known
-
-    about = {
-        "config_digest": config.digest(),
-        "changes": run.changes(),
-        "epochs": trained.epochs,
-        "step": trained.step,
-        "protocol": protocol(config),
-        "dataset": data.name,
-        "simulated": data.simulated,
-        "chance": data.chance,
-        "samples": sample_counts(config, data),
-        "data": data.identity and data.identity["fingerprint"],
-    }
-    before = stored.to_dict() if stored else {}
-    if stored and _forget_other_neighbours(stored, about["protocol"]):
-        write(run.results_file, stored)
-        before = stored.to_dict()
-    compared = about if "data" in before else {key: value for key, value in about.items() if key != "data"}  # from before
-    if all(before.get(key) == value for key, value in compared.items()):
-        return stored
-    about |= {"versions": versions(), "compute": computed_with(config)}
-    results = Results(**about | {"protocol": Protocol(**about["protocol"])}, accuracy={}, probes={}, measures={}, seconds={})
-    if stored and still_known(stored, about):
-        results.at_epochs = stored.at_epochs
-    return results
-
-
-def _forget_other_neighbours(results, now):
-    """Take the nearest neighbours out, if these are all that is to be read out in another way; returns whether they are.
-
-    Args:
-        results: `Results`.
-        now: the protocol as from `protocol`.
-    """
-    then = results.protocol.to_dict()
-    if then == now or {**then, "knn_neighbours": None} != {**now, "knn_neighbours": None}:
-        return False
-    results.protocol = Protocol(**now)
-    for condition, found in results.accuracy.items():
-        results.accuracy[condition] = {name: score for name, score in found.items() if not name.startswith("knn_")}
-    results.absent("at_epochs", "not_kept")  # these have them, too
-    return True
 
 
 def _read_out_conditions(run, config, data, fields, trained, results, peak, drawn):
@@ -204,8 +151,8 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
     trains = config.condition in TRAINED_CONDITIONS
     own = [] if trains and not (trained.epochs or trained.step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
-        name, probed = CONDITION_NAMES[condition], _is_done(condition, results, config.readout)
-        if probed and _has_neighbours(results.accuracy[condition], config.readout):
+        name, probed = CONDITION_NAMES[condition], is_done(condition, results, config.readout)
+        if probed and has_neighbours(results.accuracy[condition], config.readout):
             if drawn and has_trials(data) and condition not in INPUTS:
                 found[condition] = embeddings(condition, config, data, fields, trained.ensemble)["test"]
             continue
@@ -227,19 +174,6 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
         results.peak_memory_gb = max(peak, peak_memory_gb())
         write(run.results_file, results)
     return found, new
-
-
-def _is_done(condition, results, options):
-    """Whether the results hold a condition, with as many draws as asked for."""
-    measured = results.measures.get(condition)
-    likelihood = measured and measured.class_pseudo_likelihood
-    drawn = likelihood is None or likelihood.draws == options.pseudo_likelihood_draws
-    return condition in results.accuracy and drawn
-
-
-def _has_neighbours(accuracy, options):
-    """Whether a condition's accuracies hold the nearest neighbours, if they are asked for."""
-    return options.knn_neighbours is None or "knn_ensemble" in accuracy
 
 
 def _note_advice(run, config, results):

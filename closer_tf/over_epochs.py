@@ -17,18 +17,6 @@ from closer_tf.readout.scores import probe
 from closer_tf.texts import counted
 
 
-def still_known(results, about):
-    """Whether what `Results` say of single epochs was found on the same data with the same protocol.
-
-    Args:
-        results: `Results`.
-        about: dict with the `protocol`, `dataset`, `samples` and `data` of now.
-    """
-    before = results.to_dict()
-    same = all(before.get(key) == about[key] for key in ("protocol", "dataset", "samples"))
-    return same and before.get("data", about["data"]) == about["data"] and "at_epochs" in before
-
-
 def read_out(run, config, data, trained, results):
     """Read out the run's own condition at those epochs that are asked for, whose weights are there, and that are new.
 
