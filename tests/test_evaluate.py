@@ -176,3 +176,20 @@ def test_areas_are_printed_as_they_are_called(capsys):
     assert re.search(r"│ \[/bold\]LP +│ +0\.250 │", shown) and re.search(r"│ \\x1b\[31mV1 +│ +0\.750 │", shown)
     print_areas(parse({**about, "accuracy": {"closer": values}}))  # images have no areas
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("condition, steps_per_execution", [("closer", 1), ("closer", 2), ("supervised", 2)])
+def test_what_was_just_trained_is_read_out_as_it_is(condition, steps_per_execution, tmp_path, monkeypatch):
+    loaded, usual = [], evaluate.load_trained
+    monkeypatch.setattr(evaluate, "load_trained", lambda *given: loaded.append(given) or usual(*given))
+    compute = {"steps_per_execution": steps_per_execution}
+    readout = {**TINY["readout"], "at_epochs": [1, 2]}
+    config = parse_config({**TINY, "condition": condition, "compute": compute, "readout": readout}).resolved()
+    in_hand = train.train_run(config, tmp_path / "run")
+    assert not loaded
+    from_disk = evaluate.evaluate_run(tmp_path / "run", redo=True)
+    assert len(loaded) == 1
+    for key in ("epochs", "step", "accuracy", "probes", "measures"):
+        assert in_hand[key] == from_disk[key]
+    for epoch, found in in_hand["at_epochs"].items():
+        assert found["accuracy"] == from_disk["at_epochs"][epoch]["accuracy"]
