@@ -7,7 +7,8 @@ import time
 import numpy as np
 
 from closer_tf.command import add_figures, add_overrides, add_version, printable, run_command
-from closer_tf.config import PROBE_ITERATIONS, TRAINED_CONDITIONS
+from closer_tf.config import PROBE_ITERATIONS
+from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.errors import DataError, RunError
 from closer_tf.files import make_folder
 from closer_tf.memory import peak_memory_gb
@@ -89,7 +90,6 @@ def _readout(run, config, data, redo, figures):
     from closer_tf import over_epochs
     from closer_tf.devices import computed_with
     from closer_tf.experiment import check_units
-    from closer_tf.plots import CONDITION_NAMES
 
     if not data.labelled:
         print(f"no readout: {data.name} has no labels here, so there is nothing to probe; {run.ensemble_file} gives embeddings")
@@ -123,11 +123,11 @@ def _readout(run, config, data, redo, figures):
         about |= {"versions": versions(), "compute": computed_with(config)}
         results = {**about, "accuracy": {}, "probes": {}, "measures": {}, "seconds": {}, **known}
     embeddings, new = {}, []
-    own = [] if config.condition in TRAINED_CONDITIONS and not (epochs or step) else [config.condition]
+    own = [] if config.trains and not (epochs or step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
         probed = _is_done(condition, results, config.readout)
         if probed and _has_neighbours(results["accuracy"][condition], config.readout):
-            if figures and _has_trials(data) and condition not in ("masked_input", "full_input"):
+            if figures and _has_trials(data) and CONDITIONS[condition].embeds:
                 embeddings[condition] = _embeddings(condition, config, data, fields, trained)["test"]
             continue
         began = time.perf_counter()
@@ -135,10 +135,10 @@ def _readout(run, config, data, redo, figures):
         if embedded is not None:
             embeddings[condition] = embedded["test"]
         if probed:
-            new.append(f"{config.readout.knn_neighbours} nearest neighbours of {CONDITION_NAMES[condition]}")
+            new.append(f"{config.readout.knn_neighbours} nearest neighbours of {title_of(condition)}")
             results["accuracy"][condition] |= _neighbours_of(condition, config, data, fields, embedded)
         else:
-            new.append(CONDITION_NAMES[condition])
+            new.append(title_of(condition))
             outcome = _evaluate_condition(condition, config, data, fields, embedded)
             for key, value in outcome.items():
                 results[key][condition] = value
@@ -195,13 +195,12 @@ def _has_neighbours(accuracy, options):
 
 def _neighbours_of(condition, config, data, fields, embedded):
     """The accuracies of a condition's nearest neighbours alone."""
-    from closer_tf.plots import CONDITION_NAMES
     from closer_tf.progress import console
 
     labels = _arranged(config, data, lambda split: split.labels)
     found = _neighbours(_features(condition, config, data, fields, embedded), labels, config.readout.knn_neighbours)
     said = ", ".join(f"{name.removeprefix('knn_')} {values['test']:.3f}" for name, values in found.items())
-    console().print(f"readout: {CONDITION_NAMES[condition]}, {config.readout.knn_neighbours} nearest neighbours: {said}")
+    console().print(f"readout: {title_of(condition)}, {config.readout.knn_neighbours} nearest neighbours: {said}")
     return found
 
 
@@ -256,7 +255,7 @@ def _trained(run, config, data):
     if checkpoint is not None:
         restore_checkpoint(model, checkpoint)
         return ensemble, model, checkpoint.epoch, checkpoint.step
-    if config.condition not in TRAINED_CONDITIONS or not run.ensemble_file.exists():
+    if not config.trains or not run.ensemble_file.exists():
         return ensemble, model, 0, 0
     saved = run.load_ensemble(compiled=True)
     _take_weights(ensemble, saved, run, data.train.inputs[:COMPARED])
@@ -312,7 +311,6 @@ def print_table(results):
     """Print the accuracies of a results.json, single and ensemble, beside the chance level."""
     from rich.table import Table
 
-    from closer_tf.plots import CONDITION_NAMES
     from closer_tf.progress import console
 
     score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
@@ -328,7 +326,7 @@ def print_table(results):
     for says in columns.values():
         table.add_column(says, justify="right")
     for condition, found in results["accuracy"].items():
-        table.add_row(CONDITION_NAMES[condition], *cells(found, columns))
+        table.add_row(title_of(condition), *cells(found, columns))
     console().print(table)
     fits = [fit for probes in results["probes"].values() for probe in probes.values() for fit in probe["fits"]]
     stopped = sum(not fit["converged"] for fit in fits)
@@ -346,7 +344,6 @@ def print_areas(results):
     from rich.table import Table
     from rich.text import Text
 
-    from closer_tf.plots import CONDITION_NAMES
     from closer_tf.progress import console
 
     areas = results.get("areas", ())
@@ -356,7 +353,7 @@ def print_areas(results):
     table = Table(title="single encoders, by area")
     table.add_column("area")
     for condition in values:
-        table.add_column(CONDITION_NAMES[condition], justify="right")
+        table.add_column(title_of(condition), justify="right")
     for i, area in enumerate(areas):
         table.add_row(Text(printable(area)), *(f"{found[i]:.3f}" for found in values.values()))
     console().print(table)
@@ -404,10 +401,8 @@ def _arranged(config, data, of_split):
 
 def _evaluate_condition(condition, config, data, fields, embedded):
     """dict with `accuracy`, `probes` and `measures` of one condition."""
-    from closer_tf.plots import CONDITION_NAMES
-
     features = _features(condition, config, data, fields, embedded)
-    accuracy, probes = probe(features, config, data, CONDITION_NAMES[condition])
+    accuracy, probes = probe(features, config, data, title_of(condition))
     outcome = {"accuracy": accuracy, "probes": probes}
     if embedded is not None:
         outcome["measures"] = _measures(condition, embedded["test"], data.test.labels, data.label_names, config)
@@ -418,9 +413,10 @@ def _embeddings(condition, config, data, fields, trained):
     """The condition's embeddings (n, N, D), arranged for the probe; None where the input itself is read out."""
     from closer_tf.experiment import make_ensemble
 
-    if condition in ("masked_input", "full_input"):
+    if not CONDITIONS[condition].embeds:
         return None
-    return embeddings_of(make_ensemble(config, fields, data) if condition == "untrained" else trained, config, data)
+    untrained = not CONDITIONS[condition].trained
+    return embeddings_of(make_ensemble(config, fields, data) if untrained else trained, config, data)
 
 
 def embeddings_of(model, config, data):
@@ -440,9 +436,9 @@ def embeddings_of(model, config, data):
 
 def _features(condition, config, data, fields, embedded):
     """dict name -> features for the probe: 'encoder_0', ..., and 'ensemble', their concatenation."""
-    if condition == "full_input":
+    if CONDITIONS[condition].reads == "input":
         return {"ensemble": _arranged(config, data, lambda split: split.inputs.reshape(len(split), -1))}
-    if condition == "masked_input":
+    if CONDITIONS[condition].reads == "masked input":
         sets = {
             f"encoder_{i}": _arranged(config, data, lambda split, i=i: fields.apply(split.inputs, i))
             for i in range(fields.num_encoders)
@@ -553,7 +549,7 @@ def _draw_training(run, config, data, fields, formats):
     drawn = {}
     if not data.unit_areas:
         drawn["receptive_fields"] = fields.plot(data.train.inputs[0])
-    if config.condition in TRAINED_CONDITIONS and config.condition not in ("supervised", "lpl"):
+    if "graph" in CONDITIONS[config.condition].objective:
         graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
         drawn["interaction_graph"] = graph.plot(fields.labels)
     history = run.read_history()

@@ -9,12 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from closer_tf.config.conditions import UNTRAINED, colour_of, in_order, title_of
 from closer_tf.measures import CIFAR10_CLASS_ORDER
-from closer_tf.style import CONDITION_COLOURS, TRAINING, VALIDATION, in_style, save
+from closer_tf.style import TRAINING, VALIDATION, in_style, save
 
 __all__ = [
-    "CONDITION_COLOURS",
-    "CONDITION_NAMES",
     "plot_accuracy",
     "plot_accuracy_over_epochs",
     "plot_embedding_trajectories",
@@ -29,17 +28,6 @@ __all__ = [
     "save",
     "write_chance",
 ]
-
-CONDITION_NAMES = {
-    "masked_input": "masked input",
-    "full_input": "full input",
-    "untrained": "untrained",
-    "closer": "CLoSeR",
-    "supervised": "supervised",
-    "lpl": "LPL",
-    "notcloser": "NoTCLoSeR",
-    "tcloser": "TCLoSeR",
-}
 
 VALIDATION_IS_APART = "* another level than training: no dropout or augmentation, other batches; contrast grows with batch size"
 """What is said where both curves of the loss are shown."""
@@ -132,10 +120,10 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
         figure.suptitle("simulated data")
     axes = figure.subplots(1, len(titles), sharey=True)
     for axis, (readout, title) in zip(axes, titles.items()):
-        present = [name for name in CONDITION_COLOURS if readout in accuracy.get(name, {})]
+        present = in_order(name for name in accuracy if readout in accuracy[name])
         for position, name in enumerate(present):
             found = accuracy[name][readout]
-            axis.bar(position, found["test"], color=CONDITION_COLOURS[name], width=0.7)
+            axis.bar(position, found["test"], color=colour_of(name), width=0.7)
             dots = found.get("per_encoder", [])
             axis.plot(
                 position + _side_by_side(len(dots), 0.2),
@@ -146,7 +134,7 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
                 label="single encoders (bar: their mean)",
             )
             _write_value(axis, position, found["test"], max([0.0, found["test"], *dots]))
-        _name_ticks(axis, [CONDITION_NAMES[name] for name in present])
+        _name_ticks(axis, [title_of(name) for name in present])
         axis.set_title(title)
     _finish_accuracy(axes, chance, score)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -166,15 +154,15 @@ def plot_encoder_accuracy(accuracy, names, chance=None, simulated=False, score="
     """
     values = {
         name: accuracy[name]["single"]["per_encoder"]
-        for name in CONDITION_COLOURS
-        if len(accuracy.get(name, {}).get("single", {}).get("per_encoder", [])) == len(names)
+        for name in in_order(accuracy)
+        if len(accuracy[name].get("single", {}).get("per_encoder", [])) == len(names)
     }
     figure = Figure(figsize=(min(max(4.5, 1.5 + 0.55 * len(names)), 24), 3.4), layout="constrained")
     if simulated:
         figure.suptitle("simulated data")
     axis = figure.subplots()
     for offset, (name, dots) in zip(_side_by_side(len(values), 0.25), values.items()):
-        style = {"color": CONDITION_COLOURS[name], "label": CONDITION_NAMES[name]}
+        style = {"color": colour_of(name), "label": title_of(name)}
         axis.plot(np.arange(len(names)) + offset, dots, "o", markersize=4.5, **style)
     axis.set_xlim(-0.6, len(names) - 0.4)
     _name_ticks(axis, names, every=1 + len(names) // 45)
@@ -246,7 +234,7 @@ def plot_pseudo_likelihood(maps, label_names, title=""):
     largest = max(np.max(matrix) for matrix in maps.values())
     for axis, (condition, matrix) in zip(axes, maps.items()):
         image = axis.imshow(np.asarray(matrix)[np.ix_(order, order)], cmap="viridis", vmin=0, vmax=largest)
-        axis.set_title(CONDITION_NAMES[condition])
+        axis.set_title(title_of(condition))
         _name_classes(axis, names, 8)
         axis.set_xlabel("k in class")
     axes[0].set_ylabel("b in class")
@@ -306,9 +294,7 @@ def plot_embedding_trajectories(embeddings, names=(), columns=12, seconds=None):
         for i, axis in enumerate(row):
             _draw_paths(axis, [values[trial][:, i] for trial, _ in trials])
             axis.set_title(names[i] if i < len(names) else f"encoder {i}", fontsize=8)
-        row[0].annotate(
-            CONDITION_NAMES[condition], (-0.32, 0.5), xycoords="axes fraction", rotation=90, ha="right", va="center"
-        )
+        row[0].annotate(title_of(condition), (-0.32, 0.5), xycoords="axes fraction", rotation=90, ha="right", va="center")
     lasts = [f"{seconds[trial]:.3g} s" if seconds else f"{len(values)} bins" for trial, values in trials]
     marks = [Line2D([], [], color=_colour_map(k)(0.7), marker="o", linestyle="") for k in range(len(trials))]
     figure.legend(marks, [f"{t}, {last}" for (t, _), last in zip(trials, lasts)], loc="outside lower center", ncols=2)
@@ -359,11 +345,9 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
     figure.suptitle(title)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (readout, heading) in zip(axes, READOUT_TITLES.items()):
-        order = list(CONDITION_COLOURS)
-        present = [name for name in accuracy if readout in accuracy[name]]
-        present.sort(key=lambda name: (order.index(name.partition(",")[0]), name))
+        present = in_order(name for name in accuracy if readout in accuracy[name])
         for position, name in enumerate(present):
-            colour = CONDITION_COLOURS[name.partition(",")[0]]
+            colour = colour_of(name.partition(",")[0])
             values = np.asarray(accuracy[name][readout])
             if len(values) > 1 and np.ptp(values) > 0:
                 body = axis.violinplot(values, [position], widths=0.8, showextrema=False)["bodies"][0]
@@ -421,7 +405,7 @@ def plot_accuracy_over_epochs(
         starts = [values for of in curves.values() for epoch, values in of.get(readout, {}).items() if epoch == 0]
         start = (untrained or {}).get(readout, np.mean(starts[0]) if len(starts) == 1 else None)
         if start is not None:
-            colour = CONDITION_COLOURS["untrained"]
+            colour = colour_of(UNTRAINED)
             label = f"untrained, 0 epochs: {start:.3f}"
             drawn.append(axis.axhline(start, color=colour, linestyle="-.", linewidth=1.2, label=label))
         if chance is not None:
@@ -467,14 +451,14 @@ def _colours(names):
     """dict name -> colour: the condition's, or one each where several variants of one condition are shown."""
     conditions = [name.partition(",")[0] for name in names]
     if len(set(conditions)) == len(conditions):
-        return {name: CONDITION_COLOURS[condition] for name, condition in zip(names, conditions)}
+        return {name: colour_of(condition) for name, condition in zip(names, conditions)}
     return dict(zip(names, itertools.cycle(VARIANT_COLOURS)))
 
 
 def _variant(name):
     """'closer, key.path=value, ...' as a tick's label: a line each, keys by their last part."""
     condition, *differing = name.split(", ")
-    return "\n".join([CONDITION_NAMES[condition], *map(_short, differing)])
+    return "\n".join([title_of(condition), *map(_short, differing)])
 
 
 def _short(text):
@@ -506,7 +490,7 @@ def plot_pseudo_likelihoods(maps, label_names, names=()):
             _name_classes(axis, classes, 6)
             axis.label_outer()
             axis.set_title(names[i] if i < len(names) else f"encoder {i}", fontsize=8)
-        row[0].set_ylabel(f"{CONDITION_NAMES[condition]}\nb in class")
+        row[0].set_ylabel(f"{title_of(condition)}\nb in class")
     for axis in axes[-1]:
         axis.set_xlabel("k in class", fontsize=7)
     figure.colorbar(image, ax=axes.ravel().tolist(), fraction=0.02, label="mean p(k | b)", format="%.4f")

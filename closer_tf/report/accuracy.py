@@ -1,6 +1,6 @@
 """Mean accuracies over seeds, their confidence intervals, and the published values beside them."""
 
-from closer_tf.plots import CONDITION_COLOURS, CONDITION_NAMES
+from closer_tf.config.conditions import colour_of, in_order, title_of
 from closer_tf.report.published import published_values
 from closer_tf.report.reading import one_per_seed
 from closer_tf.statistics import estimate
@@ -24,8 +24,7 @@ def accuracy_rows(groups):
 def _conditions(group):
     """The conditions that were read out, in the order of the pictures, unknown ones last."""
     found = {condition for run in group.runs for condition in run.results.get("accuracy", {})}
-    order = list(CONDITION_NAMES)
-    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return in_order(found)
 
 
 def _row(group, condition):
@@ -65,8 +64,8 @@ def _summary(group, condition, runs, found):
     return {
         "group": group,
         "condition": condition,
-        "name": CONDITION_NAMES.get(condition, condition),
-        "colour": CONDITION_COLOURS.get(condition, "#7f7f7f"),
+        "name": title_of(condition),
+        "colour": colour_of(condition),
         "score": first.score,
         "chance": None if first.score == "R^2" else first.results["chance"],
         "simulated": first.results["simulated"],

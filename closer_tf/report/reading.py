@@ -5,14 +5,12 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, build_graph
+from closer_tf.config import PATH_KEYS, build_graph
+from closer_tf.config.conditions import CONDITIONS, title_of
+from closer_tf.config.identity import settings_of
 from closer_tf.errors import CloserError, RunError
 from closer_tf.files import given_path, read_text
-from closer_tf.plots import CONDITION_NAMES
 from closer_tf.runs import RunFolder
-from closer_tf.summary import flat
-
-_APART = {"description", "seed", "seeds", "readout", "compute"}  # sections that two runs of one group may differ in
 
 
 @dataclass(eq=False)
@@ -63,7 +61,7 @@ class Run:
 
     def graph(self):
         """The run's `InteractionGraph`, or None where it has none."""
-        if self.config.condition not in TRAINED_CONDITIONS or self.config.condition in ("supervised", "lpl"):
+        if "graph" not in CONDITIONS[self.config.condition].objective:
             return None
         try:
             return build_graph(self.config.objective.graph, self.config.num_encoders, self.config.seeds.graph)
@@ -233,11 +231,11 @@ def _versions(folder):
 def _state(run):
     """Notes on how far a run has come."""
     notes, wanted = [], run.config.training.epochs
-    trains = run.config.condition in TRAINED_CONDITIONS
+    trains = run.config.trains
     if trains and run.epochs < wanted:
         notes.append(f"unfinished: {run.epochs} of {wanted} epochs")
     if not run.results:
-        notes.append("not read out yet")
+        notes.append("not read out yet" if _has_labels(run) else "no labels: not read out")
     elif trains and (run.results["epochs"], run.results["step"]) != (run.epochs, 0):
         steps = f" and {run.results['step']} steps" if run.results["step"] else ""
         notes.append(f"read out after {run.results['epochs']} epochs{steps}")
@@ -254,6 +252,13 @@ def _state(run):
         elif change["event"] == "epochs":
             notes.append(f"{change['to']} epochs in place of {change['from']}, decided after epoch {int(change['epoch'])}")
     return notes
+
+
+def _has_labels(run):
+    try:
+        return run.folder.has_labels(run.config)
+    except CloserError:  # said when data.json was read
+        return True
 
 
 def _changes(folder):
@@ -282,7 +287,7 @@ def group_runs(runs):
     groups = [Group(number, found, settings) for number, (settings, found) in enumerate(by_key.values(), start=1)]
     for group, told in zip(groups, _told_apart(groups)):
         group.told = ", ".join(told + ["not read out"] * (not group.is_read_out))
-        group.label = ", ".join([CONDITION_NAMES[group.config.condition], *([group.told] if group.told else [])])
+        group.label = ", ".join([title_of(group.config.condition), *([group.told] if group.told else [])])
         group.notes += _about_seeds(group)
         if "data" in group.settings:
             group.notes.append("set apart from runs of the same settings whose data has another content: see data.json in each")
@@ -303,12 +308,7 @@ def _key(settings):
 
 def _settings(run):
     """What a run's group follows from: dict key.path -> value."""
-    content = run.config.to_dict()
-    kept = {key: value for key, value in content.items() if key not in _APART}
-    kept["training"] = {key: value for key, value in kept["training"].items() if key not in CHECKPOINT_KEYS}
-    kept["compute"] = {"precision": content["compute"]["precision"]}
-    kept["dataset"].pop("data_dir", None)
-    settings = dict(flat(kept))
+    settings = settings_of(run.config)
     if run.results:
         settings["read out after epochs"] = run.results["epochs"]
         settings["read out after steps"] = run.results["step"]
@@ -329,9 +329,7 @@ def differing_keys(groups):
         of_readout = key.startswith(("readout.", "read out after"))
         having = [group for group in groups if group.is_read_out or not of_readout]
         if key == "read out after epochs" and all(
-            group.settings[key] == group.settings["training.epochs"]
-            for group in having
-            if group.config.condition in TRAINED_CONDITIONS
+            group.settings[key] == group.settings["training.epochs"] for group in having if group.config.trains
         ):
             continue
         if len({json.dumps(group.settings.get(key, "absent")) for group in having}) > 1:

@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from closer_tf.plots import CONDITION_COLOURS, write_chance
+from closer_tf.config.conditions import CONDITIONS, colour_of
+from closer_tf.plots import write_chance
 from closer_tf.published import reference
 from closer_tf.reproduction.panels import published_points
 from closer_tf.reproduction.results import of_series
@@ -179,7 +180,7 @@ def _legend(figure, panel, rows, series=True):
 
 
 def _colour(series):
-    return CONDITION_COLOURS.get(series.colour, series.colour)
+    return colour_of(series.colour) if series.colour in CONDITIONS else series.colour
 
 
 def _score(readout):
