@@ -5,7 +5,7 @@ import contextlib
 import time
 
 from closer_tf.command import add_figures, add_overrides, add_version, run_command
-from closer_tf.config import TRAINED_CONDITIONS
+from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.errors import RunError
 from closer_tf.files import make_folder
 from closer_tf.memory import peak_memory_gb
@@ -141,19 +141,17 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
     Returns:
         (embeddings, new): dict condition -> test embeddings (n, N, D), and what was read out, in words.
     """
-    from closer_tf.plots import CONDITION_NAMES
-    from closer_tf.readout.features import INPUTS, embeddings, features
+    from closer_tf.readout.features import embeddings, features
     from closer_tf.readout.measured import measures_of
     from closer_tf.readout.pictures import has_trials
     from closer_tf.readout.scores import neighbours_of, probe
 
     found, new = {}, []
-    trains = config.condition in TRAINED_CONDITIONS
-    own = [] if trains and not (trained.epochs or trained.step) else [config.condition]
+    own = [] if config.trains and not (trained.epochs or trained.step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
-        name, probed = CONDITION_NAMES[condition], is_done(condition, results, config.readout)
+        name, probed = title_of(condition), is_done(condition, results, config.readout)
         if probed and has_neighbours(results.accuracy[condition], config.readout):
-            if drawn and has_trials(data) and condition not in INPUTS:
+            if drawn and has_trials(data) and CONDITIONS[condition].embeds:
                 found[condition] = embeddings(condition, config, data, fields, trained.ensemble)["test"]
             continue
         began = time.perf_counter()

@@ -8,9 +8,8 @@ they would be empty.
 import time
 
 from closer_tf import kept_weights
-from closer_tf.config import TRAINED_CONDITIONS
+from closer_tf.config.conditions import UNTRAINED, title_of
 from closer_tf.memory import peak_memory_gb
-from closer_tf.plots import CONDITION_NAMES
 from closer_tf.readout.features import embeddings_of, features_of
 from closer_tf.readout.results import READOUTS, AtEpoch, each_encoder, peak_so_far, write
 from closer_tf.readout.scores import probe
@@ -69,14 +68,14 @@ def _outcome(run, config, data, ensemble, results, epoch):
     from closer_tf.experiment import make_ensemble
 
     is_last = (epoch, 0) == (results.epochs, results.step)
-    condition = "untrained" if epoch == 0 else config.condition if is_last else None
+    condition = UNTRAINED if epoch == 0 else config.condition if is_last else None
     if condition in results.accuracy:  # the same weights
         return {key: getattr(results, key)[condition] for key in ("accuracy", "probes", "seconds")}
     began = time.perf_counter()
     if epoch == 0:
         ensemble = make_ensemble(config, run.load_masks(), data)
     features = features_of(embeddings_of(ensemble, config, data))
-    accuracy, probes = probe(features, config, data, f"{CONDITION_NAMES[config.condition]} after {counted(epoch)}")
+    accuracy, probes = probe(features, config, data, f"{title_of(config.condition)} after {counted(epoch)}")
     return {"accuracy": accuracy, "probes": probes, "seconds": round(time.perf_counter() - began, 1)}
 
 
@@ -109,9 +108,9 @@ def draw(run, config, results, figures=()):
     figure = plots.plot_accuracy_over_epochs(
         {config.condition: found},
         chance=results.chance_level,
-        untrained={name: score.test for name, score in results.accuracy.get("untrained", {}).items()},
+        untrained={name: score.test for name, score in results.accuracy.get(UNTRAINED, {}).items()},
         published={config.condition: published_values(config, config.condition, results.protocol.to_dict())},
-        title=f"{CONDITION_NAMES[config.condition]}, seed {config.seed}, {counted(last)}{so_far}{simulated}",
+        title=f"{title_of(config.condition)}, seed {config.seed}, {counted(last)}{so_far}{simulated}",
         score=results.score,
         per_encoder=each,
     )
@@ -133,7 +132,7 @@ def print_table(config, results):
 
     if results.at_epochs:
         simulated = ", simulated data" if results.simulated else ""
-        name = CONDITION_NAMES[config.condition]
+        name = title_of(config.condition)
         table = Table(title=f"test {results.score} of {name} over epochs (chance {results.chance:.3f}{simulated})")
         for column in ("epochs", "single encoder", "ensemble"):
             table.add_column(column, justify="right")
@@ -159,7 +158,7 @@ def missing(config, results=None):
     left_out = [epoch for epoch in config.readout.at_epochs if epoch not in asked]
     if left_out:
         length = f"past the {counted(config.training.epochs)} of the training (training.epochs)"
-        why = length if config.condition in TRAINED_CONDITIONS else f"condition '{config.condition}' trains nothing"
+        why = length if config.trains else f"condition '{config.condition}' trains nothing"
         lines.append(f"readout.at_epochs: {_listed(left_out)} left out: {why}")
     if results is None:
         return lines

@@ -2,12 +2,13 @@
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 
 from closer_tf.command import add_figures, add_version, run_command
-from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, PROBE_ITERATIONS, TRAINED_CONDITIONS, RecordingSource, parse_config
+from closer_tf.config import RecordingSource, parse_config
+from closer_tf.config.conditions import UNTRAINED
+from closer_tf.config.identity import data_named, result_of, without_folders
 from closer_tf.data.splits import held_out, steps_per_epoch
 from closer_tf.errors import RunError
 from closer_tf.files import given_path, read_text, write_atomically
@@ -15,15 +16,6 @@ from closer_tf.readout.results import READOUTS, parse, read
 from closer_tf.runs import RunFolder
 from closer_tf.texts import counted
 
-_WHAT_IS_READ_OUT = ("after_training", "at_epochs", "conditions", "pseudo_likelihood_draws")
-"""Keys of `readout` that change no accuracy."""
-_OBJECTIVE_KEYS = {
-    "closer": ("temperature", "graph", "stop_gradient"),
-    "tcloser": ("graph", "weights"),
-    "notcloser": ("graph", "weights"),
-    "lpl": ("weights",),
-}
-"""Keys of `objective` that a condition has."""
 _BY_SEED = ("accuracy", "measures")  # what a summary holds seed by seed
 
 
@@ -87,7 +79,7 @@ def _draw_over_epochs(summary, title, chance, path, figures):
             for readout, found in readouts.items():
                 curves.setdefault(name, {}).setdefault(readout, {})[int(epoch)] = found["test"]
     if any(epoch for readouts in curves.values() for values in readouts.values() for epoch in values):
-        untrained = summary["accuracy"].get("untrained", {})  # where variants have several, no line stands for all
+        untrained = summary["accuracy"].get(UNTRAINED, {})  # where variants have several, no line stands for all
         start = {readout: found["mean"] for readout, found in untrained.items()}
         figure = plots.plot_accuracy_over_epochs(curves, chance, start, summary["published"], title, summary["score"])
         plots.save(figure, path, figures)
@@ -117,6 +109,8 @@ def summarise(run_dirs):
     for run_dir in run_dirs:
         run = RunFolder(run_dir)
         config, results = run.load_config(), read(run.results_file)
+        if results is None and not run.has_labels(config):
+            raise RunError(f"{run.path}: its data has no labels, so that it was not read out; leave it out of the summary")
         if results is None:
             raise RunError(f"{run.path}: not read out yet; run: python -m closer_tf.evaluate {run.path}")
         if results.config_digest not in (None, config.digest()):
@@ -137,7 +131,7 @@ def summarise(run_dirs):
     accuracy, measures = {}, {}
     for run, config, results in found:
         for condition, readouts in results.accuracy.items():
-            name = names[condition, identity(condition, config)]
+            name = names[condition, result_of(condition, config)]
             for readout, score in readouts.items():
                 _note(accuracy, run, (name, readout), config.seed, score.test)
             for measure in ("alignment", "agreement"):
@@ -156,7 +150,7 @@ def _at_epochs(found, names):
 
     by_epoch, published = {}, {}
     for run, config, results in found:
-        name = names[config.condition, identity(config.condition, config)]
+        name = names[config.condition, result_of(config.condition, config)]
         for epoch, readouts in results.over_epochs().items():
             for readout, score in readouts.items():
                 _note(by_epoch.setdefault(epoch, {}), run, (name, readout), config.seed, score.test)
@@ -182,13 +176,6 @@ def _check_one_data(found):
                 f"{run.path}: read out on other data than {path}, though both configs name the same: its content differs "
                 f"(data.json in each says what it was). Compare runs of one data set, or train again on the one that is meant"
             )
-
-
-def data_named(config):
-    """The data that a config names, as plain data, wherever its files lie."""
-    named = without_folders(config.to_dict())["dataset"]
-    named.pop("data_dir", None)
-    return named
 
 
 def _about_run(run, config, results):
@@ -239,7 +226,7 @@ def read_summary(file):
         names = _names([(condition, configs[name]) for name in configs for condition in conditions[name]])
         found = {}
         for name, config in configs.items():
-            named = {condition: names[condition, identity(condition, config)] for condition in conditions[name]}
+            named = {condition: names[condition, result_of(condition, config)] for condition in conditions[name]}
             accuracy, measures = ({c: _of_seed(summary[key].get(named[c], {}), config.seed) for c in named} for key in _BY_SEED)
             content = {
                 "accuracy": {
@@ -261,47 +248,13 @@ def _of_seed(readouts, seed):
     return {name: of["test"][of["seeds"].index(seed)] for name, of in readouts.items() if seed in of["seeds"]}
 
 
-def identity(condition, config):
-    """What a condition's result follows from beside seeds, as a frozenset of (key, JSON value).
-
-    Args:
-        condition: a run's own condition, or one that its readout compares it with.
-        config: the run's resolved `RunConfig`.
-    """
-    content = without_folders(config.to_dict())
-    content["dataset"].pop("data_dir", None)  # where a data set of TensorFlow Datasets lies
-    sections = ["dataset", "readout"] + ["masks", "num_encoders"] * (condition != "full_input")
-    if condition not in ("full_input", "masked_input"):
-        sections += ["encoders"] if config.encoders else ["encoder", "encoders"]  # the one takes the other's place
-    if condition in TRAINED_CONDITIONS:
-        sections += ["augmentation", "optimizer", "training"]
-    chosen = {key: content[key] for key in sections}
-    chosen["training"] = {key: value for key, value in content["training"].items() if key not in CHECKPOINT_KEYS}
-    if condition not in TRAINED_CONDITIONS:
-        chosen["training"] = {"validation_fraction": content["training"]["validation_fraction"]}
-    chosen["readout"] = {key: value for key, value in content["readout"].items() if key not in _WHAT_IS_READ_OUT}
-    if "max_iter" in chosen["readout"]:  # null is the protocol's own number
-        chosen["readout"]["max_iter"] = config.readout.max_iter or PROBE_ITERATIONS[config.readout.protocol]
-    chosen["objective"] = {key: content["objective"][key] for key in _OBJECTIVE_KEYS.get(condition, ())}
-    return frozenset((key, json.dumps(value)) for key, value in flat(chosen))
-
-
-def flat(content, prefix=""):
-    """(key.path, value) of every value that is no object."""
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _names(pairs):
-    """dict (condition, identity) -> name: the condition, and its keys that are not the same in all conditions that have them.
+    """dict (condition, `result_of`) -> name: the condition, and its keys that differ between conditions that have them.
 
     Args:
         pairs: list of (condition, config). Weights of temporal terms are compared within a condition alone.
     """
-    identities = {(condition, identity(condition, config)) for condition, config in pairs}
+    identities = {(condition, result_of(condition, config)) for condition, config in pairs}
     seen = {}
     for condition, found in identities:
         for key, value in found:
@@ -315,15 +268,6 @@ def _names(pairs):
 
 def _scope(condition, key):
     return (condition, key) if key.startswith("objective.weights.") else key
-
-
-def without_folders(config):
-    """The config with the bare names of its files: where they lie says nothing to others."""
-    for section in (config["dataset"], config["masks"]):
-        for key in PATH_KEYS:
-            if section.get(key):
-                section[key] = Path(section[key]).name
-    return config
 
 
 def _note(values, run, key, seed, value):

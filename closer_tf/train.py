@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.command import add_overrides, add_version, run_command
-from closer_tf.config import TRAINED_CONDITIONS, as_config, load_config
+from closer_tf.config import as_config, load_config
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.memory import peak_memory_gb
 from closer_tf.readout.trained import Trained, load_trained
@@ -27,8 +27,8 @@ EPILOG = """examples:
 The same command on the same folder goes on where it stopped. Ctrl-C stops after the current step and saves; a second one stops
 at once. After a loss that was not finite (exit code 3), the same command with a smaller --set optimizer.learning_rate=... goes
 on from the last good checkpoint.
-exit codes: 0 done, 2 a mistake that the message explains, 3 the loss or a weight is not finite, 130 stopped by Ctrl-C, 143 by
-SIGTERM (both saved)."""
+exit codes: 0 done, 2 a mistake that the message explains, 3 the loss or a weight is not finite, 4 another process is at work on
+the run folder, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved)."""
 
 
 def main(arguments=None):
@@ -125,7 +125,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     with run.opened(config, fields, data):
         _describe(config, data, fields, ensemble, run)
         _draw_set_up(run, data, fields, model)
-        if config.condition in TRAINED_CONDITIONS:
+        if config.trains:
             checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
             steps = steps_per_epoch(data.train, config.training.batch_size)
             if checkpoint is not None:
@@ -238,7 +238,7 @@ def _board(run, data, fields, model, ensemble):
     from closer_tf.tensorboard import RunBoard
 
     pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}
-    if hasattr(model.loss, "graph"):
+    if getattr(model.loss, "graph", None) is not None:
         pictures["interaction_graph"] = model.loss.graph.plot(fields.labels)
     names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
     return RunBoard(run.path / "tensorboard", ensemble, data.current().test, names, pictures)
@@ -249,7 +249,7 @@ def _draw_set_up(run, data, fields, model):
 
     if not data.unit_areas and not (run.figures / "receptive_fields.png").exists():
         plots.save(fields.plot(data.train.inputs[0]), run.figures / "receptive_fields.png")
-    if hasattr(model.loss, "graph") and not (run.figures / "interaction_graph.png").exists():
+    if getattr(model.loss, "graph", None) is not None and not (run.figures / "interaction_graph.png").exists():
         plots.save(model.loss.graph.plot(fields.labels), run.figures / "interaction_graph.png")
 
 
@@ -282,7 +282,7 @@ def dry_run(config, run_dir, timed_steps=5):
         ensemble = experiment.make_ensemble(config, fields, data)
         model = experiment.make_training_model(config, ensemble, len(data.label_names))
     _describe(config, data, fields, ensemble, run)
-    if config.condition not in TRAINED_CONDITIONS:
+    if not config.trains:
         print("dry run: nothing was read out or written.")
         return
     done, of_next = run.moment()
@@ -350,11 +350,11 @@ def _describe(config, data, fields, model, run):
         f"shape {data.input_shape}, {labels}\n"
         f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells}\n"
         f"ensemble: {len(model.encoders)} encoders, {parameters} parameters each, {model.count_params():,} in all\n"
-        f"compute: {_computing(config, steps)}\n"
+        f"compute: {_computing(config, steps, getattr(model, 'loss', None))}\n"
         + (
             f"training: {config.condition}, {config.training.epochs} epochs of {steps} steps, "
             f"batch {config.training.batch_size}, seed {config.seed}"
-            if config.condition in TRAINED_CONDITIONS
+            if config.trains
             else f"condition: {config.condition}, nothing is trained; seed {config.seed}"
         )
     )
@@ -364,7 +364,7 @@ def _describe(config, data, fields, model, run):
         print(line)
 
 
-def _computing(config, steps):
+def _computing(config, steps, loss):
     """What computes, and the choices that speed it up or save memory; `steps` per epoch."""
     import keras
 
@@ -372,7 +372,6 @@ def _computing(config, steps):
 
     backend, options = keras.backend.backend(), config.compute
     found = versions()
-    pairs = "CLoSeR loss in blocks of at most " + f"{options.loss_memory_mb:g} MiB"
     at_once = steps_per_execution(config, steps)
     xla = "always" if backend == "jax" else "on" if options.xla else "off"
     parts = [f"{backend} {found.get(backend, '')}".strip(), options.precision, f"XLA {xla}", "separate encoders"]
@@ -380,7 +379,9 @@ def _computing(config, steps):
         parts.append("one batch on all devices")
     if at_once > 1:
         parts.append(f"{at_once} steps per execution")
-    return ", ".join([*parts, *([pairs] if config.condition == "closer" else [])])
+    if config.trains and hasattr(loss, "max_memory_mb"):
+        parts.append(f"CLoSeR loss in blocks of at most {loss.max_memory_mb:g} MiB")
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import difflib
 import json
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
 from closer_tf.bounds import MAX_FLOAT
 from closer_tf.texts import shortened
@@ -40,6 +40,30 @@ class Section(BaseModel):
     def _fits_float32(cls, value):
         if isinstance(value, float) and abs(value) > MAX_FLOAT:
             raise PydanticCustomError("too_large", "a number that float32 holds, at most 3.4e38")
+        return value
+
+
+class NameOf:
+    """Annotation of a string in a config: one of the names that a function returns when it is asked.
+
+    Args:
+        names: function that returns a list of str.
+    """
+
+    def __init__(self, names):
+        self.names = names
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(self, schema, handler):
+        return {"enum": list(self.names()), "type": "string"}
+
+    def _check(self, value):
+        names = list(self.names())
+        if not isinstance(value, str) or value not in names:
+            *first, last = map(repr, names)
+            raise PydanticKnownError("literal_error", {"expected": f"{', '.join(first)} or {last}"})
         return value
 
 

@@ -9,14 +9,12 @@ from closer_tf.plots.epochs import VALIDATION_IS_APART, plot_accuracy_over_epoch
 from closer_tf.plots.fields import plot_graph, plot_receptive_fields
 from closer_tf.plots.matrices import plot_pseudo_likelihood, plot_pseudo_likelihoods
 from closer_tf.plots.recordings import plot_embedding_trajectories, plot_raster
-from closer_tf.plots.shared import CONDITION_NAMES, write_chance
-from closer_tf.style import CONDITION_COLOURS, save
+from closer_tf.plots.shared import write_chance
+from closer_tf.style import save
 from closer_tf.texts import counted
 
 __all__ = [
     "CIFAR10_CLASS_ORDER",
-    "CONDITION_COLOURS",
-    "CONDITION_NAMES",
     "VALIDATION_IS_APART",
     "counted",
     "plot_accuracy",

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from closer_tf.config.conditions import colour_of, in_order, title_of
 from closer_tf.plots.shared import (
-    CONDITION_NAMES,
     READOUT_TITLES,
     name_ticks,
     score_label,
@@ -12,7 +12,7 @@ from closer_tf.plots.shared import (
     variant,
     write_chance,
 )
-from closer_tf.style import CONDITION_COLOURS, in_style
+from closer_tf.style import in_style
 
 
 @in_style
@@ -34,10 +34,10 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
         figure.suptitle("simulated data")
     axes = figure.subplots(1, len(titles), sharey=True)
     for axis, (readout, title) in zip(axes, titles.items()):
-        present = [name for name in CONDITION_COLOURS if readout in accuracy.get(name, {})]
+        present = in_order(name for name in accuracy if readout in accuracy[name])
         for position, name in enumerate(present):
             found = accuracy[name][readout]
-            axis.bar(position, found["test"], color=CONDITION_COLOURS[name], width=0.7)
+            axis.bar(position, found["test"], color=colour_of(name), width=0.7)
             dots = found.get("per_encoder", [])
             axis.plot(
                 position + side_by_side(len(dots), 0.2),
@@ -48,7 +48,7 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
                 label="single encoders (bar: their mean)",
             )
             _write_value(axis, position, found["test"], max([0.0, found["test"], *dots]))
-        name_ticks(axis, [CONDITION_NAMES[name] for name in present])
+        name_ticks(axis, [title_of(name) for name in present])
         axis.set_title(title)
     _finish_accuracy(axes, chance, score)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -68,15 +68,15 @@ def plot_encoder_accuracy(accuracy, names, chance=None, simulated=False, score="
     """
     values = {
         name: accuracy[name]["single"]["per_encoder"]
-        for name in CONDITION_COLOURS
-        if len(accuracy.get(name, {}).get("single", {}).get("per_encoder", [])) == len(names)
+        for name in in_order(accuracy)
+        if len(accuracy[name].get("single", {}).get("per_encoder", [])) == len(names)
     }
     figure = Figure(figsize=(min(max(4.5, 1.5 + 0.55 * len(names)), 24), 3.4), layout="constrained")
     if simulated:
         figure.suptitle("simulated data")
     axis = figure.subplots()
     for offset, (name, dots) in zip(side_by_side(len(values), 0.25), values.items()):
-        style = {"color": CONDITION_COLOURS[name], "label": CONDITION_NAMES[name]}
+        style = {"color": colour_of(name), "label": title_of(name)}
         axis.plot(np.arange(len(names)) + offset, dots, "o", markersize=4.5, **style)
     axis.set_xlim(-0.6, len(names) - 0.4)
     name_ticks(axis, names, every=1 + len(names) // 45)
@@ -104,11 +104,9 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
     figure.suptitle(title)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (readout, heading) in zip(axes, READOUT_TITLES.items()):
-        order = list(CONDITION_COLOURS)
-        present = [name for name in accuracy if readout in accuracy[name]]
-        present.sort(key=lambda name: (order.index(name.partition(",")[0]), name))
+        present = in_order(name for name in accuracy if readout in accuracy[name])
         for position, name in enumerate(present):
-            colour = CONDITION_COLOURS[name.partition(",")[0]]
+            colour = colour_of(name.partition(",")[0])
             values = np.asarray(accuracy[name][readout])
             if len(values) > 1 and np.ptp(values) > 0:
                 body = axis.violinplot(values, [position], widths=0.8, showextrema=False)["bodies"][0]

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 from matplotlib.figure import Figure
 
+from closer_tf.config.conditions import UNTRAINED, colour_of
 from closer_tf.plots.shared import READOUT_TITLES, score_label, variant
-from closer_tf.style import CONDITION_COLOURS, TRAINING, VALIDATION, in_style
+from closer_tf.style import TRAINING, VALIDATION, in_style
 from closer_tf.texts import counted
 
 VALIDATION_IS_APART = "* another level than training: no dropout or augmentation, other batches; contrast grows with batch size"
@@ -80,7 +81,7 @@ def plot_accuracy_over_epochs(
         starts = [values for of in curves.values() for epoch, values in of.get(readout, {}).items() if epoch == 0]
         start = (untrained or {}).get(readout, np.mean(starts[0]) if len(starts) == 1 else None)
         if start is not None:
-            colour = CONDITION_COLOURS["untrained"]
+            colour = colour_of(UNTRAINED)
             label = f"untrained, 0 epochs: {start:.3f}"
             drawn.append(axis.axhline(start, color=colour, linestyle="-.", linewidth=1.2, label=label))
         if chance is not None:
@@ -126,5 +127,5 @@ def _colours(names):
     """dict name -> colour: the condition's, or one each where several variants of one condition are shown."""
     conditions = [name.partition(",")[0] for name in names]
     if len(set(conditions)) == len(conditions):
-        return {name: CONDITION_COLOURS[condition] for name, condition in zip(names, conditions)}
+        return {name: colour_of(condition) for name, condition in zip(names, conditions)}
     return dict(zip(names, itertools.cycle(VARIANT_COLOURS)))

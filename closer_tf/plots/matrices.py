@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from closer_tf.config.conditions import title_of
 from closer_tf.measures import CIFAR10_CLASS_ORDER
-from closer_tf.plots.shared import CONDITION_NAMES
 from closer_tf.style import in_style
 
 MOST_LABELS = 20  # classes that are named on an axis
@@ -28,7 +28,7 @@ def plot_pseudo_likelihood(maps, label_names, title=""):
     largest = max(np.max(matrix) for matrix in maps.values())
     for axis, (condition, matrix) in zip(axes, maps.items()):
         image = axis.imshow(np.asarray(matrix)[np.ix_(order, order)], cmap="viridis", vmin=0, vmax=largest)
-        axis.set_title(CONDITION_NAMES[condition])
+        axis.set_title(title_of(condition))
         _name_classes(axis, names, 8)
         axis.set_xlabel("k in class")
     axes[0].set_ylabel("b in class")
@@ -60,7 +60,7 @@ def plot_pseudo_likelihoods(maps, label_names, names=()):
             _name_classes(axis, classes, 6)
             axis.label_outer()
             axis.set_title(names[i] if i < len(names) else f"encoder {i}", fontsize=8)
-        row[0].set_ylabel(f"{CONDITION_NAMES[condition]}\nb in class")
+        row[0].set_ylabel(f"{title_of(condition)}\nb in class")
     for axis in axes[-1]:
         axis.set_xlabel("k in class", fontsize=7)
     figure.colorbar(image, ax=axes.ravel().tolist(), fraction=0.02, label="mean p(k | b)", format="%.4f")

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from closer_tf.plots.shared import CONDITION_NAMES
+from closer_tf.config.conditions import title_of
 from closer_tf.style import in_style
 
 TRIAL_COLOURS = ("Blues", "Oranges", "Greens", "Purples", "Reds", "Greys")  # one colour map per stimulus
@@ -62,9 +62,7 @@ def plot_embedding_trajectories(embeddings, names=(), columns=12, seconds=None):
         for i, axis in enumerate(row):
             _draw_paths(axis, [values[trial][:, i] for trial, _ in trials])
             axis.set_title(names[i] if i < len(names) else f"encoder {i}", fontsize=8)
-        row[0].annotate(
-            CONDITION_NAMES[condition], (-0.32, 0.5), xycoords="axes fraction", rotation=90, ha="right", va="center"
-        )
+        row[0].annotate(title_of(condition), (-0.32, 0.5), xycoords="axes fraction", rotation=90, ha="right", va="center")
     lasts = [f"{seconds[trial]:.3g} s" if seconds else f"{len(values)} bins" for trial, values in trials]
     marks = [Line2D([], [], color=_colour_map(k)(0.7), marker="o", linestyle="") for k in range(len(trials))]
     figure.legend(marks, [f"{t}, {last}" for (t, _), last in zip(trials, lasts)], loc="outside lower center", ncols=2)

@@ -1,19 +1,9 @@
-"""What several pictures share: names of conditions and readouts, marks, axes, the chance level."""
+"""What several pictures share: names of readouts, marks, axes, the chance level."""
 
 import numpy as np
 
+from closer_tf.config.conditions import title_of
 from closer_tf.texts import last_part
-
-CONDITION_NAMES = {
-    "masked_input": "masked input",
-    "full_input": "full input",
-    "untrained": "untrained",
-    "closer": "CLoSeR",
-    "supervised": "supervised",
-    "lpl": "LPL",
-    "notcloser": "NoTCLoSeR",
-    "tcloser": "TCLoSeR",
-}
 
 READOUT_TITLES = {"single": "single encoder", "ensemble": "ensemble"}
 
@@ -41,7 +31,7 @@ def write_chance(axis, chance):
 def variant(name):
     """'closer, key.path=value, ...' as a tick's label: a line each, keys by their last part."""
     condition, *differing = name.split(", ")
-    return "\n".join([CONDITION_NAMES[condition], *map(_short, differing)])
+    return "\n".join([title_of(condition), *map(_short, differing)])
 
 
 def _short(text):

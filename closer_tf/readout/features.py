@@ -2,11 +2,9 @@
 
 import numpy as np
 
+from closer_tf.config.conditions import CONDITIONS
 from closer_tf.errors import DataError
 from closer_tf.readout.protocol import arranged
-
-INPUTS = ("masked_input", "full_input")
-"""Conditions whose features are the input itself, without encoders."""
 
 
 def embeddings(condition, config, data, fields, trained):
@@ -27,9 +25,10 @@ def embeddings(condition, config, data, fields, trained):
     """
     from closer_tf.experiment import make_ensemble
 
-    if condition in INPUTS:
+    if not CONDITIONS[condition].embeds:
         return None
-    return embeddings_of(make_ensemble(config, fields, data) if condition == "untrained" else trained, config, data)
+    untrained = not CONDITIONS[condition].trained
+    return embeddings_of(make_ensemble(config, fields, data) if untrained else trained, config, data)
 
 
 def embeddings_of(model, config, data):
@@ -57,9 +56,9 @@ def features(condition, config, data, fields, embedded):
     Returns:
         dict 'encoder_0', ..., 'ensemble' (their concatenation) -> dict `train`, `validation`, `test` of arrays (n, d).
     """
-    if condition == "full_input":
+    if CONDITIONS[condition].reads == "input":
         return {"ensemble": arranged(config, data, lambda split: split.inputs.reshape(len(split), -1))}
-    if condition == "masked_input":
+    if CONDITIONS[condition].reads == "masked input":
         sets = {
             f"encoder_{i}": arranged(config, data, lambda split, i=i: fields.apply(split.inputs, i))
             for i in range(fields.num_encoders)

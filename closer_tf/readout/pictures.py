@@ -3,7 +3,8 @@
 import numpy as np
 
 from closer_tf import plots
-from closer_tf.config import TRAINED_CONDITIONS, build_graph
+from closer_tf.config import build_graph
+from closer_tf.config.conditions import CONDITIONS
 
 
 def draw_training(run, config, data, fields, formats):
@@ -11,7 +12,7 @@ def draw_training(run, config, data, fields, formats):
     drawn = {}
     if not data.unit_areas:
         drawn["receptive_fields"] = fields.plot(data.train.inputs[0])
-    if config.condition in TRAINED_CONDITIONS and config.condition not in ("supervised", "lpl"):
+    if "graph" in CONDITIONS[config.condition].objective:
         graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
         drawn["interaction_graph"] = graph.plot(fields.labels)
     history = run.read_history()

@@ -4,7 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from closer_tf.command import printable
-from closer_tf.plots import CONDITION_NAMES
+from closer_tf.config.conditions import title_of
 from closer_tf.progress import console
 from closer_tf.readout.results import READOUTS
 
@@ -23,7 +23,7 @@ def print_table(results):
     for says in columns.values():
         table.add_column(says, justify="right")
     for condition, found in results.accuracy.items():
-        table.add_row(CONDITION_NAMES[condition], *cells(found, columns))
+        table.add_row(title_of(condition), *cells(found, columns))
     console().print(table)
     fits = [fit for probes in results.probes.values() for probe in probes.values() for fit in probe.fits]
     stopped = sum(not fit.converged for fit in fits)
@@ -49,7 +49,7 @@ def print_areas(results):
     table = Table(title="single encoders, by area")
     table.add_column("area")
     for condition in values:
-        table.add_column(CONDITION_NAMES[condition], justify="right")
+        table.add_column(title_of(condition), justify="right")
     for i, area in enumerate(results.areas):
         table.add_row(Text(printable(area)), *(f"{found[i]:.3f}" for found in values.values()))
     console().print(table)

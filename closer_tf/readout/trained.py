@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from closer_tf.config import TRAINED_CONDITIONS
 from closer_tf.errors import RunError
 
 COMPARED = 64  # stimuli on which a saved ensemble has to do what its config says
@@ -55,7 +54,7 @@ def load_trained(run, config, data):
     if checkpoint is not None:
         restore_checkpoint(model, checkpoint)
         return Trained(ensemble, model, checkpoint.epoch, checkpoint.step)
-    if config.condition not in TRAINED_CONDITIONS or not run.ensemble_file.exists():
+    if not config.trains or not run.ensemble_file.exists():
         return Trained(ensemble, model, 0, 0)
     saved = run.load_ensemble(compiled=True)
     _take_weights(ensemble, saved, run, data.train.inputs[:COMPARED])

@@ -12,6 +12,7 @@ import time
 
 from closer_tf import __version__
 from closer_tf.command import add_version, printable, run_command
+from closer_tf.config.conditions import UNTRAINED, is_trained, title_of
 from closer_tf.errors import CloserError, RunError
 from closer_tf.files import given_path, write_atomically
 from closer_tf.readout.results import READOUTS, each_encoder
@@ -178,19 +179,13 @@ def _template():
         lstrip_blocks=True,
     )
     environment.filters["cut"] = shortened
-    environment.filters["condition"] = _condition
+    environment.filters["condition"] = title_of
     return environment.get_template("page.html")
-
-
-def _condition(name):
-    from closer_tf.plots import CONDITION_NAMES
-
-    return CONDITION_NAMES.get(name, name)
 
 
 def _trained(row):
     """After how many epochs a row's encoders were read out, as text."""
-    if row["condition"] in ("masked_input", "full_input", "untrained"):
+    if not is_trained(row["condition"]):
         return "–"
     return row["group"].settings["read out after epochs"]
 
@@ -202,7 +197,7 @@ def _over_epochs(over_epochs, rows):
     pictures = []
     for group in dict.fromkeys(row["group"] for row in over_epochs):
         own = [row for row in over_epochs if row["group"] is group]
-        start = [row for row in rows if row["group"] is group and row["condition"] == "untrained"]
+        start = [row for row in rows if row["group"] is group and row["condition"] == UNTRAINED]
         start += [row for row in own if row["epochs"] == 0]
         found = start[0]["readouts"] if start else {}
         untrained = {name: found[name]["mean"] for name in ("single", "ensemble") if name in found}
@@ -340,12 +335,10 @@ def _likelihoods(run, label_names):
         names = label_names if len(label_names) == classes else [str(k) for k in range(classes)]
         diagonal = np.mean(np.diag(matrices[0]))
         encoder = run.encoders[0]
-        says = f"{_condition(condition)}, {encoder}: {classes} classes; {diagonal:.4g} on average within a class."
+        says = f"{title_of(condition)}, {encoder}: {classes} classes; {diagonal:.4g} on average within a class."
         most = MOST_MAPS if classes <= MOST_CLASSES else 1
         rest = [(drawing.heat(matrix, name, 44, largest), name) for name, matrix in zip(run.encoders[1:most], matrices[1:most])]
-        conditions.append(
-            (f"{_condition(condition)}, {encoder}", drawing.labelled_heat(matrices[0], names, says, largest), rest)
-        )
+        conditions.append((f"{title_of(condition)}, {encoder}", drawing.labelled_heat(matrices[0], names, says, largest), rest))
     return {"largest": largest, "conditions": conditions}
 
 

@@ -1,6 +1,6 @@
 """Mean accuracies over seeds, their confidence intervals, and the published values beside them."""
 
-from closer_tf.plots import CONDITION_COLOURS, CONDITION_NAMES
+from closer_tf.config.conditions import colour_of, in_order, title_of
 from closer_tf.readout.results import each_encoder
 from closer_tf.report.published import published_values
 from closer_tf.report.reading import one_per_seed
@@ -25,8 +25,7 @@ def accuracy_rows(groups):
 def _conditions(group):
     """The conditions that were read out, in the order of the pictures, unknown ones last."""
     found = {condition for run in group.runs if run.results for condition in run.results.accuracy}
-    order = list(CONDITION_NAMES)
-    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return in_order(found)
 
 
 def _row(group, condition):
@@ -66,8 +65,8 @@ def _summary(group, condition, runs, found):
     return {
         "group": group,
         "condition": condition,
-        "name": CONDITION_NAMES.get(condition, condition),
-        "colour": CONDITION_COLOURS.get(condition, "#7f7f7f"),
+        "name": title_of(condition),
+        "colour": colour_of(condition),
         "score": first.score,
         "chance": first.results.chance_level,
         "simulated": first.results.simulated,

@@ -5,16 +5,14 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, build_graph
+from closer_tf.config import PATH_KEYS, build_graph
+from closer_tf.config.conditions import CONDITIONS, title_of
+from closer_tf.config.identity import settings_of
 from closer_tf.errors import CloserError, RunError
 from closer_tf.files import given_path, read_text
-from closer_tf.plots import CONDITION_NAMES
 from closer_tf.readout.results import Results, read
 from closer_tf.runs import RunFolder
-from closer_tf.summary import flat
 from closer_tf.texts import last_part, shortened
-
-_APART = {"description", "seed", "seeds", "readout", "compute"}  # sections that two runs of one group may differ in
 
 
 @dataclass(eq=False)
@@ -65,7 +63,7 @@ class Run:
 
     def graph(self):
         """The run's `InteractionGraph`, or None where it has none."""
-        if self.config.condition not in TRAINED_CONDITIONS or self.config.condition in ("supervised", "lpl"):
+        if "graph" not in CONDITIONS[self.config.condition].objective:
             return None
         try:
             return build_graph(self.config.objective.graph, self.config.num_encoders, self.config.seeds.graph)
@@ -183,10 +181,10 @@ def _versions(folder):
 def _state(run):
     """Notes on how far a run has come."""
     notes, wanted = [], run.config.training.epochs
-    trains = run.config.condition in TRAINED_CONDITIONS
+    trains = run.config.trains
     if trains and run.epochs < wanted:
         notes.append(f"unfinished: {run.epochs} of {wanted} epochs")
-    notes += _of_readout(run, trains) if run.results else ["not read out yet"]
+    notes += _of_readout(run, trains) if run.results else _without_readout(run)
     for change in _changes(run.folder):
         if change["event"] == "not finite":
             notes.append(f"stopped in epoch {int(change['epoch']) + 1}, not finite")
@@ -195,6 +193,15 @@ def _state(run):
         elif change["event"] == "epochs":
             notes.append(f"{change['to']} epochs in place of {change['from']}, decided after epoch {int(change['epoch'])}")
     return notes
+
+
+def _without_readout(run):
+    """Notes on a run that has no readout."""
+    try:
+        labelled = run.folder.has_labels(run.config)
+    except CloserError:  # said when data.json was read
+        labelled = True
+    return ["not read out yet" if labelled else "no labels: not read out"]
 
 
 def _of_readout(run, trains):
@@ -236,7 +243,7 @@ def group_runs(runs):
     groups = [Group(number, found, settings) for number, (settings, found) in enumerate(by_key.values(), start=1)]
     for group, told in zip(groups, _told_apart(groups)):
         group.told = ", ".join(told + ["not read out"] * (not group.is_read_out))
-        group.label = ", ".join([CONDITION_NAMES[group.config.condition], *([group.told] if group.told else [])])
+        group.label = ", ".join([title_of(group.config.condition), *([group.told] if group.told else [])])
         group.notes += _about_seeds(group)
         if "data" in group.settings:
             group.notes.append("set apart from runs of the same settings whose data has another content: see data.json in each")
@@ -257,12 +264,7 @@ def _key(settings):
 
 def _settings(run):
     """What a run's group follows from: dict key.path -> value."""
-    content = run.config.to_dict()
-    kept = {key: value for key, value in content.items() if key not in _APART}
-    kept["training"] = {key: value for key, value in kept["training"].items() if key not in CHECKPOINT_KEYS}
-    kept["compute"] = {"precision": content["compute"]["precision"]}
-    kept["dataset"].pop("data_dir", None)
-    settings = dict(flat(kept))
+    settings = settings_of(run.config)
     if run.results:
         settings["read out after epochs"] = run.results.epochs
         settings["read out after steps"] = run.results.step
@@ -283,9 +285,7 @@ def differing_keys(groups):
         of_readout = key.startswith(("readout.", "read out after"))
         having = [group for group in groups if group.is_read_out or not of_readout]
         if key == "read out after epochs" and all(
-            group.settings[key] == group.settings["training.epochs"]
-            for group in having
-            if group.config.condition in TRAINED_CONDITIONS
+            group.settings[key] == group.settings["training.epochs"] for group in having if group.config.trains
         ):
             continue
         if len({json.dumps(group.settings.get(key, "absent")) for group in having}) > 1:

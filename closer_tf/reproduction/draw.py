@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from closer_tf.plots import CONDITION_COLOURS
+from closer_tf.config.conditions import CONDITIONS, colour_of
 from closer_tf.plots.panels import plot_panel_lines, plot_panel_matrices, plot_panel_violins
 from closer_tf.published import reference
 from closer_tf.reproduction.panels import published_points
@@ -107,7 +107,7 @@ def _has_published(panel):
 
 
 def _colour(series):
-    return CONDITION_COLOURS.get(series.colour, series.colour)
+    return colour_of(series.colour) if series.colour in CONDITIONS else series.colour
 
 
 def _score(readout):

@@ -139,7 +139,6 @@ def seconds_per_step(config, steps=4, repeats=2):
 def random_data(config, batches=4):
     """Random stimuli of the shape that a panel's data has, as `Splits`."""
     from closer_tf import experiment
-    from closer_tf.config import TEMPORAL_CONDITIONS
     from closer_tf.data import Split, Splits
 
     rng = np.random.default_rng(0)
@@ -149,8 +148,7 @@ def random_data(config, batches=4):
         unit_areas = tuple(area for area, size in zip(areas, UNITS) for _ in range(size))
         part = Split(rng.poisson(0.5, (count, 2, len(unit_areas))).astype(np.uint8), rng.integers(2, size=count))
         data = Splits(name, part, part, part, ("one", "three"), windowed=True, unit_areas=unit_areas)
-        looks_back = config.condition in TEMPORAL_CONDITIONS and experiment.make_objective(config).needs_previous
-        return data if looks_back else data.current()
+        return data if experiment.looks_back(config) else data.current()
     shape, labels = ((8, 8, 1), 10) if name == "digits" else ((32, 32, 3), 100 if name == "cifar100" else 10)
     part = Split(rng.integers(0, 256, (count, *shape)).astype(np.uint8), rng.integers(labels, size=count))
     return Splits(name, part, part, part, tuple(map(str, range(labels))), 1 / 255)

@@ -4,14 +4,16 @@ import contextlib
 import json
 from dataclasses import dataclass
 
-from closer_tf.config import TRAINED_CONDITIONS, build_graph
+from closer_tf.config import build_graph
+from closer_tf.config.conditions import CONDITIONS, is_trained
+from closer_tf.config.identity import baseline_of, data_named, run_name
 from closer_tf.errors import RunError
 from closer_tf.files import given_path
 from closer_tf.readout.protocol import protocol
 from closer_tf.readout.results import READOUTS, Measures, read
 from closer_tf.runs import RunFolder
-from closer_tf.summary import data_named, read_summary
-from closer_tf.sweeps.points import baseline_of, finished_runs, is_finished, run_name
+from closer_tf.summary import read_summary
+from closer_tf.sweeps.points import finished_runs, is_finished
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Shelf:
         one = (name, results)
         self.others.setdefault(run_name(config), []).append(one)
         for condition in results.accuracy if results else ():
-            if condition not in TRAINED_CONDITIONS:
+            if condition in CONDITIONS and not is_trained(condition):
                 self.compared.setdefault(baseline_of(config, condition), one)
 
     def find(self, point):
@@ -83,7 +85,7 @@ class Shelf:
             known = {"name": "published"} | results.protocol.to_dict()  # older summaries knew no other name
             if known == protocol(point.config):
                 return _found(point, name, results)
-        if condition not in TRAINED_CONDITIONS:
+        if not is_trained(condition):
             key = baseline_of(point.config, condition)
             if key in self.compared:
                 return _found(point, *self.compared[key])
@@ -102,7 +104,7 @@ def _found(point, run, results):
     matrices = likelihood.per_encoder if likelihood else None
     content = results.to_dict()
     about = {**{key: content[key] for key in ("chance", "protocol", "versions")}, "data": results.data}
-    epochs = results.epochs if condition in TRAINED_CONDITIONS else 0
+    epochs = results.epochs if is_trained(condition) else 0
     return Found(point.config, values, epochs, run, matrices, about)
 
 
@@ -154,7 +156,7 @@ def by_x(found, panel, series, readout):
 def x_of(config, key):
     """A config's position on a panel's horizontal axis."""
     if key == "density":
-        if config.condition not in TRAINED_CONDITIONS:
+        if not config.trains:
             return 0.0
         graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
         return graph.num_edges / (config.num_encoders * (config.num_encoders - 1))
