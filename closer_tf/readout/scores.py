@@ -60,9 +60,8 @@ def _fit(sets, config, data, name):
 
 
 def _stored(probes):
-    return {
-        name: Probe(**vars(probe) | {"fits": [Fit(**fit) for fit in probe.fits]}) for name, probe in probes.items()
-    }  # fmt: skip
+    """dict name -> `Probe` of a dict name -> `ProbeResult`."""
+    return {name: Probe(**vars(one) | {"fits": [Fit(**fit) for fit in one.fits]}) for name, one in probes.items()}
 
 
 def _single(probes):
