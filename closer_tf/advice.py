@@ -1,7 +1,7 @@
 """What a reader of a readout should be told of a training that went wrong without failing, and what to try."""
 
-from closer_tf.config import TRAINED_CONDITIONS
-from closer_tf.plots import CONDITION_NAMES
+from closer_tf.config.conditions import CONDITIONS, UNTRAINED, title_of
+from closer_tf.readout.results import READOUTS
 
 ON_A_LINE = 1.1  # an effective rank below this: the embeddings of a batch lie on a line, nearly
 
@@ -10,26 +10,26 @@ def advice(results, config, history):
     """Notes on a run's readout.
 
     Args:
-        results: the content of results.json.
+        results: `Results`.
         config: the run's resolved `RunConfig`.
         history: rows of history.csv.
 
     Returns:
         List of str, empty where nothing is to be said.
     """
-    if config.condition not in TRAINED_CONDITIONS:
+    if not config.trains:
         return []
-    accuracy, name = results["accuracy"], CONDITION_NAMES[config.condition]
-    trained, untrained = accuracy.get(config.condition, {}), accuracy.get("untrained", {})
+    accuracy, name = results.accuracy, title_of(config.condition)
+    trained, untrained = accuracy.get(config.condition, {}), accuracy.get(UNTRAINED, {})
     below = [
-        f"{readout} {trained[readout]['test']:.3f} against {untrained[readout]['test']:.3f}"
-        for readout in ("single", "ensemble")
-        if readout in trained and readout in untrained and trained[readout]["test"] < untrained[readout]["test"]
+        f"{readout} {trained[readout].test:.3f} against {untrained[readout].test:.3f}"
+        for readout in READOUTS
+        if readout in trained and readout in untrained and trained[readout].test < untrained[readout].test
     ]
     notes = []
     if below:
         notes.append(
-            f"{name} is below untrained after {results['epochs']} epochs ({', '.join(below)}). Accuracy falls at the beginning "
+            f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)}). Accuracy falls at the beginning "
             f"of most trainings and climbs later: {_longer(config)}{_softer(config, 'or ')}"
         )
     rank = history[-1].get("effective_rank") if history else None
@@ -47,7 +47,7 @@ def _longer(config):
 
 def _softer(config, before):
     """A lower temperature in a new folder, for objectives that have one."""
-    if config.condition != "closer":
+    if "temperature" not in CONDITIONS[config.condition].objective:
         return ""
     now = config.objective.temperature
     return f", {before}try a lower temperature in a new folder (--set objective.temperature={now / 4:g}, now {now:g})"

@@ -33,8 +33,9 @@ EXAMPLES = """examples:
   closer_tf export runs/quickstart --to exports/digits
 
 `closer_tf COMMAND --help` says more; `python -m closer_tf COMMAND` is the same.
-exit codes: 0 done; 1 a bug of ours, with its traceback; 2 a mistake that the message explains; 130 stopped by Ctrl-C and 143 by
-SIGTERM, with the state saved where the message says so."""
+exit codes: 0 done; 1 a bug of ours, with its traceback; 2 a mistake that the message explains; 3 a training that diverged; 4 a
+run folder that another process is at work on; 130 stopped by Ctrl-C and 143 by SIGTERM, with the state saved where the message
+says so."""
 
 
 def main(arguments=None):

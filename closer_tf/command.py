@@ -1,19 +1,22 @@
 """What the command lines share: exit codes, one-message errors and warnings, a quiet start.
 
 Exit codes: 0 done; 1 a bug of ours (with its traceback); 2 something the user can mend; 3 the training diverged (its loss or
-weights are no longer finite); 128 + n stopped by signal n (130 for Ctrl-C, 143 for SIGTERM, 141 when the reader of the output
-went away), with the state saved where the message says so.
+weights are no longer finite); 4 another process is at work on the run folder, or runs the sweep; 128 + n stopped by signal n (130
+for Ctrl-C, 143 for SIGTERM, 141 when the reader of the output went away), with the state saved where the message says so.
 """
 
 import os
+import re
 import sys
 import warnings
+from collections import Counter
 
 from closer_tf import __version__
-from closer_tf.errors import CloserError, CloserWarning
+from closer_tf.errors import CloserError, CloserWarning, ConfigError
 
 USER_ERROR = 2
 OUTPUT_CLOSED = 141
+MAX_SEEDS = 100_000  # keeps a mistyped range from filling the memory
 
 
 def run_command(work, needs_keras=True):
@@ -60,6 +63,61 @@ def add_version(parser):
 def add_overrides(parser, what):
     """Give an argument parser the repeatable --set KEY=VALUE, as `overrides`; `what` is its help."""
     parser.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help=what)
+
+
+def add_seeds(parser, which="the seeds", required=False):
+    """Give an argument parser --seeds and --num-seeds, of which `seeds_of` makes a list; `which` begins their help."""
+    options = parser.add_mutually_exclusive_group(required=required)
+    options.add_argument("--seeds", metavar="SEEDS", help=f"{which}: numbers and ranges such as 0-9 or 0,2,5 or 0-3,7")
+    options.add_argument("--num-seeds", type=int, metavar="N", help=f"{which}: the N seeds 0 to N - 1")
+
+
+def seeds_of(options):
+    """The seeds that the options of `add_seeds` stand for: list of ints, or None where neither is given.
+
+    Raises:
+        ConfigError: they stand for no seeds.
+    """
+    if options.num_seeds is not None:
+        if not 1 <= options.num_seeds <= MAX_SEEDS:
+            raise ConfigError(f"--num-seeds {options.num_seeds}: expected 1 to {MAX_SEEDS:,}")
+        return list(range(options.num_seeds))
+    return None if options.seeds is None else parse_seeds(options.seeds, "--seeds")
+
+
+def parse_seeds(text, source="seeds"):
+    """The seeds that a text such as '0-3,7' stands for, in its order.
+
+    Args:
+        text: whole numbers and ranges, both ends included, with commas between them.
+        source: what to call it in error messages.
+
+    Returns:
+        List of different ints, at least one.
+
+    Raises:
+        ConfigError: it holds something else, a range that runs backwards, a seed twice, or more than 100,000 seeds.
+    """
+    seeds, about = [], f"{source} {text}"
+    for part in text.split(","):
+        found = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", part.strip())
+        if not found:
+            what = (
+                f"found '{part.strip()}'" if part.strip() else "found nothing between commas" if "," in text else "found none"
+            )
+            raise ConfigError(f"{about}: expected whole numbers and ranges, such as 0-9 or 0,2,5 or 0-3,7; {what}")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise ConfigError(f"{about}: expected ranges from the smaller to the larger seed, found {part.strip()}")
+        if last >= 2**63:
+            raise ConfigError(f"{about}: expected seeds below 2^63, found {last}")
+        if len(seeds) + last - first >= MAX_SEEDS:
+            raise ConfigError(f"{about}: expected at most {MAX_SEEDS:,} seeds")
+        seeds += range(first, last + 1)
+    [(often, times)] = Counter(seeds).most_common(1)
+    if times > 1:
+        raise ConfigError(f"{about}: expected each seed once, found {often} {times} times")
+    return seeds
 
 
 def add_figures(parser):

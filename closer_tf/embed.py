@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.command import add_overrides, add_version, run_command
+from closer_tf.config.conditions import CONDITIONS, UNTRAINED
 from closer_tf.errors import ConfigError, DataError, RunError
 from closer_tf.files import write_with
 from closer_tf.runs import RunFolder, moment_in_words
@@ -67,7 +68,7 @@ def _main(options):
         options.run_dir, options.out, options.data, splits, options.encoders, options.epoch, options.force, options.overrides
     )
     samples, encoders, width = about["shape"]
-    moment = moment_in_words(about["epochs"], about["step"]) if about["epochs"] or about["step"] else "untrained"
+    moment = moment_in_words(about["epochs"], about["step"]) if about["epochs"] or about["step"] else UNTRAINED
     print(f"{options.out}: {samples} samples x {encoders} encoders x {width} dimensions, {moment}")
 
 
@@ -96,7 +97,7 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
     _check_out(out, force)
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
-    if config.condition in ("masked_input", "full_input"):
+    if not CONDITIONS[config.condition].embeds:
         raise RunError(
             f"{run.path}: condition '{config.condition}' reads out the input itself; there are no encoders to embed with"
         )
@@ -121,7 +122,7 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
         )
     about = {
         "run": run.path.resolve().name,
-        "condition": config.condition if epochs or step else "untrained",
+        "condition": config.condition if epochs or step else UNTRAINED,
         "epochs": epochs,
         "step": step,
         "config_digest": config.digest(),
@@ -202,8 +203,8 @@ def _ensemble(run, config, fields, epoch, needs_data):
 
     The ensemble of a finished run is in its file, masks, scale and all; any other is made anew, for which the data is read.
     """
-    from closer_tf.evaluate import trained_ensemble
     from closer_tf.experiment import check_units, load_splits, make_ensemble
+    from closer_tf.readout.trained import trained_ensemble
 
     is_finished = epoch is None and run.ensemble_file.exists()
     data = None

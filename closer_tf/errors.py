@@ -23,6 +23,12 @@ class RunError(CloserError):
     """A run folder that cannot be used: another config, another writer, a damaged or missing file."""
 
 
+class BusyError(RunError):
+    """A run folder, or a sweep of one name, that another process is at work on: the same command may do later."""
+
+    exit_code = 4
+
+
 class DivergedError(CloserError):
     """A training whose loss or weights are no longer finite. The last good checkpoint is kept."""
 

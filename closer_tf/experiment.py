@@ -9,7 +9,8 @@ import contextlib
 import numpy as np
 
 from closer_tf import masks
-from closer_tf.config import TEMPORAL_CONDITIONS, build_graph
+from closer_tf.config import build_graph
+from closer_tf.config.conditions import CONDITIONS, function_of
 from closer_tf.data.scales import scale_of, warn_if_unscaled
 from closer_tf.data.sessions import area_sizes
 from closer_tf.errors import ConfigError, DataError
@@ -40,16 +41,27 @@ def load_splits(config):
             f"training.batch_size: expected at most the {len(data.train)} training samples of {data.name}, "
             f"found {config.training.batch_size}; choose a smaller one, such as --set training.batch_size=32"
         )
-    looks_back = config.condition in TEMPORAL_CONDITIONS and make_objective(config).needs_previous
-    if looks_back and not data.windowed:
+    past, labels = looks_back(config), "labels" in CONDITIONS[config.condition].learns_from
+    if past and not data.windowed:
         raise ConfigError(f"condition: '{config.condition}' needs consecutive bins; dataset '{data.name}' has none")
-    if config.condition == "supervised" and not data.labelled:
-        raise ConfigError(f"condition: 'supervised' needs labels, dataset '{data.name}' has none here; 'closer' needs none")
-    if config.condition == "supervised" and not data.label_names:
-        raise ConfigError("condition: 'supervised' needs labels that are classes; dataset.label is 'time'")
+    if labels and not data.labelled:
+        raise ConfigError(
+            f"condition: '{config.condition}' needs labels, dataset '{data.name}' has none here; 'closer' needs none"
+        )
+    if labels and not data.label_names:
+        raise ConfigError(f"condition: '{config.condition}' needs labels that are classes; dataset.label is 'time'")
     if getattr(config.dataset, "input_scale", 1.0) is None:
         warn_if_unscaled(scale_of(data.train.inputs), data.input_scale)
-    return data if looks_back else data.current()
+    return data if past else data.current()
+
+
+def looks_back(config):
+    """Whether a config's objective needs windows of consecutive bins.
+
+    Raises:
+        ConfigError: as `make_objective`.
+    """
+    return CONDITIONS[config.condition].windows and make_objective(config).needs_previous
 
 
 def make_receptive_fields(config, data):
@@ -209,7 +221,7 @@ def make_training_model(config, ensemble, num_labels):
     from closer_tf.ensemble import with_heads
 
     model = ensemble
-    if config.condition == "supervised":
+    if "labels" in CONDITIONS[config.condition].learns_from:
         # The heads' seed follows the encoders': one more "encoder" than there are.
         seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
         model = with_heads(ensemble, num_labels, seed)
@@ -220,23 +232,43 @@ def make_training_model(config, ensemble, num_labels):
 
 
 def make_objective(config):
-    """The objective of the config's condition.
+    """The objective of the config's condition; CLoSeR's where nothing is trained.
 
     Raises:
-        ConfigError: there is no such graph.
+        ConfigError: there is no such graph, or no such weights.
     """
-    from closer_tf.losses import CLoSeRLoss, SupervisedLoss
+    condition = CONDITIONS[config.condition if config.trains else "closer"]
+    options = {key: getattr(config.objective, key) for key in condition.objective}
+    with _about("objective.graph"):  # also where the condition has none: what is impossible is said
+        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
+    if "graph" in options:
+        options["graph"] = graph
+    if "weights" in options:
+        options["weights"] = options["weights"].model_dump()
+    make = function_of(condition.loss)
+    with _about("objective.weights"):
+        return make(config.compute, **options)
+
+
+def closer_loss(compute, temperature, graph, stop_gradient):
+    """The loss of condition 'closer'."""
+    from closer_tf.losses import CLoSeRLoss
+
+    return CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb)
+
+
+def supervised_loss(compute):
+    """The loss of condition 'supervised'."""
+    from closer_tf.losses import SupervisedLoss
+
+    return SupervisedLoss()
+
+
+def temporal_loss(compute, weights, graph=None):
+    """The loss of the conditions with temporal terms."""
     from closer_tf.temporal import TemporalLoss
 
-    if config.condition == "supervised":
-        return SupervisedLoss()
-    options = config.objective
-    with _about("objective.graph"):
-        graph = build_graph(options.graph, config.num_encoders, config.seeds.graph)
-    if config.condition in TEMPORAL_CONDITIONS:
-        with _about("objective.weights"):
-            return TemporalLoss(options.weights.model_dump(), graph)
-    return CLoSeRLoss(options.temperature, graph, options.stop_gradient, config.compute.loss_memory_mb)
+    return TemporalLoss(weights, graph)
 
 
 def _optimizer(config):

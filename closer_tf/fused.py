@@ -5,17 +5,17 @@ import contextlib
 import re
 from pathlib import Path
 
-from closer_tf.command import add_overrides, add_version, run_command
-from closer_tf.config import TRAINED_CONDITIONS, as_config, load_config
+from closer_tf.command import add_overrides, add_seeds, add_version, run_command, seeds_of
+from closer_tf.config import as_config, load_config
+from closer_tf.config.conditions import trained_conditions
+from closer_tf.config.identity import free_together, keys_apart
 from closer_tf.errors import ConfigError, RunError
 from closer_tf.files import given_path
 from closer_tf.runs import RunFolder, moment_in_words
 
-FREE = ("description", "masks", "objective", "readout", "seed", "seeds")  # what trainings in one may differ in
-
 EPILOG = """examples:
-  closer_tf train-fused run_configs/quickstart.json --seeds 0,1,2
-  python -m closer_tf.fused run_configs/mlp_gaussian.json --seeds 0,1,2,3 --set training.epochs=20 --runs-dir runs/short
+  closer_tf train-fused run_configs/quickstart.json --seeds 0-2
+  python -m closer_tf.fused run_configs/mlp_gaussian.json --seeds 0-3,7 --set training.epochs=20 --runs-dir runs/short
 
 Makes the ordinary run folders DIR/seed_0, DIR/seed_1, ..., with the results of separate trainings up to rounding; for when it
 pays see docs/distribution.md. The same command goes on where it stopped, together or, where runs got apart, one group after
@@ -32,7 +32,7 @@ def main(arguments=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", help="a run config (JSON)")
-    parser.add_argument("--seeds", required=True, help="the runs' seeds, such as 0,1,2")
+    add_seeds(parser, "the runs' seeds", required=True)
     add_overrides(parser, "override any key of the config, such as training.epochs=20; can be repeated")
     parser.add_argument("--runs-dir", help="where the run folders are (default: runs/<name of the config>)")
     add_version(parser)
@@ -44,9 +44,7 @@ def _main(options):
     """Do what the command line asks; returns the exit code."""
     from closer_tf.quiet import import_keras
 
-    seeds = options.seeds.split(",")
-    if not all(re.fullmatch(r"\d+", seed) for seed in seeds) or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds: expected different whole numbers, such as 0,1,2; found {options.seeds!r}")
+    seeds = seeds_of(options)
     folder = given_path(options.runs_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem))
     configs = [load_config(options.config, [*options.overrides, f"seed={seed}"]) for seed in seeds]
     run_dirs = [folder / f"seed_{seed}" for seed in seeds]
@@ -143,15 +141,13 @@ def check_alike(configs):
     Raises:
         ConfigError: they differ in more than seeds, masks and objective, nothing is trained, or several devices are asked for.
     """
-    first, *others = ({k: v for k, v in config.to_dict().items() if k not in FREE} for config in configs)
-    for s, other in enumerate(others, start=1):
-        for key in first:
-            if other[key] != first[key]:
-                what = f"found {other[key]!r} in run {s}, {first[key]!r} in run 0"
-                raise ConfigError(f"{key}: trainings in one may differ in {', '.join(FREE)} only; {what}")
+    for s, other in enumerate(configs[1:], start=1):
+        for key, first, its in keys_apart(configs[0], other):
+            what = f"found {its!r} in run {s}, {first!r} in run 0"
+            raise ConfigError(f"{key}: trainings in one may differ in {', '.join(free_together())} only; {what}")
     condition, distribution = configs[0].condition, configs[0].compute.distribution
-    if condition not in TRAINED_CONDITIONS:
-        raise ConfigError(f"condition: expected one that trains ({', '.join(TRAINED_CONDITIONS)}), found '{condition}'")
+    if not configs[0].trains:
+        raise ConfigError(f"condition: expected one that trains ({', '.join(trained_conditions())}), found '{condition}'")
     if distribution != "none":
         raise ConfigError(f"compute.distribution: expected 'none' for trainings in one, found '{distribution}'")
 

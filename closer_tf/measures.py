@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from closer_tf.config.conditions import CONDITIONS
+
 # Rows and columns of the published CIFAR-10 heat maps: vehicles, then animals.
 CIFAR10_CLASS_ORDER = ("automobile", "truck", "ship", "airplane", "bird", "deer", "frog", "cat", "dog", "horse")
 
@@ -10,13 +12,13 @@ def pseudo_likelihood_temperature(condition, embedding_dim):
     """The temperature that the paper measures class pseudo-likelihoods with.
 
     Args:
-        condition: 'untrained', 'supervised', or an ensemble trained on embedding distances.
+        condition: its name.
         embedding_dim: D.
 
     Returns:
         float: 0.5 D untrained, 0.001 D supervised, 10 D otherwise.
     """
-    return {"untrained": 0.5, "supervised": 0.001}.get(condition, 10.0) * embedding_dim
+    return CONDITIONS[condition].pseudo_likelihood_temperature * embedding_dim
 
 
 def conditional_pseudo_likelihood(embeddings, temperature):

@@ -4,9 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from closer_tf.config.identity import without_folders
 from closer_tf.data.scales import scale_of
 from closer_tf.files import read_text
-from closer_tf.summary import without_folders
+from closer_tf.readout.results import read
 
 FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "areas", "accuracy")
 
@@ -49,7 +50,8 @@ def describe_run(run, config):
     Returns:
         dict. `readout` is null for a run that was never read out.
     """
-    results, history = run.read_results(), run.read_history()
+    results, history = read(run.results_file), run.read_history()
+    known = results.to_dict() if results else {}
     versions_file = run.path / "versions.json"
     return {
         "run": run.path.resolve().name,
@@ -58,7 +60,7 @@ def describe_run(run, config):
         "config_digest": config.digest(),
         "trained_epochs": len(history),
         "last_epoch": history[-1] if history else None,
-        "readout": {key: results[key] for key in FROM_RESULTS if key in results} or None,
+        "readout": {key: known[key] for key in FROM_RESULTS if key in known} or None,
         "trained_with": json.loads(read_text(versions_file)) if versions_file.exists() else None,
     }
 

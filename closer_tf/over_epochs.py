@@ -8,53 +8,42 @@ they would be empty.
 import time
 
 from closer_tf import kept_weights
-from closer_tf.config import TRAINED_CONDITIONS
-from closer_tf.evaluate import cells, embeddings_of, features_of, peak_so_far, probe
+from closer_tf.config.conditions import UNTRAINED, title_of
 from closer_tf.memory import peak_memory_gb
-from closer_tf.plots import CONDITION_NAMES, counted
-
-READOUTS = ("single", "ensemble")
-
-
-def still_known(results, about):
-    """The part of a results.json about single epochs, if it was found on the same data with the same protocol; or {}.
-
-    Args:
-        results: content of results.json.
-        about: dict with the `protocol`, `dataset`, `samples` and `data` of now.
-    """
-    same = all(results.get(key) == about[key] for key in ("protocol", "dataset", "samples"))
-    same = same and results.get("data", about["data"]) == about["data"]
-    return {"at_epochs": results["at_epochs"]} if same and "at_epochs" in results else {}
+from closer_tf.readout.features import embeddings_of, features_of
+from closer_tf.readout.results import READOUTS, AtEpoch, each_encoder, peak_so_far, write
+from closer_tf.readout.scores import probe
+from closer_tf.texts import counted
 
 
-def read_out(run, config, data, ensemble, model, results):
+def read_out(run, config, data, trained, results):
     """Read out the run's own condition at those epochs that are asked for, whose weights are there, and that are new.
 
     Args:
         run: `RunFolder`.
         config: resolved `RunConfig`.
         data: `Splits` of single bins or images.
-        ensemble: the run's `CLoSeR` model, which takes the weights of one epoch after the other.
-        model: the compiled model to train, of which the ensemble is the whole or a part.
-        results: content of results.json after the readout of the conditions; gets the epochs, and is written after each.
+        trained: `Trained`, whose model takes the weights of one epoch after the other.
+        results: `Results` after the readout of the conditions; they get the epochs, and are written after each.
     """
-    before = {key: results.pop(key, None) for key in ("at_epochs", "not_kept")}
-    known = before["at_epochs"] or {}  # some may be of an attempt that the run went back from
-    known = {epoch: it for epoch, it in known.items() if it["config_digest"] == run.digest_at(config, int(epoch))}
+    before = results.at_epochs, results.not_kept  # some may be of an attempt that the run went back from
+    results.absent("at_epochs", "not_kept")
+    known = {epoch: it for epoch, it in before[0].items() if it.config_digest == run.digest_at(config, int(epoch))}
     for epoch in config.read_out_at():
-        weights = _restore(run, config, model, epoch)
-        if weights is not None and known.get(str(epoch), {}).get("weights") != weights:
-            outcome = _outcome(run, config, data, ensemble, results, epoch)
-            known[str(epoch)] = {**outcome, "config_digest": run.digest_at(config, epoch), "weights": weights}
-            results["at_epochs"] = _in_order(known)
-            results["peak_memory_gb"] = max(peak_so_far(run), peak_memory_gb())
-            run.write_results(results)
-    not_kept = [epoch for epoch in config.read_out_at() if str(epoch) not in known and epoch <= results["epochs"]]
-    found = {"at_epochs": _in_order(known) or None, "not_kept": not_kept or None}
-    results |= {key: value for key, value in found.items() if value}
-    if found != before:
-        run.write_results(results)
+        weights = _restore(run, config, trained.model, epoch)
+        if weights is not None and (str(epoch) not in known or known[str(epoch)].weights != weights):
+            found = _outcome(run, config, data, trained.ensemble, results, epoch)
+            known[str(epoch)] = AtEpoch(**found, config_digest=run.digest_at(config, epoch), weights=weights)
+            results.at_epochs = _in_order(known)
+            results.peak_memory_gb = max(peak_so_far(run.results_file), peak_memory_gb())
+            write(run.results_file, results)
+    not_kept = [epoch for epoch in config.read_out_at() if str(epoch) not in known and epoch <= results.epochs]
+    if known:
+        results.at_epochs = _in_order(known)
+    if not_kept:
+        results.not_kept = not_kept
+    if (known, not_kept) != before:
+        write(run.results_file, results)
 
 
 def _in_order(known):
@@ -78,45 +67,51 @@ def _outcome(run, config, data, ensemble, results, epoch):
     """dict with `accuracy`, `probes` and `seconds` of the ensemble with its weights of an epoch."""
     from closer_tf.experiment import make_ensemble
 
-    is_last = (epoch, 0) == (results["epochs"], results["step"])
-    condition = "untrained" if epoch == 0 else config.condition if is_last else None
-    if condition in results["accuracy"]:  # the same weights
-        return {key: results[key][condition] for key in ("accuracy", "probes", "seconds")}
+    is_last = (epoch, 0) == (results.epochs, results.step)
+    condition = UNTRAINED if epoch == 0 else config.condition if is_last else None
+    if condition in results.accuracy:  # the same weights
+        return {key: getattr(results, key)[condition] for key in ("accuracy", "probes", "seconds")}
     began = time.perf_counter()
     if epoch == 0:
         ensemble = make_ensemble(config, run.load_masks(), data)
     features = features_of(embeddings_of(ensemble, config, data))
-    accuracy, probes = probe(features, config, data, f"{CONDITION_NAMES[config.condition]} after {counted(epoch)}")
+    accuracy, probes = probe(features, config, data, f"{title_of(config.condition)} after {counted(epoch)}")
     return {"accuracy": accuracy, "probes": probes, "seconds": round(time.perf_counter() - began, 1)}
 
 
 def curves(results):
-    """The test accuracies of a results.json: dict readout ('single', 'ensemble') -> dict epoch (int) -> accuracy."""
-    found = {int(epoch): it["accuracy"] for epoch, it in results.get("at_epochs", {}).items()}
-    of = {name: {epoch: it[name]["test"] for epoch, it in found.items() if name in it} for name in READOUTS}
+    """The test accuracies of `Results`: dict readout ('single', 'ensemble') -> dict epoch (int) -> accuracy."""
+    found = results.over_epochs()
+    of = {name: {epoch: it[name].test for epoch, it in found.items() if name in it} for name in READOUTS}
     return {name: values for name, values in of.items() if values}
 
 
 def draw(run, config, results, figures=()):
-    """Draw accuracy_over_epochs.png beside chance, the untrained ensemble and the published value, where there is a curve."""
+    """Draw accuracy_over_epochs.png beside chance, the untrained ensemble and the published value, where there is a curve.
+
+    Args:
+        run: `RunFolder`.
+        config: resolved `RunConfig`.
+        results: `Results`.
+        figures: formats to write beside PNG.
+    """
     from closer_tf import plots
     from closer_tf.report.published import published_values
 
     found = {name: {epoch: [value] for epoch, value in values.items()} for name, values in curves(results).items()}
     if not any(epoch for values in found.values() for epoch in values):
         return
-    each = {int(epoch): it["accuracy"].get("single", {}).get("per_encoder", []) for epoch, it in results["at_epochs"].items()}
-    by_number = results["protocol"]["probe"].startswith("ridge")
-    last = max(results["epochs"], *each)
+    each = {epoch: each_encoder(accuracy) for epoch, accuracy in results.over_epochs().items()}
+    last = max(results.epochs, *each)
     so_far = " so far" * (last < config.training.epochs)
-    simulated = ", simulated data" if results["simulated"] else ""
+    simulated = ", simulated data" if results.simulated else ""
     figure = plots.plot_accuracy_over_epochs(
         {config.condition: found},
-        chance=None if by_number else results["chance"],
-        untrained={name: it["test"] for name, it in results["accuracy"].get("untrained", {}).items()},
-        published={config.condition: published_values(config, config.condition, results["protocol"])},
-        title=f"{CONDITION_NAMES[config.condition]}, seed {config.seed}, {counted(last)}{so_far}{simulated}",
-        score="R^2" if by_number else "accuracy",
+        chance=results.chance_level,
+        untrained={name: score.test for name, score in results.accuracy.get(UNTRAINED, {}).items()},
+        published={config.condition: published_values(config, config.condition, results.protocol.to_dict())},
+        title=f"{title_of(config.condition)}, seed {config.seed}, {counted(last)}{so_far}{simulated}",
+        score=results.score,
         per_encoder=each,
     )
     plots.save(figure, run.figures / "accuracy_over_epochs.png", figures)
@@ -127,51 +122,54 @@ def print_table(config, results):
 
     Args:
         config: the run's resolved `RunConfig`.
-        results: content of results.json.
+        results: `Results`.
     """
     from rich.table import Table
 
     from closer_tf.progress import console
+    from closer_tf.readout.tables import cells
     from closer_tf.report.published import published_values
 
-    if results.get("at_epochs"):
-        score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
-        simulated = ", simulated data" if results["simulated"] else ""
-        name = CONDITION_NAMES[config.condition]
-        table = Table(title=f"test {score} of {name} over epochs (chance {results['chance']:.3f}{simulated})")
+    if results.at_epochs:
+        simulated = ", simulated data" if results.simulated else ""
+        name = title_of(config.condition)
+        table = Table(title=f"test {results.score} of {name} over epochs (chance {results.chance:.3f}{simulated})")
         for column in ("epochs", "single encoder", "ensemble"):
             table.add_column(column, justify="right")
-        for epoch, it in results["at_epochs"].items():
-            table.add_row(epoch if int(epoch) else "0 (untrained)", *cells(it["accuracy"]))
-        published = published_values(config, config.condition, results["protocol"])
+        for epoch, accuracy in results.over_epochs().items():
+            table.add_row(str(epoch or "0 (untrained)"), *cells(accuracy))
+        published = published_values(config, config.condition, results.protocol.to_dict())
         for epochs in sorted({it["epochs"] for it in published.values()}):
-            table.add_row(f"published: {epochs}", *cells({name: {"test": it["mean"]} for name, it in published.items()}))
+            means = (f"{published[name]['mean']:.3f}" if name in published else "-" for name in READOUTS)
+            table.add_row(f"published: {epochs}", *means)
         console().print(table)
     for line in missing(config, results):
         console().print(line)
 
 
-def missing(config, results):
+def missing(config, results=None):
     """Why epochs of `readout.at_epochs` are not read out: list of lines.
 
     Args:
         config: a resolved `RunConfig`.
-        results: content of results.json, or {} before the first readout.
+        results: `Results`, or None before the first readout.
     """
     asked, lines = config.read_out_at(), []
     left_out = [epoch for epoch in config.readout.at_epochs if epoch not in asked]
-    to_come = [epoch for epoch in asked if epoch > results.get("epochs", 0) and str(epoch) not in results.get("at_epochs", {})]
     if left_out:
         length = f"past the {counted(config.training.epochs)} of the training (training.epochs)"
-        why = length if config.condition in TRAINED_CONDITIONS else f"condition '{config.condition}' trains nothing"
+        why = length if config.trains else f"condition '{config.condition}' trains nothing"
         lines.append(f"readout.at_epochs: {_listed(left_out)} left out: {why}")
-    if results.get("not_kept"):
+    if results is None:
+        return lines
+    to_come = [epoch for epoch in asked if epoch > results.epochs and epoch not in results.over_epochs()]
+    if results.not_kept:
         lines.append(
-            f"readout.at_epochs: {_listed(results['not_kept'])} cannot be read out: trained before readout.at_epochs asked for "
+            f"readout.at_epochs: {_listed(results.not_kept)} cannot be read out: trained before readout.at_epochs asked for "
             f"them, or the weights are damaged or gone"
         )
-    if results and to_come:
-        lines.append(f"readout.at_epochs: {_listed(to_come)} not reached yet, after {counted(results['epochs'])}")
+    if to_come:
+        lines.append(f"readout.at_epochs: {_listed(to_come)} not reached yet, after {counted(results.epochs)}")
     return lines
 
 

@@ -4,6 +4,8 @@ import functools
 import json
 from importlib.resources import files
 
+from closer_tf.config.conditions import CONDITIONS, is_trained
+
 
 @functools.cache
 def reference():
@@ -41,6 +43,6 @@ def published_series(figure, condition, readout, masking=None):
 
 def epochs_of(figure, condition):
     """Epochs of the published trainings of a condition in a panel, or None: nothing is trained."""
-    if condition in ("untrained", "masked_input", "full_input"):
+    if condition in CONDITIONS and not is_trained(condition):  # series such as 'star' are trained, and no condition's name
         return None
     return 300 if figure.startswith("8") else 2000 if figure.startswith("5") else 1000

@@ -17,7 +17,7 @@ def check_readout(config, data):
     Raises:
         ConfigError: the probe would have too few samples or classes, or more neighbours are asked for than there are samples.
     """
-    from closer_tf.evaluate import probe_splits
+    from closer_tf.readout.protocol import probe_splits
 
     if not data.labelled:
         return

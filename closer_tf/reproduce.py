@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from closer_tf.command import add_version, run_command
+from closer_tf.command import add_seeds, add_version, run_command, seeds_of
 from closer_tf.files import given_path
-from closer_tf.sweep import add_running, check_running, run_points, seeds_of
+from closer_tf.sweep import add_running, check_running, run_points, say_what_one_seed_is
 
 EPILOG = """examples:
   python -m closer_tf.reproduce digits --workers 2
@@ -32,7 +32,7 @@ def main(arguments=None):
     parser.add_argument("panels", nargs="*", help="panels such as fig3b, or whole figures such as fig3")
     parser.add_argument("--all", action="store_true", help="every panel of figures 2 to 5, 8, S1 and S2")
     parser.add_argument("--scale", choices=("quick", "full"), default="quick", help="(default: quick)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="the seeds 0 to N - 1 in place of the scale's")
+    add_seeds(parser, "seeds in place of the scale's")
     parser.add_argument("--out", default="results/figures", help="folder of pictures and tables (default: results/figures)")
     parser.add_argument("--claims", action="store_true", help="check the paper's orderings on finished runs; run nothing")
     parser.add_argument("--no-run", action="store_true", help="draw what finished runs hold; run nothing")
@@ -60,6 +60,7 @@ def _main(options):
     from closer_tf.reproduction.results import Shelf
 
     check_running(options)
+    say_what_one_seed_is(options)
     chosen = choose_panels(options.panels)
     runs_dir = given_path(options.runs_dir).absolute()
     shelf = Shelf(runs_dir, options.others)

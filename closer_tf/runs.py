@@ -29,12 +29,15 @@ import time
 import zipfile
 
 from closer_tf.checkpoints import checkpoint_files
-from closer_tf.config import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, PATH_KEYS, TRAINED_CONDITIONS, apply_override, parse_config
+from closer_tf.config import RecordingSource, apply_override, parse_config
+from closer_tf.config.identity import differences as config_differences
+from closer_tf.config.identity import digests, same_weights
 from closer_tf.data.fingerprint import differences
 from closer_tf.data.limits import check_regular
-from closer_tf.errors import DataError, RunError
+from closer_tf.errors import BusyError, DataError, RunError
 from closer_tf.files import ASIDE, given_path, make_folder, read_text, remove, remove_leftovers, write_atomically
 from closer_tf.masks import ReceptiveFields
+from closer_tf.readout.results import read as read_results
 from closer_tf.versions import versions
 
 CHANGEABLE = {"learning rate": "optimizer.learning_rate", "epochs": "training.epochs"}
@@ -93,9 +96,12 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{self.path}: cannot be read: {error.strerror}") from error
         stored = self.load_config()
-        if stored.digest() != config.digest() and not self._may_go_on_with(stored, config):
+        if not same_weights(stored, config) and not self._may_go_on_with(stored, config):
             self._refuse_epochs(stored, config)
-            differing = [text for text in _differences(stored.to_dict(), config.to_dict()) if not _is_free(text)]
+            differing = [
+                f"{key}: there {json.dumps(there)}, here {json.dumps(here)}"
+                for key, there, here in config_differences(stored, config)
+            ]
             raise RunError(
                 f"{self.path}: holds a run of another config ({'; '.join(differing[:3])}"
                 f"{' ...' if len(differing) > 3 else ''}). Choose another folder with --run-dir, or remove this one."
@@ -144,7 +150,8 @@ class RunFolder:
         """Hold the folder for one writer; the lock ends with the process, however that ends.
 
         Raises:
-            RunError: another process holds it; the message says which. Or the folder cannot be written to.
+            BusyError: another process holds it; the message says which.
+            RunError: the folder cannot be written to.
         """
         holder = self.path / ".holder.json"
         lock = self._take_lock(timeout=0.5)
@@ -160,7 +167,7 @@ class RunFolder:
         """Say at once, before anything slow, that another process holds the folder.
 
         Raises:
-            RunError: one does; the message says which.
+            BusyError: one does; the message says which.
         """
         if (self.path / ".lock").exists():
             self._take_lock(timeout=0).release()
@@ -174,8 +181,8 @@ class RunFolder:
         except Timeout:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 who = json.loads(read_text(self.path / ".holder.json"))
-                raise RunError(f"{self.path}: in use by process {who['pid']} on {who['host']} since {who['since']}") from None
-            raise RunError(f"{self.path}: in use by another process") from None
+                raise BusyError(f"{self.path}: in use by process {who['pid']} on {who['host']} since {who['since']}") from None
+            raise BusyError(f"{self.path}: in use by another process") from None
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             raise RunError(f"{self.path}: cannot be locked for writing: {error}") from None
         return lock
@@ -206,7 +213,7 @@ class RunFolder:
         for override in overrides:
             apply_override(content, override)
         changed = parse_config(content, str(self.config_file)).resolved()
-        if changed.digest() != config.digest():
+        if not same_weights(changed, config):
             raise RunError(f"{self.path}: {', '.join(overrides)}: would make this another run; train it in its own folder")
         return changed
 
@@ -230,11 +237,11 @@ class RunFolder:
 
     def digests(self, config):
         """The digests of all configs that the run had: the config's own, and with the learning rates and epochs before."""
-        digests = {config.digest()}
+        found = digests(config)
         for change in reversed(self.changes()):
             config = before_change(config, change)
-            digests.add(config.digest())
-        return digests
+            found |= digests(config)
+        return found
 
     def digest_at(self, config, epoch):
         """The digest of the config under which an epoch was trained: with the learning rate and the epochs that it had.
@@ -280,7 +287,7 @@ class RunFolder:
             stored = _with(stored, "epochs", config.training.epochs)
         if self._stopped_for_the_loss():
             stored = _with(stored, "learning rate", config.optimizer.learning_rate)
-        return stored.digest() == config.digest()
+        return same_weights(stored, config)
 
     def _stopped_for_the_loss(self):
         events = [event for event in self.changes() if event["event"] != "epochs"]
@@ -289,13 +296,13 @@ class RunFolder:
 
     def lost_its_checkpoints(self, config):
         """Whether a training of this config has ended here and there is no checkpoint left to go on from."""
-        trained = config.condition in TRAINED_CONDITIONS and config.training.epochs > 0
+        trained = config.trains and config.training.epochs > 0
         return trained and self.ensemble_file.exists() and not checkpoint_files(self.checkpoints)
 
     def _refuse_epochs(self, stored, config):
         """Say why the epochs cannot be those of the config, if that is all that differs."""
         epochs, (done, step) = config.training.epochs, self.moment()
-        if _with(stored, "epochs", epochs).digest() != config.digest():
+        if not same_weights(_with(stored, "epochs", epochs), config):
             return
         if self.lost_its_checkpoints(stored):
             raise RunError(
@@ -373,6 +380,17 @@ class RunFolder:
                 f"read by another version of a library, remove {self.data_file}"
             )
 
+    def has_labels(self, config):
+        """Whether what the run was trained on has labels, as far as data.json says; true where it is not known.
+
+        Args:
+            config: the run's `RunConfig`.
+        """
+        if isinstance(config.dataset, RecordingSource):  # always labelled, and without names where labels are numbers
+            return True
+        data = self.read_data()
+        return data is None or bool(data["label_names"])
+
     def load_masks(self):
         """The run's `ReceptiveFields`."""
         return ReceptiveFields.load(self.masks_file)
@@ -439,20 +457,13 @@ class RunFolder:
             raise RunError(f"{self.history_file}: damaged: {error}; continuing the training writes it anew") from None
 
     def read_results(self):
-        """The content of results.json, or an empty dict."""
-        if not self.results_file.exists():
-            return {}
-        try:
-            results = json.loads(read_text(self.results_file))
-            if not isinstance(results, dict):
-                raise ValueError("expected an object")
-            return results
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.results_file}: damaged: {error}; remove it and read out again") from None
+        """The content of results.json as plain data (`closer_tf.readout.results` has it typed); {} before the first readout.
 
-    def write_results(self, results):
-        """Write results.json."""
-        write_atomically(self.results_file, json.dumps(results, indent=2, allow_nan=False) + "\n")
+        Raises:
+            RunError: the file is damaged.
+        """
+        results = read_results(self.results_file)
+        return results.to_dict() if results else {}
 
 
 def before_change(config, change):
@@ -481,22 +492,3 @@ def _value(config, event):
 def _with(config, event, value):
     section, name = CHANGEABLE[event].split(".")
     return config.model_copy(update={section: getattr(config, section).model_copy(update={name: value})})
-
-
-def _is_free(difference):
-    """Whether a difference between configs is one that the digest leaves out."""
-    free = [f"training.{key}:" for key in CHECKPOINT_KEYS] + [f"compute.{key}:" for key in FREE_COMPUTE_KEYS]
-    free += [f"dataset.{key}:" for key in PATH_KEYS]
-    return difference.startswith(("readout.", *free))
-
-
-def _differences(stored, given, prefix=""):
-    """One 'key: stored, given' text per key that differs."""
-    texts = []
-    for key in sorted({*stored, *given} - {"description"}):
-        a, b = stored.get(key), given.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            texts += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            texts.append(f"{prefix}{key}: there {json.dumps(a)}, here {json.dumps(b)}")
-    return texts

@@ -1,4 +1,4 @@
-"""How all pictures look, in one place: fonts and lines, a colour per condition, letters of any script, files. Never imports
+"""How all pictures look, in one place: fonts and lines, letters of any script, files. Never imports
 TensorFlow.
 """
 
@@ -26,18 +26,6 @@ STYLE = {
     "pdf.fonttype": 42,  # letters stay letters in PDF
 }
 """matplotlib's settings under which every picture is drawn and written."""
-
-CONDITION_COLOURS = {
-    "masked_input": "#0072b2",
-    "full_input": "#4d4d4d",
-    "untrained": "#e69f00",
-    "closer": "#009e73",
-    "supervised": "#cc79a7",
-    "lpl": "#56b4e9",
-    "notcloser": "#d55e00",
-    "tcloser": "#009e73",
-}
-"""From Okabe and Ito's palette, which people tell apart whatever colours they see."""
 
 TRAINING, VALIDATION = "#0072b2", "#d55e00"
 

@@ -2,25 +2,20 @@
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 
 from closer_tf.command import add_figures, add_version, run_command
-from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, PROBE_ITERATIONS, TRAINED_CONDITIONS, RecordingSource, parse_config
+from closer_tf.config import RecordingSource, parse_config
+from closer_tf.config.conditions import UNTRAINED
+from closer_tf.config.identity import data_named, result_of, without_folders
+from closer_tf.data.splits import held_out, steps_per_epoch
 from closer_tf.errors import RunError
 from closer_tf.files import given_path, read_text, write_atomically
+from closer_tf.readout.results import READOUTS, parse, read
 from closer_tf.runs import RunFolder
+from closer_tf.texts import counted
 
-_WHAT_IS_READ_OUT = ("after_training", "at_epochs", "conditions", "pseudo_likelihood_draws")
-"""Keys of `readout` that change no accuracy."""
-_OBJECTIVE_KEYS = {
-    "closer": ("temperature", "graph", "stop_gradient"),
-    "tcloser": ("graph", "weights"),
-    "notcloser": ("graph", "weights"),
-    "lpl": ("weights",),
-}
-"""Keys of `objective` that a condition has."""
 _BY_SEED = ("accuracy", "measures")  # what a summary holds seed by seed
 
 
@@ -48,7 +43,7 @@ def _main(options):
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
     values = {
-        condition: {readout: found["test"] for readout, found in readouts.items() if readout in ("single", "ensemble")}
+        condition: {readout: found["test"] for readout, found in readouts.items() if readout in READOUTS}
         for condition, readouts in summary["accuracy"].items()
     }
     title = ", ".join(part for part in (options.title, "simulated data" * summary["simulated"]) if part)
@@ -59,7 +54,7 @@ def _main(options):
     if "at_epochs" in summary:
         _draw_over_epochs(summary, title, chance, out.with_name(f"{out.stem}_accuracy_over_epochs.png"), options.figures)
         for epoch, accuracy in summary["at_epochs"].items():
-            _print(accuracy, f"  after {plots.counted(int(epoch))}")
+            _print(accuracy, f"  after {counted(int(epoch))}")
         for name, readouts in summary["published"].items():
             for readout, found in readouts.items():
                 print(f"{name:>14} {readout:>9}  {found['mean']:.4f}  published, after {found['epochs']} epochs")
@@ -67,7 +62,7 @@ def _main(options):
 
 def _print(accuracy, after=""):
     for condition, readouts in accuracy.items():
-        for readout in ("single", "ensemble"):
+        for readout in READOUTS:
             if readout in readouts:
                 found = readouts[readout]
                 seeds = len(found["test"])
@@ -84,7 +79,7 @@ def _draw_over_epochs(summary, title, chance, path, figures):
             for readout, found in readouts.items():
                 curves.setdefault(name, {}).setdefault(readout, {})[int(epoch)] = found["test"]
     if any(epoch for readouts in curves.values() for values in readouts.values() for epoch in values):
-        untrained = summary["accuracy"].get("untrained", {})  # where variants have several, no line stands for all
+        untrained = summary["accuracy"].get(UNTRAINED, {})  # where variants have several, no line stands for all
         start = {readout: found["mean"] for readout, found in untrained.items()}
         figure = plots.plot_accuracy_over_epochs(curves, chance, start, summary["published"], title, summary["score"])
         plots.save(figure, path, figures)
@@ -113,33 +108,34 @@ def summarise(run_dirs):
     found, runs, kinds = [], {}, set()
     for run_dir in run_dirs:
         run = RunFolder(run_dir)
-        config, results = run.load_config(), run.read_results()
-        if not results:
+        config, results = run.load_config(), read(run.results_file)
+        if results is None and not run.has_labels(config):
+            raise RunError(f"{run.path}: its data has no labels, so that it was not read out; leave it out of the summary")
+        if results is None:
             raise RunError(f"{run.path}: not read out yet; run: python -m closer_tf.evaluate {run.path}")
-        if results.get("config_digest", config.digest()) != config.digest():
+        if results.config_digest not in (None, config.digest()):
             raise RunError(
-                f"{run.path}: read out after {results['epochs']} epochs, before its config was changed; finish the training, "
+                f"{run.path}: read out after {results.epochs} epochs, before its config was changed; finish the training, "
                 f"or read it out as it is: python -m closer_tf.evaluate {run.path}"
             )
-        score = "R^2" if results["protocol"]["probe"].startswith("ridge") else "accuracy"
-        kinds.add((results["chance"], score, bool(results.get("simulated"))))
+        kinds.add((results.chance, results.score, results.simulated))
         found.append((run, config, results))
         runs[run.path.name] = _about_run(run, config, results)
     if len(kinds) > 1:
         said = [f"{score}, chance {chance:.4f}{', simulated' * simulated}" for chance, score, simulated in sorted(kinds)]
         raise RunError(f"the runs have different data or labels: {'; '.join(said)}")
     _check_one_data(found)
-    over_epochs = [(run, config, results) for run, config, results in found if "at_epochs" in results]
-    pairs = [(condition, config) for _, config, results in found for condition in results["accuracy"]]
+    over_epochs = [(run, config, results) for run, config, results in found if results.at_epochs]
+    pairs = [(condition, config) for _, config, results in found for condition in results.accuracy]
     names = _names(pairs + [(config.condition, config) for _, config, _ in over_epochs])
     accuracy, measures = {}, {}
     for run, config, results in found:
-        for condition, readouts in results["accuracy"].items():
-            name = names[condition, identity(condition, config)]
-            for readout, values in readouts.items():
-                _note(accuracy, run, (name, readout), config.seed, values["test"])
+        for condition, readouts in results.accuracy.items():
+            name = names[condition, result_of(condition, config)]
+            for readout, score in readouts.items():
+                _note(accuracy, run, (name, readout), config.seed, score.test)
             for measure in ("alignment", "agreement"):
-                value = results["measures"].get(condition, {}).get(measure)
+                value = getattr(results.measures.get(condition), measure, None)
                 if value is not None:
                     _note(measures, run, (name, measure), config.seed, value)
     chance, score, simulated = kinds.pop()
@@ -154,11 +150,11 @@ def _at_epochs(found, names):
 
     by_epoch, published = {}, {}
     for run, config, results in found:
-        name = names[config.condition, identity(config.condition, config)]
-        for epoch, of in results["at_epochs"].items():
-            for readout, values in of["accuracy"].items():
-                _note(by_epoch.setdefault(int(epoch), {}), run, (name, readout), config.seed, values["test"])
-        published[name] = published_values(config, config.condition, results["protocol"])
+        name = names[config.condition, result_of(config.condition, config)]
+        for epoch, readouts in results.over_epochs().items():
+            for readout, score in readouts.items():
+                _note(by_epoch.setdefault(epoch, {}), run, (name, readout), config.seed, score.test)
+        published[name] = published_values(config, config.condition, results.protocol.to_dict())
     at_epochs = {str(epoch): _by_name(by_epoch[epoch]) for epoch in sorted(by_epoch)}
     return {"at_epochs": at_epochs, "published": {name: readouts for name, readouts in published.items() if readouts}}
 
@@ -167,54 +163,47 @@ def _check_one_data(found):
     """Refuse runs whose configs name the same data while its content differs. Runs from before fingerprints pass.
 
     Args:
-        found: list of (`RunFolder`, `RunConfig`, results).
+        found: list of (`RunFolder`, `RunConfig`, `Results`).
     """
     first = {}
     for run, config, results in found:
-        if results.get("data") is None:
+        if results.data is None:
             continue
         named = json.dumps(data_named(config), sort_keys=True)
-        path, fingerprint = first.setdefault(named, (run.path, results["data"]))
-        if fingerprint != results["data"]:
+        path, fingerprint = first.setdefault(named, (run.path, results.data))
+        if fingerprint != results.data:
             raise RunError(
                 f"{run.path}: read out on other data than {path}, though both configs name the same: its content differs "
                 f"(data.json in each says what it was). Compare runs of one data set, or train again on the one that is meant"
             )
 
 
-def data_named(config):
-    """The data that a config names, as plain data, wherever its files lie."""
-    named = without_folders(config.to_dict())["dataset"]
-    named.pop("data_dir", None)
-    return named
-
-
 def _about_run(run, config, results):
     seconds = [row["seconds"] for row in run.read_history()]
     per_epoch = float(np.median(seconds)) if seconds else None
-    steps = _steps_per_epoch(config, results["samples"])
+    steps = _steps(config, results.samples)
+    content = results.to_dict()
     about = {
         "config": without_folders(config.to_dict()),
-        "changes": results.get("changes", []),
-        "epochs": results["epochs"],
+        "changes": results.changes,
+        "epochs": results.epochs,
         "steps_per_epoch": steps,
         "seconds_per_epoch": per_epoch,
         "seconds_per_step": per_epoch / steps if seconds else None,
-        "readout_seconds": results["seconds"],
-        "protocol": results["protocol"],
-        "versions": results["versions"],
+        "readout_seconds": results.seconds,
+        "protocol": content["protocol"],
+        "versions": results.versions,
     }
-    about |= {key: results[key] for key in ("peak_memory_gb", "data") if results.get(key) is not None}
-    return about
+    return about | {key: content[key] for key in ("peak_memory_gb", "data") if content.get(key) is not None}
 
 
-def _steps_per_epoch(config, samples):
+def _steps(config, samples):
     """Steps per epoch, from the readout's numbers of samples."""
     count = samples["train"]
     if not isinstance(config.dataset, RecordingSource):  # the readout draws a validation set of its own
         count += samples["validation"]
-        count -= round(config.training.validation_fraction * count)
-    return -(-count // config.training.batch_size)
+        count -= held_out(count, config.training.validation_fraction)
+    return steps_per_epoch(count, config.training.batch_size)
 
 
 def read_summary(file):
@@ -224,8 +213,8 @@ def read_summary(file):
         file: path of a JSON file.
 
     Returns:
-        dict run name -> (resolved `RunConfig`, results): the results' `accuracy.<condition>.<readout>.test`,
-        `measures.<condition>.<measure>`, `chance`, `protocol`, `versions` and `epochs`, as results.json has them.
+        dict run name -> (resolved `RunConfig`, `Results`): of the results `test` of each readout, `alignment` and `agreement`,
+        `chance`, `protocol`, `versions`, `epochs` and `data`.
 
     Raises:
         RunError: the file cannot be read or is no summary.
@@ -237,9 +226,9 @@ def read_summary(file):
         names = _names([(condition, configs[name]) for name in configs for condition in conditions[name]])
         found = {}
         for name, config in configs.items():
-            named = {condition: names[condition, identity(condition, config)] for condition in conditions[name]}
+            named = {condition: names[condition, result_of(condition, config)] for condition in conditions[name]}
             accuracy, measures = ({c: _of_seed(summary[key].get(named[c], {}), config.seed) for c in named} for key in _BY_SEED)
-            results = {
+            content = {
                 "accuracy": {
                     condition: {key: {"test": value} for key, value in of.items()} for condition, of in accuracy.items() if of
                 },
@@ -248,9 +237,9 @@ def read_summary(file):
                 **{key: summary["runs"][name][key] for key in ("protocol", "versions", "epochs")},
                 "data": summary["runs"][name].get("data"),
             }
-            found[name] = (config, results)
+            found[name] = (config, parse(content, name))
         return found
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RunError) as error:
         raise RunError(f"{file}: expected a file written by python -m closer_tf.summary, found none ({error!r})") from error
 
 
@@ -259,47 +248,13 @@ def _of_seed(readouts, seed):
     return {name: of["test"][of["seeds"].index(seed)] for name, of in readouts.items() if seed in of["seeds"]}
 
 
-def identity(condition, config):
-    """What a condition's result follows from beside seeds, as a frozenset of (key, JSON value).
-
-    Args:
-        condition: a run's own condition, or one that its readout compares it with.
-        config: the run's resolved `RunConfig`.
-    """
-    content = without_folders(config.to_dict())
-    content["dataset"].pop("data_dir", None)  # where a data set of TensorFlow Datasets lies
-    sections = ["dataset", "readout"] + ["masks", "num_encoders"] * (condition != "full_input")
-    if condition not in ("full_input", "masked_input"):
-        sections += ["encoders"] if config.encoders else ["encoder", "encoders"]  # the one takes the other's place
-    if condition in TRAINED_CONDITIONS:
-        sections += ["augmentation", "optimizer", "training"]
-    chosen = {key: content[key] for key in sections}
-    chosen["training"] = {key: value for key, value in content["training"].items() if key not in CHECKPOINT_KEYS}
-    if condition not in TRAINED_CONDITIONS:
-        chosen["training"] = {"validation_fraction": content["training"]["validation_fraction"]}
-    chosen["readout"] = {key: value for key, value in content["readout"].items() if key not in _WHAT_IS_READ_OUT}
-    if "max_iter" in chosen["readout"]:  # null is the protocol's own number
-        chosen["readout"]["max_iter"] = config.readout.max_iter or PROBE_ITERATIONS[config.readout.protocol]
-    chosen["objective"] = {key: content["objective"][key] for key in _OBJECTIVE_KEYS.get(condition, ())}
-    return frozenset((key, json.dumps(value)) for key, value in flat(chosen))
-
-
-def flat(content, prefix=""):
-    """(key.path, value) of every value that is no object."""
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _names(pairs):
-    """dict (condition, identity) -> name: the condition, and its keys that are not the same in all conditions that have them.
+    """dict (condition, `result_of`) -> name: the condition, and its keys that differ between conditions that have them.
 
     Args:
         pairs: list of (condition, config). Weights of temporal terms are compared within a condition alone.
     """
-    identities = {(condition, identity(condition, config)) for condition, config in pairs}
+    identities = {(condition, result_of(condition, config)) for condition, config in pairs}
     seen = {}
     for condition, found in identities:
         for key, value in found:
@@ -313,15 +268,6 @@ def _names(pairs):
 
 def _scope(condition, key):
     return (condition, key) if key.startswith("objective.weights.") else key
-
-
-def without_folders(config):
-    """The config with the bare names of its files: where they lie says nothing to others."""
-    for section in (config["dataset"], config["masks"]):
-        for key in PATH_KEYS:
-            if section.get(key):
-                section[key] = Path(section[key]).name
-    return config
 
 
 def _note(values, run, key, seed, value):

@@ -4,12 +4,12 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from closer_tf.command import USER_ERROR, add_overrides, add_version, run_command
+from closer_tf.command import USER_ERROR, add_overrides, add_seeds, add_version, run_command, seeds_of
 from closer_tf.errors import ConfigError, RunError
 
 EPILOG = """examples:
   python -m closer_tf.sweep run_configs/sweeps/digits.json
-  python -m closer_tf.sweep run_configs/sweeps/digits.json --dry-run
+  python -m closer_tf.sweep run_configs/sweeps/digits.json --seeds 0-9 --dry-run
   python -m closer_tf.sweep run_configs/sweeps/digits.json --scheduler tcp://10.0.0.5:8786
   python -m closer_tf.sweep run_configs/sweeps/digits.json --batch slurm --jobs 10 --batch-options slurm.json
 
@@ -17,8 +17,8 @@ Every point is an ordinary run folder in --runs-dir. Points that are done are sk
 reported and tried again. Ctrl-C has the running trainings save and stop; the same command goes on from there. A point whose
 worker is lost goes on elsewhere from its last checkpoint. docs/sweeps.md says what a sweep file holds, and how to use a
 cluster.
-exit codes: 0 all points are done, 2 a point failed or a mistake that the message explains, 130 stopped by Ctrl-C, 143 by
-SIGTERM."""
+exit codes: 0 all points are done, 2 a point failed or a mistake that the message explains, 4 another process runs this sweep
+here, 130 stopped by Ctrl-C, 143 by SIGTERM."""
 
 
 def main(arguments=None):
@@ -31,7 +31,7 @@ def main(arguments=None):
     )
     parser.add_argument("sweep", help="a sweep file (JSON)")
     add_overrides(parser, "override a key of every point's config, such as dataset.data_dir=DIR; can be repeated")
-    parser.add_argument("--seeds", type=int, metavar="N", help="the seeds 0 to N - 1 in place of the file's")
+    add_seeds(parser, "seeds in place of the file's")
     add_running(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
@@ -59,17 +59,15 @@ def _main(options):
     config = load_sweep(options.sweep)
     check_running(options)
     seeds = seeds_of(options)
+    say_what_one_seed_is(options)
     points = sweep_points(config, options.sweep, options.overrides, seeds)
     return run_points(Path(options.sweep).stem, points, config.retries, options)
 
 
-def seeds_of(options):
-    """The seeds that --seeds stands for, or None."""
-    if options.seeds is None:
-        return None
-    if options.seeds < 1:
-        raise ConfigError(f"--seeds {options.seeds}: expected at least 1")
-    return list(range(options.seeds))
+def say_what_one_seed_is(options):
+    """Print a note where --seeds holds a single number, which was a count in earlier versions."""
+    if options.seeds and options.seeds.strip().isdigit():
+        print(f"note: --seeds {options.seeds} is that one seed; how many seeds is said with --num-seeds")
 
 
 def check_running(options):

@@ -14,15 +14,12 @@ import keras
 from keras import ops
 
 from closer_tf.bounds import check_settings
+from closer_tf.config.conditions import CONDITIONS
 from closer_tf.graphs import all_to_all
 from closer_tf.losses import graph_from_config, graph_to_config
 
 TERMS = ("tpull", "pull", "cont", "var", "cov")
-OBJECTIVES = {
-    "tcloser": {"tpull": 2.0, "var": 1.0, "cov": 10.0},
-    "notcloser": {"pull": 2.0, "var": 1.0, "cov": 10.0},
-    "lpl": {"cont": 1.0, "var": 1.0, "cov": 10.0},
-}
+OBJECTIVES = {name: condition.weights for name, condition in CONDITIONS.items() if condition.weights}
 """Weights of the terms in the paper's objectives."""
 
 

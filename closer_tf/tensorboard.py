@@ -7,6 +7,7 @@ import numpy as np
 
 from closer_tf.ensemble import embed
 from closer_tf.files import write_atomically
+from closer_tf.plots.pixels import pixels
 
 PROJECTED = 500  # stimuli in the embedding projector
 
@@ -35,7 +36,7 @@ class RunBoard(keras.callbacks.TensorBoard):
         super().on_train_begin(logs)
         with self._train_writer.as_default():
             for name, figure in self.pictures.items():
-                self.summary.image(name, _pixels(figure)[None], step=0)
+                self.summary.image(name, pixels(figure)[None], step=0)
             self.summary.flush()
 
     def on_train_end(self, logs=None):
@@ -74,12 +75,3 @@ def write_projection(folder, ensemble, test, label_names):
     shown = config.embeddings.add()
     shown.tensor_name, shown.tensor_path, shown.metadata_path = "ensemble, test stimuli", "embeddings.tsv", "labels.tsv"
     write_atomically(folder / "projector_config.pbtxt", str(config))
-
-
-def _pixels(figure):
-    """A matplotlib Figure as uint8 array (height, width, 3)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.command import add_overrides, add_version, run_command
-from closer_tf.config import TRAINED_CONDITIONS, as_config, load_config
+from closer_tf.config import as_config, load_config
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.memory import peak_memory_gb
+from closer_tf.readout.trained import Trained, load_trained
 from closer_tf.runs import RunFolder, moment_in_words
 from closer_tf.versions import versions
 
@@ -26,8 +27,8 @@ EPILOG = """examples:
 The same command on the same folder goes on where it stopped. Ctrl-C stops after the current step and saves; a second one stops
 at once. After a loss that was not finite (exit code 3), the same command with a smaller --set optimizer.learning_rate=... goes
 on from the last good checkpoint.
-exit codes: 0 done, 2 a mistake that the message explains, 3 the loss or a weight is not finite, 130 stopped by Ctrl-C, 143 by
-SIGTERM (both saved)."""
+exit codes: 0 done, 2 a mistake that the message explains, 3 the loss or a weight is not finite, 4 another process is at work on
+the run folder, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved)."""
 
 
 def main(arguments=None):
@@ -124,7 +125,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
     with run.opened(config, fields, data):
         _describe(config, data, fields, ensemble, run)
         _draw_set_up(run, data, fields, model)
-        if config.condition in TRAINED_CONDITIONS:
+        if config.trains:
             checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
             steps = steps_per_epoch(data.train, config.training.batch_size)
             if checkpoint is not None:
@@ -145,7 +146,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
                 )
             if callbacks:
                 _take_back(model, run, config)
-        return _finish(run, config, data, ensemble)
+        return _finish(run, config, data, Trained(ensemble, model, *run.moment()))
 
 
 def finish_stopped(config, run_dir):
@@ -159,31 +160,47 @@ def finish_stopped(config, run_dir):
         As `train_run`.
     """
     from closer_tf import experiment
-    from closer_tf.evaluate import trained_ensemble
 
     run, data = RunFolder(run_dir), experiment.load_splits(config)
-    ensemble, epochs, step = trained_ensemble(run, config, data)
-    print(f"{run.path}: a callback stopped the training {moment_in_words(epochs, step)}; the same call goes on from here")
+    trained = load_trained(run, config, data)
+    moment = moment_in_words(trained.epochs, trained.step)
+    print(f"{run.path}: a callback stopped the training {moment}; the same call goes on from here")
     with run.locked():
-        return _finish(run, config, data, ensemble)
+        return _finish(run, config, data, trained)
 
 
-def _finish(run, config, data, ensemble):
-    """Save the ensemble, draw the training, and read out; returns the content of results.json."""
+def _finish(run, config, data, trained):
+    """Save the ensemble, draw the training, and read out; returns the content of results.json.
+
+    Args:
+        run: `RunFolder`.
+        config: resolved `RunConfig`.
+        data: `Splits`.
+        trained: `Trained`, with the weights of the last checkpoint.
+    """
     from closer_tf import plots
     from closer_tf.evaluate import readout
     from closer_tf.files import write_with
 
-    write_with(run.ensemble_file, ensemble.save)
+    write_with(run.ensemble_file, trained.ensemble.save)
     history = run.read_history()
     if history:
         plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
     if not config.readout.after_training:
         return {}
-    results = readout(run, config, data)
+    results = readout(run, config, data, trained=_to_read_out(trained, config))
     if results:
         print(f"results: {run.results_file}, pictures: {run.figures}")
     return results
+
+
+def _to_read_out(trained, config):
+    """An ensemble that has just been trained as one that was loaded would embed, to the bit; None where it has to be loaded."""
+    if config.compute.distribution != "none":
+        return None
+    if trained.model is not None and trained.model.steps_per_execution != 1:
+        trained.model.steps_per_execution, trained.model.predict_function = 1, None
+    return trained
 
 
 def _take_back(model, run, config):
@@ -221,7 +238,7 @@ def _board(run, data, fields, model, ensemble):
     from closer_tf.tensorboard import RunBoard
 
     pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}
-    if hasattr(model.loss, "graph"):
+    if getattr(model.loss, "graph", None) is not None:
         pictures["interaction_graph"] = model.loss.graph.plot(fields.labels)
     names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
     return RunBoard(run.path / "tensorboard", ensemble, data.current().test, names, pictures)
@@ -232,7 +249,7 @@ def _draw_set_up(run, data, fields, model):
 
     if not data.unit_areas and not (run.figures / "receptive_fields.png").exists():
         plots.save(fields.plot(data.train.inputs[0]), run.figures / "receptive_fields.png")
-    if hasattr(model.loss, "graph") and not (run.figures / "interaction_graph.png").exists():
+    if getattr(model.loss, "graph", None) is not None and not (run.figures / "interaction_graph.png").exists():
         plots.save(model.loss.graph.plot(fields.labels), run.figures / "interaction_graph.png")
 
 
@@ -265,7 +282,7 @@ def dry_run(config, run_dir, timed_steps=5):
         ensemble = experiment.make_ensemble(config, fields, data)
         model = experiment.make_training_model(config, ensemble, len(data.label_names))
     _describe(config, data, fields, ensemble, run)
-    if config.condition not in TRAINED_CONDITIONS:
+    if not config.trains:
         print("dry run: nothing was read out or written.")
         return
     done, of_next = run.moment()
@@ -333,21 +350,21 @@ def _describe(config, data, fields, model, run):
         f"shape {data.input_shape}, {labels}\n"
         f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells}\n"
         f"ensemble: {len(model.encoders)} encoders, {parameters} parameters each, {model.count_params():,} in all\n"
-        f"compute: {_computing(config, steps)}\n"
+        f"compute: {_computing(config, steps, getattr(model, 'loss', None))}\n"
         + (
             f"training: {config.condition}, {config.training.epochs} epochs of {steps} steps, "
             f"batch {config.training.batch_size}, seed {config.seed}"
-            if config.condition in TRAINED_CONDITIONS
+            if config.trains
             else f"condition: {config.condition}, nothing is trained; seed {config.seed}"
         )
     )
     if config.read_out_at():
         print(f"accuracy over epochs: after {', '.join(map(str, config.read_out_at()))} epochs")
-    for line in missing(config, {}):
+    for line in missing(config):
         print(line)
 
 
-def _computing(config, steps):
+def _computing(config, steps, loss):
     """What computes, and the choices that speed it up or save memory; `steps` per epoch."""
     import keras
 
@@ -355,7 +372,6 @@ def _computing(config, steps):
 
     backend, options = keras.backend.backend(), config.compute
     found = versions()
-    pairs = "CLoSeR loss in blocks of at most " + f"{options.loss_memory_mb:g} MiB"
     at_once = steps_per_execution(config, steps)
     xla = "always" if backend == "jax" else "on" if options.xla else "off"
     parts = [f"{backend} {found.get(backend, '')}".strip(), options.precision, f"XLA {xla}", "separate encoders"]
@@ -363,7 +379,9 @@ def _computing(config, steps):
         parts.append("one batch on all devices")
     if at_once > 1:
         parts.append(f"{at_once} steps per execution")
-    return ", ".join([*parts, *([pairs] if config.condition == "closer" else [])])
+    if config.trains and hasattr(loss, "max_memory_mb"):
+        parts.append(f"CLoSeR loss in blocks of at most {loss.max_memory_mb:g} MiB")
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,19 @@ import pytest
 from closer_tf import evaluate, report, train
 from closer_tf.advice import advice
 from closer_tf.config import load_config, parse_config
+from closer_tf.readout.results import parse, write
 from closer_tf.runs import RunFolder
+
+
+def parsed(accuracy):
+    return parse({"epochs": 5, "accuracy": accuracy, "chance": 0.1, "protocol": {}})
 
 
 def results_of(trained, untrained, condition="closer"):
     def readouts(values):
         return {name: {"test": value} for name, value in zip(("single", "ensemble"), values)}
 
-    return {"epochs": 5, "accuracy": {condition: readouts(trained), "untrained": readouts(untrained)}}
+    return parsed({condition: readouts(trained), "untrained": readouts(untrained)})
 
 
 def config_of(**content):
@@ -27,7 +32,7 @@ def test_below_untrained():
     assert "--set training.epochs=200: the run goes on" in note and "--set objective.temperature=640, now 2560" in note
     [note] = advice(results_of((0.3, 0.6), (0.4, 0.7)), config_of(), [])
     assert "(single 0.300 against 0.400, ensemble 0.600 against 0.700)" in note
-    for fine in (results_of((0.5, 0.8), (0.4, 0.7)), results_of((0.4, 0.7), (0.4, 0.7)), {"epochs": 5, "accuracy": {}}):
+    for fine in (results_of((0.5, 0.8), (0.4, 0.7)), results_of((0.4, 0.7), (0.4, 0.7)), parsed({})):
         assert advice(fine, config_of(), [{"effective_rank": 3.0}]) == []
     assert advice(results_of((0.1, 0.1), (0.4, 0.7), "untrained"), config_of(condition="untrained"), []) == []
 
@@ -55,7 +60,7 @@ def test_notes_are_said_kept_and_reported(tmp_path, tiny_config, monkeypatch, ca
     results = run.read_results()
     results["accuracy"]["untrained"]["ensemble"]["test"] = 1.0
     results.pop("notes", None)
-    run.write_results(results)
+    write(run.results_file, parse(results))
     capsys.readouterr()
     assert evaluate.main(["run"]) == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -15,6 +15,7 @@ from closer_tf.config import load_config, parse_config
 from closer_tf.errors import CloserWarning, ConfigError, DivergedError
 from closer_tf.fused import train_fused
 from closer_tf.loop import CheckpointKeeper, Interrupted
+from closer_tf.readout.results import parse, write
 from closer_tf.report.published import published_values
 from closer_tf.runs import RunFolder
 from closer_tf.sweeps.points import baseline_config, is_finished
@@ -160,7 +161,7 @@ def test_a_key_that_comes_late(whole, tmp_path, capsys):
     assert "readout.at_epochs: 1 cannot be read out: trained before readout.at_epochs asked" in capsys.readouterr().out
     run = RunFolder(folder)
     assert is_finished(run, config) and is_finished(run, tiny(training=late))
-    run.write_results({key: value for key, value in results.items() if key != "at_epochs"})
+    write(run.results_file, parse({key: value for key, value in results.items() if key != "at_epochs"}))
     assert not is_finished(run, config) and is_finished(run, tiny(training=late))
     (folder / "weights" / PATTERN.format(1, 0)).write_bytes((whole[0] / "weights" / PATTERN.format(1, 0)).read_bytes())
     again = evaluate.evaluate_run(folder)
@@ -246,7 +247,7 @@ def test_epochs_that_the_training_does_not_reach(tmp_path, capsys):
     assert "accuracy over epochs: after 1, 3 epochs\n" in said and "GB of weights of 2 epochs (readout.at_epochs)" in said
     assert "readout.at_epochs: 4, 1000 left out: past the 3 epochs of the training (training.epochs)" in said
     untrained = tiny([1], condition="untrained")
-    assert over_epochs.missing(untrained, {}) == ["readout.at_epochs: 1 left out: condition 'untrained' trains nothing"]
+    assert over_epochs.missing(untrained) == ["readout.at_epochs: 1 left out: condition 'untrained' trains nothing"]
     assert baseline_config(config, "untrained").readout.at_epochs == []
 
 

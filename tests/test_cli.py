@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from closer_tf import cli, doctor
+from closer_tf.command import parse_seeds
+from closer_tf.errors import ConfigError
 
 
 def test_help_is_quick_and_names_every_command():
@@ -72,3 +74,45 @@ def test_python_m(module):
     for arguments, code, said in ((["--version"], 0, "closer_tf "), (["trian"], 2, "")):
         done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == code and done.stdout.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "text, seeds",
+    [("0-3", [0, 1, 2, 3]), ("0,2,5", [0, 2, 5]), ("7", [7]), ("5, 0-1,9-9", [5, 0, 1, 9]), (str(2**63 - 1), [2**63 - 1])],
+)
+def test_seeds_are_numbers_and_ranges(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("", "expected whole numbers and ranges, such as 0-9 or 0,2,5 or 0-3,7; found none"),
+        ("0,,1", "found ''"),
+        ("0-", "found '0-'"),
+        ("-1", "found '-1'"),
+        ("1.5", "found '1.5'"),
+        ("0-1-2", "found '0-1-2'"),
+        ("\u0663", "found"),  # a digit, but none of ours
+        ("5-3", "expected ranges from the smaller to the larger seed, found 5-3"),
+        ("0-4,2", "expected each seed once, found 2 2 times"),
+        ("0-100000", "expected at most 100,000 seeds"),
+        ("0-9999999999999999", "expected at most 100,000 seeds"),
+        (str(2**63), "expected seeds below 2^63"),
+    ],
+)
+def test_seeds_that_are_none(text, says):
+    with pytest.raises(ConfigError) as error:
+        parse_seeds(text, "--seeds")
+    assert str(error.value).startswith(f"--seeds {text}: ") and says in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["sweep", "reproduce", "train-fused"])
+def test_every_command_takes_the_same_seeds(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "--seeds SEEDS" in words and "0-9 or 0,2,5" in words and "--num-seeds N" in words
+    with pytest.raises(SystemExit):
+        cli.main([command, "x", "--seeds", "0-1", "--num-seeds", "2"])
+    assert "not allowed with argument" in capsys.readouterr().err

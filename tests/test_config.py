@@ -169,7 +169,7 @@ MISTAKES = [
         "encoders: all encoders need the same embedding_dim, found [8, 256]",
     ),
     ({"num_encoders": 2, "encoders": [{"type": "mlp"}, {"type": "vit"}]}, "encoders.1.type: expected one of mlp, vit_lite"),
-    ({"condition": "trained"}, "condition: expected 'closer', 'tcloser'"),
+    ({"condition": "trained"}, "condition: expected 'masked_input', 'full_input'"),
     ({"training": {"batch_size": None}}, "training.batch_size: expected a valid integer, found null"),
     ({"encoder": {"type": "mlp", "l1": 1e300}}, "encoder.l1: expected a number that float32 holds, at most 3.4e38"),
 ]

@@ -10,6 +10,8 @@ import pytest
 from closer_tf import evaluate, experiment, memory, train
 from closer_tf.config import parse_config
 from closer_tf.errors import RunError
+from closer_tf.readout.results import parse
+from closer_tf.readout.tables import print_areas
 from closer_tf.runs import RunFolder
 
 
@@ -167,8 +169,27 @@ def test_ensembles_that_were_trained_under_either_backend(backend, tmp_path):
 
 def test_areas_are_printed_as_they_are_called(capsys):
     values = {"single": {"test": 0.5, "per_encoder": [0.25, 0.75]}, "ensemble": {"test": 0.8}}
-    evaluate.print_areas({"areas": ["[/bold]LP", "\x1b[31mV1"], "accuracy": {"closer": values, "full_input": {}}})
+    about = {"epochs": 1, "chance": 0.1, "protocol": {}}
+    areas = ["[/bold]LP", "\x1b[31mV1"]
+    print_areas(parse({**about, "areas": areas, "accuracy": {"closer": values, "full_input": {}}}))
     shown = capsys.readouterr().out
     assert re.search(r"│ \[/bold\]LP +│ +0\.250 │", shown) and re.search(r"│ \\x1b\[31mV1 +│ +0\.750 │", shown)
-    evaluate.print_areas({"accuracy": {"closer": values}})  # images have no areas
+    print_areas(parse({**about, "accuracy": {"closer": values}}))  # images have no areas
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("condition, steps_per_execution", [("closer", 1), ("closer", 2), ("supervised", 2)])
+def test_what_was_just_trained_is_read_out_as_it_is(condition, steps_per_execution, tmp_path, monkeypatch):
+    loaded, usual = [], evaluate.load_trained
+    monkeypatch.setattr(evaluate, "load_trained", lambda *given: loaded.append(given) or usual(*given))
+    compute = {"steps_per_execution": steps_per_execution}
+    readout = {**TINY["readout"], "at_epochs": [1, 2]}
+    config = parse_config({**TINY, "condition": condition, "compute": compute, "readout": readout}).resolved()
+    in_hand = train.train_run(config, tmp_path / "run")
+    assert not loaded
+    from_disk = evaluate.evaluate_run(tmp_path / "run", redo=True)
+    assert len(loaded) == 1
+    for key in ("epochs", "step", "accuracy", "probes", "measures"):
+        assert in_hand[key] == from_disk[key]
+    for epoch, found in in_hand["at_epochs"].items():
+        assert found["accuracy"] == from_disk["at_epochs"][epoch]["accuracy"]

@@ -118,11 +118,12 @@ def test_text_with_a_byte_order_mark_and_windows_line_ends(tmp_path, tiny_config
 def test_a_run_folder_whose_files_went_through_an_editor(tmp_path, tiny_config):
     run = RunFolder(tmp_path)
     (tmp_path / "config.json").write_bytes(as_notepad_saves(json.dumps(tiny_config, indent=2)))
+    results = {"epochs": 1, "accuracy": {}, "chance": 0.1, "protocol": {}}
     (tmp_path / "history.csv").write_bytes(as_notepad_saves("epoch,loss\n1,2.5\n"))
-    (tmp_path / "results.json").write_bytes(as_notepad_saves('{"epochs": 1}'))
+    (tmp_path / "results.json").write_bytes(as_notepad_saves(json.dumps(results)))
     (tmp_path / "changes.json").write_bytes(as_notepad_saves('[{"event": "not finite", "epoch": 0, "step": 1}]'))
     assert run.load_config().num_encoders == 3 and run.read_history() == [{"epoch": 1.0, "loss": 2.5}]
-    assert run.read_results() == {"epochs": 1} and run.changes()[0]["step"] == 1
+    assert run.read_results() == results and run.changes()[0]["step"] == 1
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_any_json_trains_a_step_or_gives_a_clean_message(folder, monkeypatch):
     monkeypatch.setattr(requests, "head", no_network)
     monkeypatch.setattr(loop.CheckpointKeeper, "on_epoch_begin", stop_soon)
     monkeypatch.setattr(quiet, "import_keras", lambda: keras)
-    monkeypatch.setattr(evaluate, "readout", lambda run, config, data: {})
+    monkeypatch.setattr(evaluate, "readout", lambda run, config, data, trained: {})
     monkeypatch.setattr(plots, "save", lambda figure, path: None)  # drawing takes longer than all the rest
     tf.config.run_functions_eagerly(True)  # tracing does, too; other tests train traced
     watch, codes = Watch(), {}

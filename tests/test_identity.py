@@ -7,6 +7,8 @@ import pytest
 
 from closer_tf import evaluate, fused, report, summary, sweep, train
 from closer_tf.checkpoints import checkpoint_files, load_checkpoint
+from closer_tf.readout.results import parse
+from closer_tf.readout.results import write as write_results
 from closer_tf.runs import RunFolder
 
 RNG = np.random.default_rng(0)
@@ -117,7 +119,7 @@ def test_results_from_before_are_kept(run):
     results = run.read_results()
     del results["data"]
     run.data_file.unlink()
-    run.write_results(results)
+    write_results(run.results_file, parse(results))
     before = run.results_file.read_bytes()
     evaluate.evaluate_run(run.path)
     assert run.results_file.read_bytes() == before

@@ -2,7 +2,9 @@
 
 import functools
 import itertools
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation, Text
 
+import closer_tf
 from closer_tf import graphs, masks, plots, style
+from closer_tf.config import CONDITIONS
 from closer_tf.errors import ConfigError
 
 HISTORY = [{"epoch": k + 1, "seconds": 1.0, "loss": 3.0 - k, "val_loss": 3.5 - k, "var": 1.0 + k} for k in range(3)]
@@ -250,8 +254,8 @@ def test_pictures_as_pdf_and_svg(tmp_path, monkeypatch):
 
 
 def test_conditions_have_colours_that_the_colour_blind_tell_apart():
-    colours = {name: colour for name, colour in plots.CONDITION_COLOURS.items() if name != "tcloser"}  # CLoSeR in time
-    assert set(plots.CONDITION_COLOURS) == set(plots.CONDITION_NAMES) and len(set(colours.values())) == len(colours)
+    colours = {name: condition.colour for name, condition in CONDITIONS.items() if name != "tcloser"}  # CLoSeR in time
+    assert len(set(colours.values())) == len(colours)
     # Vi\u00e9not, Brettel and Mollon 1999: what is left of linear RGB without the long or the middle cones
     without = ([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
                [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])  # fmt: skip
@@ -271,3 +275,10 @@ def test_pictures_of_very_many_encoders_can_be_written(tmp_path):
     ):
         plots.save(figure, tmp_path / "x.png")  # matplotlib draws nothing wider than 65,536 pixels
     assert figure._suptitle.get_text() == "first 30 of 500 encoders"
+
+
+def test_matplotlib_draws_in_one_place():
+    folder = Path(closer_tf.__file__).parent
+    drawing = re.compile(r"^ *(import|from) matplotlib", flags=re.MULTILINE)
+    found = {path.relative_to(folder) for path in folder.rglob("*.py") if drawing.search(path.read_text())}
+    assert {path.parts[0] for path in found} == {"plots", "style.py"}

@@ -14,10 +14,10 @@ import pytest
 
 from closer_tf import report, train
 from closer_tf.config import load_config, parse_config
+from closer_tf.config.identity import flat
 from closer_tf.masks import area_masks
 from closer_tf.report import accuracy, drawing, embeddings, reading
 from closer_tf.report.published import published
-from closer_tf.summary import flat
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GRAPHS = ("all_to_all", "star", "bidirectional_ring", "directional_ring")

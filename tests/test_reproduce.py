@@ -15,7 +15,7 @@ from closer_tf.config import load_config
 from closer_tf.errors import ConfigError, RunError
 from closer_tf.published import reference
 from closer_tf.reproduction import claims
-from closer_tf.reproduction.estimate import count_and_estimate, random_data, seconds_per_step, steps_per_epoch
+from closer_tf.reproduction.estimate import count_and_estimate, random_data, seconds_per_step, steps_of
 from closer_tf.reproduction.panels import (
     PANELS,
     PanelFile,
@@ -259,9 +259,9 @@ def test_the_estimate_counts_shared_runs_once(points):
 
 def test_steps_are_timed_on_random_stimuli(points):
     (point, *_) = points[PANELS / "digits.json", "quick"]
-    assert 0 < seconds_per_step(point.config, steps=1, repeats=1) < 10 and steps_per_epoch(point.config) == 19
+    assert 0 < seconds_per_step(point.config, steps=1, repeats=1) < 10 and steps_of(point.config) == 19
     mouse = next(point for point in points[PANELS / "fig8a.json", "quick"] if point.config.condition == "tcloser")
-    assert random_data(mouse.config).train.inputs.shape[1:] == (2, 668) and steps_per_epoch(mouse.config) == 253
+    assert random_data(mouse.config).train.inputs.shape[1:] == (2, 668) and steps_of(mouse.config) == 253
 
 
 def some_claim(kind="above"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from closer_tf import experiment
-from closer_tf.config import TEMPORAL_CONDITIONS, TRAINED_CONDITIONS, load_config
+from closer_tf.config import load_config
 from closer_tf.data import Split, Splits
 from closer_tf.data.allen import PUBLISHED_AREAS
 from closer_tf.temporal import OBJECTIVES
@@ -31,7 +31,7 @@ def random_data(config):
     unit_areas = tuple(area for k, area in enumerate(areas) for _ in range(5 + k))
     part = Split(rng.poisson(1, (4, 2, len(unit_areas))).astype(np.uint8), rng.integers(2, size=4))
     data = Splits(config.dataset.name, part, part, part, ("one", "three"), windowed=True, unit_areas=unit_areas)
-    looks_back = config.condition in TEMPORAL_CONDITIONS and experiment.make_objective(config).needs_previous
+    looks_back = experiment.looks_back(config)
     return data if looks_back else data.current()
 
 
@@ -46,7 +46,7 @@ def test_builds_and_takes_a_step(path):
     stimuli = data.train.inputs
     before = [encoder.get_weights()[0] for encoder in ensemble.encoders]
     assert ensemble(data.current().train.inputs).shape == (4, config.num_encoders, config.each_encoder()[0].embedding_dim)
-    if config.condition not in TRAINED_CONDITIONS:
+    if not config.trains:
         return
     losses = model.fit(stimuli, data.train.labels, verbose=0).history
     assert np.isfinite(losses["loss"][0])
@@ -95,4 +95,4 @@ def test_mouse_configs_hold_the_papers_settings():
         assert (config.training.epochs, config.training.batch_size, config.optimizer.schedule_decay) == (300, 128, 0.004)
         weights = {name: weight for name, weight in config.objective.weights.model_dump().items() if weight}
         assert weights == OBJECTIVES[config.condition]
-    assert found == {(str(mouse), condition) for mouse in PUBLISHED_AREAS for condition in TEMPORAL_CONDITIONS}
+    assert found == {(str(mouse), condition) for mouse in PUBLISHED_AREAS for condition in OBJECTIVES}

@@ -261,23 +261,23 @@ def test_windows_are_previous_then_current_and_stay_inside_their_trial():
     np.testing.assert_array_equal(train.inputs[3], [[2010, 2011, 2012], [2020, 2021, 2022]])
     np.testing.assert_array_equal(train.inputs[-1], [[52070, 52071, 52072], [52080, 52081, 52082]])
     np.testing.assert_array_equal(train.labels, [0] * 9 + [1] * 14)
-    np.testing.assert_array_equal(train.frame[:9], [2, 3, 4] * 3)
-    np.testing.assert_array_equal(train.trial[:9], [0, 0, 0, 2, 2, 2, 4, 4, 4])
-    np.testing.assert_array_equal(splits.validation.trial, [1] * 10)
-    np.testing.assert_array_equal(splits.test.trial, [3] * 10)
+    np.testing.assert_array_equal(train.about["frame"][:9], [2, 3, 4] * 3)
+    np.testing.assert_array_equal(train.about["trial"][:9], [0, 0, 0, 2, 2, 2, 4, 4, 4])
+    np.testing.assert_array_equal(splits.validation.about["trial"], [1] * 10)
+    np.testing.assert_array_equal(splits.test.about["trial"], [3] * 10)
     for part in (splits.train, splits.validation, splits.test):
-        current = 1000 * part.trial + 10 * part.frame + 50000 * part.stimulus
+        current = 1000 * part.about["trial"] + 10 * part.about["frame"] + 50000 * part.about["stimulus"]
         np.testing.assert_array_equal(part.inputs[:, 1, 0], current)
         np.testing.assert_array_equal(part.inputs[:, 0, 0], current - 10)
 
 
 def test_full_range_and_window_length():
     full = make_samples(session(), stimuli=["one", "three"], full_range=True).validation
-    np.testing.assert_array_equal(full.frame, [1, 2, 3, 4, 5, *range(1, 10)])
+    np.testing.assert_array_equal(full.about["frame"], [1, 2, 3, 4, 5, *range(1, 10)])
     single = make_samples(session(), window=1, full_range=True).validation
-    np.testing.assert_array_equal(single.frame, [*range(6), *range(10)])
+    np.testing.assert_array_equal(single.about["frame"], [*range(6), *range(10)])
     longer = make_samples(session(), window=3).validation
-    np.testing.assert_array_equal(longer.frame, [3, 4, *range(3, 9)])
+    np.testing.assert_array_equal(longer.about["frame"], [3, 4, *range(3, 9)])
     np.testing.assert_array_equal(longer.inputs[0, :, 0], [1010, 1020, 1030])
 
 
@@ -302,8 +302,8 @@ def test_split_by_trial_of_ten_and_twenty_trials_and_the_published_sizes():
     splits = make_samples(mouse)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (32346, 10782, 10782)
     assert splits.train.inputs.dtype == np.uint8
-    one = [np.unique(part.trial[part.stimulus == 0]).tolist() for part in (splits.validation, splits.test)]
-    three = [np.unique(part.trial[part.stimulus == 1]).tolist() for part in (splits.validation, splits.test)]
+    one = [np.unique(part.about["trial"][part.about["stimulus"] == 0]).tolist() for part in (splits.validation, splits.test)]
+    three = [np.unique(part.about["trial"][part.about["stimulus"] == 1]).tolist() for part in (splits.validation, splits.test)]
     assert one == [[1, 6, 11, 16], [3, 8, 13, 18]]
     assert three == [[1, 6], [3, 8]]
 
@@ -330,9 +330,12 @@ def test_trials_are_split_by_their_number_among_all_that_were_shown(tmp_path):
     assert {name: found.tolist() for name, found in loaded.trials.items()} == {k: v.tolist() for k, v in numbers.items()}
     assert loaded.bins_per_frame == 2 and list(loaded.stimuli) == ["one", "three"]
     splits = make_samples(loaded)
-    trials = [np.unique(part.trial[part.stimulus == 0]).tolist() for part in (splits.train, splits.validation, splits.test)]
+    trials = [
+        np.unique(part.about["trial"][part.about["stimulus"] == 0]).tolist()
+        for part in (splits.train, splits.validation, splits.test)
+    ]
     assert trials == [[0, 4], [1, 6], [3]]
-    third = splits.test.inputs[(splits.test.stimulus == 0) & (splits.test.frame == 2)]
+    third = splits.test.inputs[(splits.test.about["stimulus"] == 0) & (splits.test.about["frame"] == 2)]
     np.testing.assert_array_equal(third[0, 1], [2020, 2021, 2022])  # what was shown as trial 3 is the third in the file
     assert loaded.take_units([1]).trials["one"].tolist() == [0, 1, 3, 4, 6]
     assert session().trials["three"].tolist() == [0, 1, 2, 3] and session().bins_per_frame is None
@@ -391,8 +394,8 @@ def test_gabors_are_labelled_by_position_and_split_by_repeat(tmp_path):
     np.testing.assert_array_equal(gabors.unit_ids, [7, 9])
     np.testing.assert_array_equal(gabors.inputs, np.arange(24).reshape(3, 8)[[0, 2]].T)
     splits = gabors.split()
-    np.testing.assert_array_equal(splits.train.frame, [0, 1, 4, 5])
-    np.testing.assert_array_equal(splits.validation.inputs, [[[2, 18]], [[3, 19]]])
+    np.testing.assert_array_equal(splits.train.about["frame"], [0, 1, 4, 5])
+    np.testing.assert_array_equal(splits.validation.inputs, [[2, 18], [3, 19]])
     np.testing.assert_array_equal(splits.test.labels, [1, 0])
     assert read_gabors(tmp_path / "gabors_42.npz", all_units=True).inputs.shape == (8, 3)
 
@@ -453,8 +456,8 @@ def test_real_gabors(shared, name, units):
     splits = gabors.split()
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (9 * 243, 3 * 243, 3 * 243)
     # Nearest centroid over the 81 positions decodes far above chance (.012).
-    mean, sd = splits.train.inputs.mean(axis=(0, 1)), splits.train.inputs.std(axis=(0, 1))
+    mean, sd = splits.train.inputs.mean(axis=0), splits.train.inputs.std(axis=0)
     train, test = ((part.inputs - mean) / np.where(sd > 0, sd, 1) for part in (splits.train, splits.test))
-    centroids = np.stack([train[splits.train.labels == k].mean(axis=(0, 1)) for k in range(81)])
-    nearest = ((test[:, 0, None] - centroids) ** 2).sum(axis=-1).argmin(axis=1)
+    centroids = np.stack([train[splits.train.labels == k].mean(axis=0) for k in range(81)])
+    nearest = ((test[:, None] - centroids) ** 2).sum(axis=-1).argmin(axis=1)
     assert (nearest == splits.test.labels).mean() > 0.2

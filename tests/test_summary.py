@@ -98,6 +98,16 @@ def test_what_does_not_change_a_result_makes_no_variant(tmp_path):
     assert set(summary.summarise([one, longer])["accuracy"]) == names
 
 
+def test_precision_makes_a_variant_of_what_encoders_compute(tmp_path):
+    folders = [stored_run(tmp_path / name, compute={"precision": name}) for name in ("float32", "bfloat16")]
+    folders.append(stored_run(tmp_path / "seed", seed=1, compute={"precision": "float32", "loss_memory_mb": 9.0}))
+    found = summary.summarise(folders)["accuracy"]
+    precisions = ("float32", "bfloat16")
+    assert set(found) == {f"{name}, compute.precision={kind}" for name in ("closer", "untrained") for kind in precisions}
+    assert found["closer, compute.precision=float32"]["single"]["seeds"] == [0, 1]
+    assert found["closer, compute.precision=bfloat16"]["single"]["seeds"] == [0]
+
+
 def test_weights_are_compared_within_a_condition(tmp_path):
     lpl = stored_run(tmp_path / "lpl", condition="lpl")
     tcloser = stored_run(tmp_path / "tcloser", condition="tcloser")

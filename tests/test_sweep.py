@@ -1,5 +1,6 @@
 """Sweep files, their points, and how a sweep takes in what becomes of them; without a cluster."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,18 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 from closer_tf import sweep as command
 from closer_tf.config import load_config
-from closer_tf.errors import ConfigError, RunError
+from closer_tf.config.identity import baseline_of, run_name
+from closer_tf.errors import BusyError, ConfigError, RunError
+from closer_tf.report import write_report
 from closer_tf.runs import RunFolder
 from closer_tf.summary import summarise
 from closer_tf.sweeps import report, worker
 from closer_tf.sweeps.cluster import make_batch_cluster
 from closer_tf.sweeps.config import json_schema, load_sweep, parse_sweep, run_configs
 from closer_tf.sweeps.engine import Sweep, stopping_on_signals
-from closer_tf.sweeps.points import baseline_config, baseline_of, is_finished, progress_of, run_name, sweep_points
+from closer_tf.sweeps.points import baseline_config, is_finished, progress_of, sweep_points
 from closer_tf.train import train_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -256,6 +260,38 @@ def test_failures_are_tried_again_and_reported(content, tmp_path):
     assert [point["state"] for point in record["points"]].count("done") == len(points) - 2
 
 
+def test_data_without_labels_is_trained_on_and_said_to_be_not_read_out(tiny_config, tmp_path, monkeypatch, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1)).astype(np.uint8)
+    np.savez(tmp_path / "images.npz", x_train=images)
+    tiny_config |= {"dataset": {"name": "arrays", "path": str(tmp_path / "images.npz")}}
+    tiny_config["training"] = {"epochs": 1, "batch_size": 8}
+    path = write(tmp_path, {"base": tiny_config, "baselines": ["untrained"]})
+    points, runs = {point.name: point for point in sweep_points(load_sweep(path))}, tmp_path / "runs"
+
+    def answer(name, tries, stopped):
+        assert train_run(points[name].config, runs / name) == {}
+        return ended()
+
+    clusters = [Cluster(answer, slots=1)]
+    monkeypatch.setattr(command, "cluster", lambda options: contextlib.nullcontext((clusters[-1], 1)))
+    monkeypatch.setenv("COLUMNS", "200")
+    for trained in (2, 0):  # they are done, and are not trained again
+        clusters.append(Cluster(answer, slots=1))
+        assert command.main([path, "--runs-dir", str(runs)]) == 0
+        output = capsys.readouterr().out
+        assert output.count("done, no labels: not read out") == 2 and "2 of 2 points done" in output
+        assert len(clusters[-1].calls) == trained
+    record = json.loads((runs / "sweep.sweep.json").read_text())
+    assert [(point["state"], point["note"], point["accuracy"]) for point in record["points"]] == [
+        ("done", "no labels: not read out", {})
+    ] * 2
+    page = tmp_path / "page.html"
+    assert write_report([runs], page, embeddings="none", details=0)["runs"] == 2
+    assert page.read_text().count("no labels: not read out") >= 2 and "not read out yet" not in page.read_text()
+    with pytest.raises(RunError, match="its data has no labels, so that it was not read out"):
+        summarise([runs / name for name in points])
+
+
 def test_a_cluster_that_gives_a_point_up_does_not_end_the_sweep(content, tmp_path):
     points = sweep_points(parse_sweep(content | {"baselines": []}))
 
@@ -300,7 +336,7 @@ def test_two_sweeps_of_one_name_do_not_run_together(content, tmp_path):
     inner = []
 
     def answer(name, tries, stopped):
-        with pytest.raises(RunError, match="another process runs a sweep of this name here"):
+        with pytest.raises(BusyError, match="another process runs a sweep of this name here"):
             Sweep("s", points, tmp_path).run(Cluster(None))
         inner.append(name)
         return ended()
@@ -315,6 +351,12 @@ def test_the_command_lists_what_it_would_do(content, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "masks.fraction=0.25, seed=1: trains 3 epochs" in output and "untrained of masks.fraction=0.5, seed=0" in output
     assert "18 points: 6 trainings, 6 of them to do; 12 that only read out" in output
+    for seeds in (["--seeds", "3,8-9"], ["--num-seeds", "3"], ["--seeds", "3"]):
+        assert command.main([path, *seeds, "--dry-run", "--runs-dir", str(tmp_path / "runs")]) == 0
+        output = capsys.readouterr().out
+        of = {"3,8-9": {3, 8, 9}, "3": {3} if seeds[0] == "--seeds" else {0, 1, 2}}[seeds[1]]
+        assert {int(seed) for seed in re.findall(r"seed=(\d+): trains", output)} == of
+        assert ("note: --seeds 3 is that one seed" in output) == (seeds == ["--seeds", "3"])
     assert not (tmp_path / "runs").exists()
 
 
@@ -322,7 +364,8 @@ def test_the_command_lists_what_it_would_do(content, tmp_path, capsys):
     "arguments, message",
     [
         (["--workers", "0"], "--workers 0: expected at least 1"),
-        (["--seeds", "0"], "--seeds 0: expected at least 1"),
+        (["--seeds", "3-1"], "--seeds 3-1: expected ranges from the smaller to the larger seed"),
+        (["--num-seeds", "0"], "--num-seeds 0: expected 1 to 100,000"),
         (["--scheduler", "tcp://127.0.0.1:1", "--batch", "slurm"], "--scheduler and --batch: expected one of them"),
         (["--scheduler", "nonsense://x", "--runs-dir", "r"], "--scheduler nonsense://x: no Dask scheduler answers"),
         (["--workers", "2", "--batch", "lsf"], "--workers is for this machine alone"),
@@ -372,6 +415,12 @@ def test_the_time_left_follows_from_the_epochs_that_are_done(content, tmp_path):
     [
         (0, "", "done", None),
         (2, "warning: x\nerror: masks: no\n", "failed", "error: masks: no"),
+        (
+            2,
+            "error: notes/in use by process 3/run.json: no such file",
+            "failed",
+            "error: notes/in use by process 3/run.json: no such file",
+        ),
         (3, "error: not finite", "failed", "error: not finite"),
         (1, "Traceback\nValueError: x\n", "failed", "ValueError: x"),
         (-9, "", "failed", "exit code -9"),
@@ -395,7 +444,7 @@ def test_a_folder_in_use_is_waited_for(tmp_path, monkeypatch):
     def run(sweep, content, run_dir, log_file, threads):
         tries.append(threads)
         Path(log_file).write_text("error: runs/x: in use by process 5 on here since today")
-        return 2 if len(tries) < 3 else 0
+        return 4 if len(tries) < 3 else 0
 
     monkeypatch.setattr(worker, "_run", run)
     monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from closer_tf import evaluate, train
-from closer_tf.errors import CloserWarning, RunError
+from closer_tf.errors import BusyError, CloserWarning
 from closer_tf.runs import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -404,9 +404,10 @@ def test_one_writer_per_folder(command, tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match=f"in use by process {other.pid}"):
+        with pytest.raises(BusyError, match=f"in use by process {other.pid}"):
             with run.locked():
                 pass
+        assert command()[0] == 4 and evaluate.main([str(run.path)]) == 4
         other.kill()
     with run.locked():
         pass

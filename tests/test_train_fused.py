@@ -51,7 +51,7 @@ def rows_without_seconds(run_dir):
 
 def test_from_the_command_to_ordinary_run_folders(tmp_path, tiny_config, configs, capsys):
     (tmp_path / "tiny.json").write_text(json.dumps(tiny_config))
-    arguments = ["train-fused", str(tmp_path / "tiny.json"), "--seeds", "0,1,2", "--runs-dir", str(tmp_path / "runs")]
+    arguments = ["train-fused", str(tmp_path / "tiny.json"), "--seeds", "0-1,2", "--runs-dir", str(tmp_path / "runs")]
     assert cli.main(arguments) == 0
     assert "3 trainings in one, from the beginning" in capsys.readouterr().out
     apart = train_run(configs[1], tmp_path / "apart")
@@ -127,7 +127,7 @@ def test_a_run_that_diverges_leaves_the_others_alone(tmp_path, configs):
 def test_what_may_differ(tiny_config, configs):
     check_alike(configs)
     longer = parse_config({**tiny_config, "training": {"epochs": 4, "batch_size": 256}}).resolved()
-    with pytest.raises(ConfigError, match="training: trainings in one may differ in .* only"):
+    with pytest.raises(ConfigError, match="training.epochs: trainings in one may differ in description, seed, masks, .* only"):
         check_alike([configs[0], longer])
     with pytest.raises(ConfigError, match="condition: expected one that trains"):
         check_alike([parse_config({**tiny_config, "condition": "untrained"}).resolved()])
@@ -142,6 +142,7 @@ def test_masks_of_other_sizes(tmp_path, tiny_config, configs):
 
 def test_seeds_that_are_none(tmp_path, tiny_config, capsys):
     (tmp_path / "tiny.json").write_text(json.dumps(tiny_config))
-    for seeds in ("0,0", "one", ""):
+    mistakes = {"0,0": "expected each seed once", "one": "found 'one'", "": "found none", "2-1": "expected ranges"}
+    for seeds, says in mistakes.items():
         assert cli.main(["train-fused", str(tmp_path / "tiny.json"), "--seeds", seeds]) == 2
-        assert "--seeds: expected different whole numbers" in capsys.readouterr().err
+        assert f"--seeds {seeds}: expected" in (error := capsys.readouterr().err) and says in error

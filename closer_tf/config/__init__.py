@@ -7,24 +7,22 @@ Symbols in square brackets are those of the paper: N encoders, D embedding dimen
 """
 
 from closer_tf.config.base import suggestion
-from closer_tf.config.objective import TEMPORAL_CONDITIONS, TRAINED_CONDITIONS, build_graph
+from closer_tf.config.conditions import CONDITIONS
+from closer_tf.config.objective import build_graph
 from closer_tf.config.reading import apply_override, as_config, json_schema, load_config, parse_config
 from closer_tf.config.readout import PROBE_ITERATIONS, PUBLISHED_C_GRID
 from closer_tf.config.run_config import RunConfig
 from closer_tf.config.sources import PATH_KEYS, RecordingSource
-from closer_tf.config.training import CHECKPOINT_KEYS, FREE_COMPUTE_KEYS, SEED_NAMES, derived_seed
+from closer_tf.config.training import SEED_NAMES, derived_seed
 
 __all__ = [
-    "CHECKPOINT_KEYS",
-    "FREE_COMPUTE_KEYS",
+    "CONDITIONS",
     "PATH_KEYS",
     "PROBE_ITERATIONS",
     "PUBLISHED_C_GRID",
     "RecordingSource",
     "RunConfig",
     "SEED_NAMES",
-    "TEMPORAL_CONDITIONS",
-    "TRAINED_CONDITIONS",
     "apply_override",
     "as_config",
     "build_graph",

@@ -4,9 +4,10 @@ import difflib
 import json
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
 from closer_tf.bounds import MAX_FLOAT
+from closer_tf.texts import shortened
 
 
 def suggestion(word, known):
@@ -42,6 +43,30 @@ class Section(BaseModel):
         return value
 
 
+class NameOf:
+    """Annotation of a string in a config: one of the names that a function returns when it is asked.
+
+    Args:
+        names: function that returns a list of str.
+    """
+
+    def __init__(self, names):
+        self.names = names
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(self, schema, handler):
+        return {"enum": list(self.names()), "type": "string"}
+
+    def _check(self, value):
+        names = list(self.names())
+        if not isinstance(value, str) or value not in names:
+            *first, last = map(repr, names)
+            raise PydanticKnownError("literal_error", {"expected": f"{', '.join(first)} or {last}"})
+        return value
+
+
 def json_kind(value):
     """What a JSON value is, in the words of an error message."""
     if value is None:
@@ -50,5 +75,4 @@ def json_kind(value):
         return "an object"
     if isinstance(value, list):
         return "a list"
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(json.dumps(value, default=str), 60, "...")

@@ -9,14 +9,6 @@ from closer_tf import graphs
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 
-TEMPORAL_CONDITIONS = ("tcloser", "notcloser", "lpl")
-TRAINED_CONDITIONS = ("closer", "supervised", *TEMPORAL_CONDITIONS)
-PAPER_WEIGHTS = {
-    "tcloser": {"tpull": 2.0, "var": 1.0, "cov": 10.0},
-    "notcloser": {"pull": 2.0, "var": 1.0, "cov": 10.0},
-    "lpl": {"cont": 1.0, "var": 1.0, "cov": 10.0},
-}
-
 
 class NamedGraph(Section):
     """A graph that follows from the number of encoders alone."""

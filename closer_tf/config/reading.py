@@ -127,8 +127,22 @@ def parse_config(content, source="config"):
         ConfigError: with one line per mistake.
     """
     _check_text(content, source)
+    return validated(RunConfig, content, source)
+
+
+def validated(model, content, source):
+    """Plain data as an object of a pydantic model.
+
+    Args:
+        model: the model's class.
+        content: the plain data, as `json.load` returns it.
+        source: what to call it in error messages.
+
+    Raises:
+        ConfigError: with one line per mistake: source, the key's full path, what was expected, what was found.
+    """
     try:
-        return RunConfig.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         lines = [f"{source}: {explain(mistake, content)}" for mistake in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None

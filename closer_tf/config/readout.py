@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from closer_tf.bounds import BOUNDS
-from closer_tf.config.base import Section
+from closer_tf.config.base import NameOf, Section
+from closer_tf.config.conditions import UNTRAINED, compared_conditions
 
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 PROBE_ITERATIONS = {"published": 100, "converged": 5000}  # readout.protocol -> most iterations per fit
@@ -29,7 +30,7 @@ class Readout(Section):
     """Most L-BFGS iterations per fit. Default null: the protocol's own, 100 for 'published' and 5000 for 'converged'."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
-    conditions: list[Literal["masked_input", "full_input", "untrained"]] = ["masked_input", "untrained"]
+    conditions: list[Annotated[str, NameOf(compared_conditions)]] = ["masked_input", UNTRAINED]
     """What to read out beside the run's own condition, for comparison."""
     pseudo_likelihood_draws: int = Field(100, ge=1, le=1_000_000)
     """How many random sets of samples the class mean pseudo-likelihood is averaged over. A draw costs the square of the number

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from closer_tf.config.base import NameOf
 from closer_tf.config.run_config import RunConfig
 
 _HEADER = """# The run config, key by key
@@ -68,6 +69,9 @@ def _table(title, model, path):
 def _kind(annotation, metadata=()):
     """A type in words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    for part in (*metadata, *(arguments[1:] if origin is Annotated else ())):
+        if isinstance(part, NameOf):
+            return " or ".join(f"`{json.dumps(name)}`" for name in part.names())
     if origin is Annotated:
         return f"{_kind(arguments[0])}{_limits(arguments[1:])}"
     if origin is Literal:

@@ -1,30 +1,22 @@
 """The run config as a whole: what its parts must agree on, and how its defaults are written out."""
 
-import hashlib
 import json
 import os
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from closer_tf.bounds import BOUNDS
-from closer_tf.config.base import Section
+from closer_tf.config import identity
+from closer_tf.config.base import NameOf, Section
+from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.encoders import Encoder, MLPEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
-from closer_tf.config.objective import PAPER_WEIGHTS, TRAINED_CONDITIONS, CustomGraph, Objective, TermWeights, build_graph
+from closer_tf.config.objective import CustomGraph, Objective, TermWeights, build_graph
 from closer_tf.config.readout import Readout
 from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource
-from closer_tf.config.training import (
-    CHECKPOINT_KEYS,
-    FREE_COMPUTE_KEYS,
-    Augmentation,
-    Compute,
-    Nadam,
-    Seeds,
-    Training,
-    derived_seed,
-)
+from closer_tf.config.training import Augmentation, Compute, Nadam, Seeds, Training, derived_seed
 from closer_tf.errors import ConfigError
 from closer_tf.files import given_path
 
@@ -41,9 +33,7 @@ class RunConfig(Section):
     deterministic: bool = False
     """Use only operations that give the same bits every time, also on a GPU, where it costs time; it turns XLA off. Not needed
     on a CPU. See docs/reproducibility.md."""
-    condition: Literal["closer", "tcloser", "notcloser", "lpl", "supervised", "untrained", "masked_input", "full_input"] = (
-        "closer"
-    )
+    condition: Annotated[str, NameOf(lambda: CONDITIONS)] = "closer"
     """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
     ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
     nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
@@ -80,7 +70,7 @@ class RunConfig(Section):
         if areas is not None and len(set(areas)) < len(areas):
             twice = next(area for area in areas if areas.count(area) > 1)
             _inconsistent("masks.areas", f"expected each area once, found '{twice}' {areas.count(twice)} times")
-        terms = PAPER_WEIGHTS.get(self.condition, {})
+        terms = CONDITIONS[self.condition].weights
         for name, weight in self.objective.weights or ():
             if weight and name not in terms:
                 expected = f"expected {', '.join(terms)}" if terms else "it has no weights, expected null"
@@ -102,13 +92,18 @@ class RunConfig(Section):
                 _inconsistent("objective.graph", str(error))
         return self
 
+    @property
+    def trains(self):
+        """Whether the condition trains."""
+        return CONDITIONS[self.condition].trained
+
     def each_encoder(self):
         """List of the N encoders' options."""
         return self.encoders or [self.encoder] * self.num_encoders
 
     def read_out_at(self):
         """The epochs of `readout.at_epochs` that this training reaches; none where nothing is trained."""
-        if self.condition not in TRAINED_CONDITIONS:
+        if not self.trains:
             return []
         return [epoch for epoch in self.readout.at_epochs if epoch <= self.training.epochs]
 
@@ -127,9 +122,10 @@ class RunConfig(Section):
             all_mlp = all(encoder.type == "mlp" for encoder in encoders)
             temperature = 10.0 * encoders[0].embedding_dim if all_mlp else 10.0
             update["objective"] = self.objective.model_copy(update={"temperature": temperature})
-        if self.condition in PAPER_WEIGHTS:
+        papers = CONDITIONS[self.condition].weights
+        if papers:
             objective = update.get("objective", self.objective)
-            weights = {name: PAPER_WEIGHTS[self.condition].get(name, 0.0) for name in TermWeights.model_fields}
+            weights = {name: papers.get(name, 0.0) for name in TermWeights.model_fields}
             for name, weight in self.objective.weights or ():
                 weights[name] = weights[name] if weight is None else weight
             update["objective"] = objective.model_copy(update={"weights": TermWeights(**weights)})
@@ -148,21 +144,8 @@ class RunConfig(Section):
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def digest(self):
-        """SHA-256 (hex) of what the trained weights follow from: not the description, the readout, when checkpoints are
-        written, how many devices share the batches, how many steps are taken at a call, or where the data lies.
-
-        Keys at their default and temporal terms of weight 0 do not count either, so that a new key does not make old runs
-        another config.
-        """
-        apart = {"schema_": True, "description": True, "readout": True, "dataset": set(PATH_KEYS)}
-        apart["training"], apart["compute"] = set(CHECKPOINT_KEYS), set(FREE_COMPUTE_KEYS)
-        content = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
-        if content.get("compute") == {}:
-            del content["compute"]
-        weights = content.get("objective", {}).get("weights")
-        if weights:
-            content["objective"]["weights"] = {name: weight for name, weight in weights.items() if weight}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """SHA-256 (hex) of what the trained weights follow from: see `closer_tf.config.identity.digest`."""
+        return identity.digest(self)
 
 
 def _with_absolute_paths(section):

@@ -8,7 +8,6 @@ from pydantic import Field
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 
-CHECKPOINT_KEYS = ("checkpoint_every", "checkpoint_minutes", "keep_checkpoints")
 MAX_SEED = 2**31 - 1  # what every random number generator in use takes
 
 
@@ -76,9 +75,6 @@ class Compute(Section):
     whose steps take milliseconds, otherwise 1. Several trainings in one take 1 under TensorFlow."""
     loss_memory_mb: float = Field(1024.0, **BOUNDS["max_memory_mb"])
     """Most memory, in MiB, for what the CLoSeR loss computes per pair of samples; more than that is computed in blocks."""
-
-
-FREE_COMPUTE_KEYS = ("distribution", "steps_per_execution")  # a run may go on with other values of these
 
 
 class Seeds(Section):

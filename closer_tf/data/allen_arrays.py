@@ -13,8 +13,9 @@ import numpy as np
 
 from closer_tf.data.labels import as_areas
 from closer_tf.data.npz import read_npz
-from closer_tf.data.samples import Samples, split_by_trial
+from closer_tf.data.samples import split_by_trial
 from closer_tf.data.sessions import Session
+from closer_tf.data.splits import Source, Split
 from closer_tf.errors import DataError
 
 
@@ -45,14 +46,15 @@ class Presentations:
         return replace(self, unit_ids=self.unit_ids[chosen], unit_areas=self.unit_areas[chosen], inputs=self.inputs[:, chosen])
 
     def split(self):
-        """`SampleSplits` with windows of one bin: inputs (n, 1, units).
+        """`Source` of single presentations: inputs (n, units).
 
-        Repeats 1, 6, 11, ... are validation, 3, 8, 13, ... test, the others training; `trial` is the repeat and `frame`
-        the place in the order of presentation.
+        Repeats 1, 6, 11, ... are validation, 3, 8, 13, ... test, the others training. In `about` of the splits, `trial` is the
+        repeat, `frame` the place in the order of presentation, and `stimulus` 0.
         """
         n = len(self.labels)
-        samples = Samples(self.inputs[:, None], self.labels, np.zeros(n, int), self.repeat, np.arange(n))
-        return split_by_trial(samples, self.label_names)
+        about = {"stimulus": np.zeros(n, int), "trial": self.repeat, "frame": np.arange(n)}
+        splits = split_by_trial(Split(self.inputs, self.labels, about))
+        return Source(**splits, label_names=self.label_names, unit_areas=tuple(self.unit_areas.tolist()))
 
 
 def read_natural_movie(path):

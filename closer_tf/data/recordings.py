@@ -6,7 +6,6 @@ Units are put in ascending unit id, whatever their order in the file.
 import numpy as np
 
 from closer_tf.data.samples import make_samples
-from closer_tf.data.splits import Source, Split
 
 
 def session(path, stimuli=None, label="stimulus", segments=3, full_range=False):
@@ -65,31 +64,12 @@ def gabors(path):
     """
     from closer_tf.data.allen_arrays import read_gabors
 
-    presentations = _by_unit_id(read_gabors(path))
-    return _source(presentations.split(), presentations.unit_areas, windowed=False)
+    return _by_unit_id(read_gabors(path)).split()
 
 
 def _from_session(recording, stimuli, label, segments, full_range):
-    recording = _by_unit_id(recording)
-    samples = make_samples(recording, stimuli, window=2, full_range=full_range, label=label, segments=segments)
-    about = {"stimuli": tuple(stimuli or recording.stimuli), "bin_width": recording.bin_width}
-    return _source(samples, recording.unit_areas, windowed=True, simulated=recording.simulated, **about)
+    return make_samples(_by_unit_id(recording), stimuli, window=2, full_range=full_range, label=label, segments=segments)
 
 
 def _by_unit_id(recording):
     return recording.take_units(np.argsort(recording.unit_ids, kind="stable"))
-
-
-def _source(samples, unit_areas, windowed, **about):
-    splits = {}
-    for name in ("train", "validation", "test"):
-        part = getattr(samples, name)
-        inputs = part.inputs if windowed else part.inputs[:, -1]
-        splits[name] = Split(inputs, part.labels, {key: getattr(part, key) for key in ("stimulus", "trial", "frame")})
-    return Source(
-        **splits,
-        label_names=samples.label_names,
-        windowed=windowed,
-        unit_areas=tuple(unit_areas.tolist()),
-        **about,
-    )

@@ -1,54 +1,13 @@
 """From sessions to samples: windows of consecutive bins, labelled and split by trial."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from closer_tf.bounds import check_settings
+from closer_tf.data.splits import Source, Split
 from closer_tf.errors import DataError
 
 LABELS = ("stimulus", "segment", "time")
 MIN_TRIALS = 4  # trial 1 is the first validation trial, trial 3 the first test trial
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Samples that belong together.
-
-    Args:
-        inputs: array (n, window, units), raw spike counts of consecutive bins in time order; the current bin is the last.
-        labels: array (n,): int classes, or float32 for normalised time.
-        stimulus: int array (n,), index into the stimuli.
-        trial: int array (n,), number of the trial within the stimulus.
-        frame: int array (n,), the current bin within the trial.
-    """
-
-    inputs: np.ndarray
-    labels: np.ndarray
-    stimulus: np.ndarray
-    trial: np.ndarray
-    frame: np.ndarray
-
-    def __len__(self):
-        return len(self.inputs)
-
-    def __getitem__(self, chosen):
-        return Samples(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
-
-
-@dataclass(frozen=True, eq=False)
-class SampleSplits:
-    """Samples for training, validation and test.
-
-    Args:
-        train, validation, test: `Samples`.
-        label_names: tuple of str, one per class; empty when the label is a number.
-    """
-
-    train: Samples
-    validation: Samples
-    test: Samples
-    label_names: tuple = ()
 
 
 def make_samples(session, stimuli=None, window=2, full_range=False, label="stimulus", segments=3):
@@ -65,8 +24,10 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
         segments: number of parts for label "segment".
 
     Returns:
-        `SampleSplits`. Trials are split by their number within the stimulus, which counts trials that were left out too:
-        1, 6, 11, ... are validation, 3, 8, 13, ... test, the others training.
+        `Source` of windows (n, window, units) of raw spike counts in time order, the current bin last. `about` of its splits
+        has int arrays (n,): `stimulus`, index into the stimuli; `trial`, number within the stimulus; `frame`, the current bin
+        within the trial. Trials are split by their number, which counts trials that were left out too: 1, 6, 11, ... are
+        validation, 3, 8, 13, ... test, the others training.
 
     Raises:
         DataError: a stimulus is unknown, has too few or too short trials or no spike at all, or there is but one to tell apart.
@@ -87,27 +48,39 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
             f"'{stimuli[0]}'; use label 'segment' or 'time' for the position within it"
         )
     parts = [_stimulus_samples(session, index, name, window, full_range, label, segments) for index, name in enumerate(stimuli)]
-    everything = Samples(*(np.concatenate([getattr(part, f) for part in parts]) for f in Samples.__dataclass_fields__))
     names = {
         "stimulus": tuple(stimuli),
         "segment": tuple(f"{k + 1}/{segments}" for k in range(segments)),
         "time": (),
     }
-    return split_by_trial(everything, names[label])
+    return Source(
+        **split_by_trial(_joined(parts)),
+        label_names=names[label],
+        windowed=True,
+        unit_areas=tuple(session.unit_areas.tolist()),
+        simulated=session.simulated,
+        stimuli=tuple(stimuli),
+        bin_width=session.bin_width,
+    )
 
 
-def split_by_trial(samples, label_names=()):
+def split_by_trial(samples):
     """Split samples by trial: number mod 5 equal to 1 is validation, 3 test, the others training.
 
     Args:
-        samples: `Samples`.
-        label_names: tuple of str, one per class.
+        samples: `Split` whose `about` has `trial`.
 
     Returns:
-        `SampleSplits`.
+        dict `train`, `validation`, `test` of `Split`.
     """
-    place = samples.trial % 5
-    return SampleSplits(samples[(place != 1) & (place != 3)], samples[place == 1], samples[place == 3], tuple(label_names))
+    place = samples.about["trial"] % 5
+    return {"train": samples[(place != 1) & (place != 3)], "validation": samples[place == 1], "test": samples[place == 3]}
+
+
+def _joined(parts):
+    """Several `Split`s as one."""
+    about = {key: np.concatenate([part.about[key] for part in parts]) for key in parts[0].about}
+    return Split(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("inputs", "labels")), about)
 
 
 def _stimulus_samples(session, index, name, window, full_range, label, segments):
@@ -144,10 +117,8 @@ def _stimulus_samples(session, index, name, window, full_range, label, segments)
         "segment": lambda: frame * segments // bins,
         "time": lambda: (frame / bins).astype(np.float32),
     }
-    return Samples(
-        inputs=windows.transpose(0, 1, 3, 2).reshape(-1, window, units),
-        labels=labels[label](),
-        stimulus=np.full(len(frame), index),
-        trial=np.repeat(numbers, len(frames)),
-        frame=frame,
+    return Split(
+        windows.transpose(0, 1, 3, 2).reshape(-1, window, units),
+        labels[label](),
+        {"stimulus": np.full(len(frame), index), "trial": np.repeat(numbers, len(frames)), "frame": frame},
     )

@@ -167,7 +167,7 @@ def split_source(name, source, validation_fraction, seed):
     train, validation = _numbered(source.train), source.validation and _numbered(source.validation)
     if validation is None:
         order = np.random.default_rng(seed).permutation(len(source.train))
-        count = round(validation_fraction * len(order))
+        count = held_out(len(order), validation_fraction)
         train, validation = train[np.sort(order[count:])], train[np.sort(order[:count])]
     return Splits(
         name,
@@ -185,6 +185,16 @@ def split_source(name, source, validation_fraction, seed):
         tuple(source.stimuli),
         source.bin_width,
     )
+
+
+def held_out(samples, fraction):
+    """How many of so many training samples a validation set drawn from them takes."""
+    return round(fraction * samples)
+
+
+def steps_per_epoch(samples, batch_size):
+    """Batches in one epoch of so many training samples, the last partial one counted."""
+    return -(-samples // batch_size)
 
 
 def _numbered(split):

@@ -12,10 +12,13 @@ import time
 
 from closer_tf import __version__
 from closer_tf.command import add_version, printable, run_command
+from closer_tf.config.conditions import UNTRAINED, is_trained, title_of
 from closer_tf.errors import CloserError, RunError
 from closer_tf.files import given_path, write_atomically
+from closer_tf.readout.results import READOUTS, each_encoder
 from closer_tf.report.embeddings import METHODS, check_method
 from closer_tf.report.reading import differing_keys, group_runs, one_per_seed, read_run, run_folders, shown_values
+from closer_tf.texts import shortened
 
 DETAILS = 4  # groups whose receptive fields, graphs, maps and embeddings are drawn
 MOST_KEYS, MOST_CURVES, MOST_MASKS, MOST_MAPS, MOST_CLASSES = 40, 100, 24, 10, 20
@@ -175,25 +178,14 @@ def _template():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cut"] = _cut
-    environment.filters["condition"] = _condition
+    environment.filters["cut"] = shortened
+    environment.filters["condition"] = title_of
     return environment.get_template("page.html")
-
-
-def _cut(text, most):
-    text = str(text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _condition(name):
-    from closer_tf.plots import CONDITION_NAMES
-
-    return CONDITION_NAMES.get(name, name)
 
 
 def _trained(row):
     """After how many epochs a row's encoders were read out, as text."""
-    if row["condition"] in ("masked_input", "full_input", "untrained"):
+    if not is_trained(row["condition"]):
         return "–"
     return row["group"].settings["read out after epochs"]
 
@@ -205,7 +197,7 @@ def _over_epochs(over_epochs, rows):
     pictures = []
     for group in dict.fromkeys(row["group"] for row in over_epochs):
         own = [row for row in over_epochs if row["group"] is group]
-        start = [row for row in rows if row["group"] is group and row["condition"] == "untrained"]
+        start = [row for row in rows if row["group"] is group and row["condition"] == UNTRAINED]
         start += [row for row in own if row["epochs"] == 0]
         found = start[0]["readouts"] if start else {}
         untrained = {name: found[name]["mean"] for name in ("single", "ensemble") if name in found}
@@ -267,7 +259,7 @@ def _embeddings(run, method):
     try:
         found = embedding_panels(run, method)
     except CloserError as error:
-        return {"reason": _cut(error, 300)}
+        return {"reason": shortened(error, 300)}
     names, labels = found["label_names"], found["labels"]
     pictures = []
     for name, at, axes in found["panels"]:
@@ -332,13 +324,9 @@ def _likelihoods(run, label_names):
     from closer_tf.report import drawing
 
     maps = {}
-    for condition, measures in run.results.get("measures", {}).items():
-        try:
-            matrices = np.asarray(measures["class_pseudo_likelihood"]["per_encoder"], dtype=np.float64)
-        except (KeyError, TypeError, ValueError):
-            continue
-        if matrices.ndim == 3 and matrices.shape[1] == matrices.shape[2] and np.isfinite(matrices).all():
-            maps[condition] = matrices
+    for condition, measures in (run.results.measures if run.results else {}).items():
+        if measures.class_pseudo_likelihood is not None:
+            maps[condition] = np.asarray(measures.class_pseudo_likelihood.per_encoder, dtype=np.float64)
     if not maps:
         return None
     largest, conditions = max(matrices.max() for matrices in maps.values()), []
@@ -347,20 +335,17 @@ def _likelihoods(run, label_names):
         names = label_names if len(label_names) == classes else [str(k) for k in range(classes)]
         diagonal = np.mean(np.diag(matrices[0]))
         encoder = run.encoders[0]
-        says = f"{_condition(condition)}, {encoder}: {classes} classes; {diagonal:.4g} on average within a class."
+        says = f"{title_of(condition)}, {encoder}: {classes} classes; {diagonal:.4g} on average within a class."
         most = MOST_MAPS if classes <= MOST_CLASSES else 1
         rest = [(drawing.heat(matrix, name, 44, largest), name) for name, matrix in zip(run.encoders[1:most], matrices[1:most])]
-        conditions.append(
-            (f"{_condition(condition)}, {encoder}", drawing.labelled_heat(matrices[0], names, says, largest), rest)
-        )
+        conditions.append((f"{title_of(condition)}, {encoder}", drawing.labelled_heat(matrices[0], names, says, largest), rest))
     return {"largest": largest, "conditions": conditions}
 
 
 def _about_run(run, group):
-    found = run.results.get("accuracy", {}).get(run.config.condition, {})
-    each = found.get("single", {}).get("per_encoder", [])
-    shown = {name: f"{found[name]['test']:.3f}" if name in found else "–" for name in ("single", "ensemble")}
-    values = [f"{value:.3f}".removeprefix("0") for value in each]
+    found = run.results.accuracy.get(run.config.condition, {}) if run.results else {}
+    shown = {name: f"{found[name].test:.3f}" if name in found else "–" for name in READOUTS}
+    values = [f"{value:.3f}".removeprefix("0") for value in each_encoder(found)]
     if run.fields is not None and run.fields.labels and len(values) == len(run.encoders):
         values = [f"{area} {value}," for area, value in zip(run.encoders, values)]
     return {"run": run, "group": group, **shown, "per_encoder": " ".join(values).removesuffix(",")}
@@ -376,7 +361,7 @@ def _versions(runs):
 
 
 def _protocol(run):
-    protocol = run.results["protocol"]
+    protocol = run.results.protocol.to_dict()
     return f"{protocol.get('name', '')}: {protocol.get('probe', '')}, at most {protocol.get('max_iter', '?')} iterations"
 
 

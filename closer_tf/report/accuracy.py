@@ -1,6 +1,7 @@
 """Mean accuracies over seeds, their confidence intervals, and the published values beside them."""
 
-from closer_tf.plots import CONDITION_COLOURS, CONDITION_NAMES
+from closer_tf.config.conditions import colour_of, in_order, title_of
+from closer_tf.readout.results import each_encoder
 from closer_tf.report.published import published_values
 from closer_tf.report.reading import one_per_seed
 from closer_tf.statistics import estimate
@@ -23,15 +24,14 @@ def accuracy_rows(groups):
 
 def _conditions(group):
     """The conditions that were read out, in the order of the pictures, unknown ones last."""
-    found = {condition for run in group.runs for condition in run.results.get("accuracy", {})}
-    order = list(CONDITION_NAMES)
-    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+    found = {condition for run in group.runs if run.results for condition in run.results.accuracy}
+    return in_order(found)
 
 
 def _row(group, condition):
-    runs = [run for run in one_per_seed(group) if condition in run.results.get("accuracy", {})]
-    found = [run.results["accuracy"][condition] for run in runs]
-    per_encoder = [readouts.get("single", {}).get("per_encoder", []) for readouts in found]
+    runs = [run for run in one_per_seed(group) if run.results and condition in run.results.accuracy]
+    found = [run.results.accuracy[condition] for run in runs]
+    per_encoder = [each_encoder(readouts) for readouts in found]
     return {**_summary(group, condition, runs, found), "per_encoder": per_encoder}
 
 
@@ -47,29 +47,29 @@ def epochs_rows(groups):
     """
     rows = []
     for group in groups:
-        over = [(run, run.results["at_epochs"]) for run in one_per_seed(group) if run.results.get("at_epochs")]
+        over = [(run, run.results.over_epochs()) for run in one_per_seed(group) if run.results and run.results.at_epochs]
         for epoch in sorted({epoch for _, found in over for epoch in found}):
-            runs = [run for run, found in over if epoch in found]
-            row = _summary(group, group.config.condition, runs, [run.results["at_epochs"][epoch] for run in runs])
+            having = [(run, found[epoch]) for run, found in over if epoch in found]
+            row = _summary(group, group.config.condition, *map(list, zip(*having)))
             rows.append({**row, "epochs": epoch})
     return rows
 
 
 def _summary(group, condition, runs, found):
-    """What several runs found of one condition: `found` has a dict readout -> values of each."""
+    """What several runs found of one condition: `found` has a dict readout -> `Score` of each."""
     by_readout, first = {}, runs[0]
     for readouts in found:
-        for readout, values in readouts.items():
-            by_readout.setdefault(readout, []).append(values["test"])
-    reference = published_values(group.config, condition, first.results["protocol"])
+        for readout, score in readouts.items():
+            by_readout.setdefault(readout, []).append(score.test)
+    reference = published_values(group.config, condition, first.results.protocol.to_dict())
     return {
         "group": group,
         "condition": condition,
-        "name": CONDITION_NAMES.get(condition, condition),
-        "colour": CONDITION_COLOURS.get(condition, "#7f7f7f"),
+        "name": title_of(condition),
+        "colour": colour_of(condition),
         "score": first.score,
-        "chance": None if first.score == "R^2" else first.results["chance"],
-        "simulated": first.results["simulated"],
+        "chance": first.results.chance_level,
+        "simulated": first.results.simulated,
         "readouts": {name: _mean(values, reference.get(name)) for name, values in by_readout.items()},
         "runs": [run.name for run in runs],
         "encoders": list(first.encoders),

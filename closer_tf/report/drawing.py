@@ -6,12 +6,13 @@ variables of the page. `data-` attributes carry what is shown when the pointer i
 
 import base64
 import io
+import itertools
 import math
 
 import numpy as np
 from markupsafe import Markup, escape
 
-from closer_tf.plots import counted
+from closer_tf.texts import counted, shortened
 
 CLASS_COLOURS = ("#4269d0", "#d98a00", "#e2483d", "#25a08a", "#2f9e44", "#d6619c", "#a463f2", "#4aa8dd", "#9c6b4e", "#8a8f98")
 MOST_POINTS = 40_000  # of all learning curves together
@@ -61,7 +62,9 @@ def _interval(found, score):
 
 def _strip(row, scale, y, height, names, many_groups):
     label = f"{row['group'].number}: {row['name']}" if many_groups else row["name"]
-    parts = [f'<g style="color:{row["colour"]}"><text class="name" x="142" y="{y + 4:.0f}">{escape(_cut(label, 24))}</text>']
+    parts = [
+        f'<g style="color:{row["colour"]}"><text class="name" x="142" y="{y + 4:.0f}">{escape(shortened(label, 24))}</text>'
+    ]
     if row["chance"] is not None:
         x = scale(row["chance"])
         parts.append(f'<path class="chance" d="M{x:.1f} {y - height / 2 + 1:.1f}v{height - 2}"/>')
@@ -250,10 +253,10 @@ def graph(interaction, encoders=()):
         anchor = "middle" if abs(out[0]) < 0.2 else "start" if out[0] > 0 else "end"
         x, y = at[i] + 13 * out + np.array([0, 4 + 3 * out[1]])
         parts.append(
-            f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(_cut(encoders[i], 20))}</text>'
+            f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{escape(shortened(encoders[i], 20))}</text>'
         )
     says = f"Interaction graph {interaction.family.replace('_', ' ')} of {count} encoders with {interaction.num_edges} edges."
-    room = 7 * max((len(_cut(name, 20)) for name in encoders), default=0)
+    room = 7 * max((len(shortened(name, 20)) for name in encoders), default=0)
     return _svg(size, size, says, parts, box=(-room, -14 * bool(room), size + 2 * room, size + 28 * bool(room)))
 
 
@@ -278,13 +281,12 @@ def heat(matrix, says, side=64, largest=None):
         side: width in CSS pixels.
         largest: value of the lightest colour.
     """
-    from matplotlib import colormaps
+    from closer_tf.plots.pixels import palette
 
     matrix = np.nan_to_num(np.asarray(matrix, dtype=np.float64))
     largest = largest or matrix.max() or 1.0
     levels = np.clip(np.round(matrix / largest * 255), 0, 255).astype(np.uint8)
-    palette = (colormaps["viridis"](np.arange(256))[:, :3] * 255).astype(int).ravel().tolist()
-    return _image(_png(levels, palette), says, side, "heat")
+    return _image(_png(levels, palette().ravel().tolist()), says, side, "heat")
 
 
 def labelled_heat(matrix, names, says, largest):
@@ -292,11 +294,11 @@ def labelled_heat(matrix, names, says, largest):
     picture = heat(matrix, says, 176, largest)
     if len(names) > 20:
         return picture
-    size, room = 176, 12 + 6 * max(len(_cut(name, 10)) for name in names)
+    size, room = 176, 12 + 6 * max(len(shortened(name, 10)) for name in names)
     step = size / len(names)
     parts = [f'<image class="heat" x="{room}" y="0" width="{size}" height="{size}" href="{_source(picture)}"/>']
     for k, name in enumerate(names):
-        at, text = (k + 0.5) * step, escape(_cut(name, 10))
+        at, text = (k + 0.5) * step, escape(shortened(name, 10))
         parts.append(f'<text class="tick" text-anchor="end" x="{room - 4}" y="{at + 4:.1f}">{text}</text>')
         place = f"translate({room + at + 4:.1f} {size + 5}) rotate(-90)"
         parts.append(f'<text class="tick" text-anchor="end" transform="{place}">{text}</text>')
@@ -317,13 +319,12 @@ def scatter(points, labels, label_names, says, axes=("", "")):
     x, y = Scale(points[:, 0], 6, size - 6), Scale(points[:, 1], size - 6, 6)
     kinds, names, colours = labels, list(label_names), CLASS_COLOURS
     if not label_names:
-        from matplotlib import colormaps
-        from matplotlib.colors import to_hex
+        from closer_tf.plots.pixels import hex_colours
 
         low, high = labels.min(), labels.max()
         kinds = np.minimum((labels - low) / ((high - low) or 1) * 10, 9).astype(int)
         names = [f"{low + (high - low) * k / 10:.3g} to {low + (high - low) * (k + 1) / 10:.3g}" for k in range(10)]
-        colours = [to_hex(colormaps["viridis"](k / 9)) for k in range(10)]
+        colours = hex_colours(10)
     parts = [f'<rect class="frame" x=".5" y=".5" width="{size - 1}" height="{size - 1}"/>']
     for kind in np.unique(kinds):
         dots = "".join(f"M{x(px):.0f} {y(py):.0f}h0" for px, py in points[kinds == kind])
@@ -343,10 +344,8 @@ def key(label_names):
     """The colours of a scatter plot's classes, as list items; nothing where labels are numbers or there are too many."""
     if not 1 < len(label_names) <= 20:
         return Markup("")
-    items = "".join(
-        f'<li><span class="dot" style="background:{CLASS_COLOURS[k % len(CLASS_COLOURS)]}"></span>{escape(_cut(name, 30))}</li>'
-        for k, name in enumerate(label_names)
-    )
+    dots = (f'<span class="dot" style="background:{colour}"></span>' for colour in itertools.cycle(CLASS_COLOURS))
+    items = "".join(f"<li>{dot}{escape(shortened(name, 30))}</li>" for dot, name in zip(dots, label_names))
     return Markup(f'<ul class="key">{items}</ul>')
 
 
@@ -438,11 +437,6 @@ def _image(source, says, side, kind):
 
 def _source(picture):
     return str(picture).split('src="')[1].split('"')[0]
-
-
-def _cut(text, most):
-    text = str(text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _seeds(count):

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from closer_tf.config.conditions import CONDITIONS
 from closer_tf.errors import ConfigError, RunError
 
 METHODS = ("pca", "tsne", "umap", "none")
@@ -39,10 +40,10 @@ def embedding_panels(run, method):
             what it was trained on.
     """
     from closer_tf.ensemble import embed
-    from closer_tf.evaluate import trained_ensemble
     from closer_tf.experiment import check_units, load_splits
+    from closer_tf.readout.trained import trained_ensemble
 
-    if run.config.condition in ("masked_input", "full_input"):
+    if not CONDITIONS[run.config.condition].embeds:
         raise RunError("no encoders in this condition")
     if run.fields is None:
         raise RunError("the receptive fields cannot be read")

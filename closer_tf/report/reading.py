@@ -5,14 +5,14 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from closer_tf.config import CHECKPOINT_KEYS, PATH_KEYS, TRAINED_CONDITIONS, build_graph
+from closer_tf.config import PATH_KEYS, build_graph
+from closer_tf.config.conditions import CONDITIONS, title_of
+from closer_tf.config.identity import settings_of
 from closer_tf.errors import CloserError, RunError
 from closer_tf.files import given_path, read_text
-from closer_tf.plots import CONDITION_NAMES
+from closer_tf.readout.results import Results, read
 from closer_tf.runs import RunFolder
-from closer_tf.summary import flat
-
-_APART = {"description", "seed", "seeds", "readout", "compute"}  # sections that two runs of one group may differ in
+from closer_tf.texts import last_part, shortened
 
 
 @dataclass(eq=False)
@@ -23,7 +23,7 @@ class Run:
         folder: `RunFolder`.
         config: its `RunConfig`.
         history: list of dicts, the rows of history.csv.
-        results: the content of results.json as far as the report shows it, {} before the first readout.
+        results: `Results`, None before the first readout.
         fields: `ReceptiveFields`, or None where they cannot be read.
         versions: dict library -> version of the training.
         notes: list of str, what a reader should know: unfinished, damaged in part, ...
@@ -33,7 +33,7 @@ class Run:
     folder: RunFolder
     config: object
     history: list
-    results: dict
+    results: Results | None
     fields: object
     versions: dict
     notes: list = field(default_factory=list)
@@ -59,11 +59,11 @@ class Run:
     @property
     def score(self):
         """'accuracy', or 'R^2' where labels are numbers."""
-        return "R^2" if str(self.results.get("protocol", {}).get("probe", "")).startswith("ridge") else "accuracy"
+        return self.results.score if self.results else "accuracy"
 
     def graph(self):
         """The run's `InteractionGraph`, or None where it has none."""
-        if self.config.condition not in TRAINED_CONDITIONS or self.config.condition in ("supervised", "lpl"):
+        if "graph" not in CONDITIONS[self.config.condition].objective:
             return None
         try:
             return build_graph(self.config.objective.graph, self.config.num_encoders, self.config.seeds.graph)
@@ -106,7 +106,7 @@ class Group:
     @property
     def is_read_out(self):
         """Whether its runs have a readout."""
-        return bool(self.runs[0].results)
+        return self.runs[0].results is not None
 
 
 def run_folders(paths):
@@ -158,7 +158,7 @@ def read_run(path):
         folder,
         config,
         history,
-        part(lambda: checked_results(folder), {}),
+        part(lambda: read(folder.results_file), None),
         part(folder.load_masks, None),
         part(lambda: _versions(folder), {}),
         notes,
@@ -166,58 +166,6 @@ def read_run(path):
     )
     notes += _state(run)
     return run
-
-
-def checked_results(folder):
-    """The content of results.json, checked where the report relies on it.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    results = folder.read_results()
-    if not results:
-        return {}
-    try:
-        accuracy = {
-            str(condition): {str(readout): _checked_values(found) for readout, found in readouts.items()}
-            for condition, readouts in results["accuracy"].items()
-        }
-        checked = {
-            "accuracy": accuracy,
-            "measures": {str(condition): dict(found) for condition, found in results.get("measures", {}).items()},
-            "protocol": dict(results["protocol"]),
-            "chance": _number(results["chance"]),
-            "epochs": int(results["epochs"]),
-            "step": int(results.get("step", 0)),
-            "dataset": str(results.get("dataset", "")),
-            "simulated": bool(results.get("simulated")),
-            "samples": {str(name): int(count) for name, count in results.get("samples", {}).items()},
-            "config_digest": results.get("config_digest"),
-            "notes": [str(note) for note in results.get("notes", [])],
-            "at_epochs": {
-                int(epoch): {str(readout): _checked_values(of) for readout, of in found["accuracy"].items()}
-                for epoch, found in results.get("at_epochs", {}).items()
-            },
-            "not_kept": [int(epoch) for epoch in results.get("not_kept", [])],
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(
-            f"{folder.results_file}: damaged: {type(error).__name__} {error}; remove it and read out again"
-        ) from None
-    return checked
-
-
-def _checked_values(found):
-    values = {"test": _number(found["test"])}
-    if "per_encoder" in found:
-        values["per_encoder"] = [_number(value) for value in found["per_encoder"]]
-    return values
-
-
-def _number(value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"expected a finite number, found {value!r}")
-    return float(value)
 
 
 def _versions(folder):
@@ -233,19 +181,10 @@ def _versions(folder):
 def _state(run):
     """Notes on how far a run has come."""
     notes, wanted = [], run.config.training.epochs
-    trains = run.config.condition in TRAINED_CONDITIONS
+    trains = run.config.trains
     if trains and run.epochs < wanted:
         notes.append(f"unfinished: {run.epochs} of {wanted} epochs")
-    if not run.results:
-        notes.append("not read out yet")
-    elif trains and (run.results["epochs"], run.results["step"]) != (run.epochs, 0):
-        steps = f" and {run.results['step']} steps" if run.results["step"] else ""
-        notes.append(f"read out after {run.results['epochs']} epochs{steps}")
-    if run.results.get("not_kept"):
-        notes.append(f"not read out after {', '.join(map(str, run.results['not_kept']))} epochs: weights not kept")
-    if run.results.get("config_digest") not in (None, run.config.digest()):
-        notes.append("read out under another config than it has now")
-    notes += run.results.get("notes", [])
+    notes += _of_readout(run, trains) if run.results else _without_readout(run)
     for change in _changes(run.folder):
         if change["event"] == "not finite":
             notes.append(f"stopped in epoch {int(change['epoch']) + 1}, not finite")
@@ -254,6 +193,28 @@ def _state(run):
         elif change["event"] == "epochs":
             notes.append(f"{change['to']} epochs in place of {change['from']}, decided after epoch {int(change['epoch'])}")
     return notes
+
+
+def _without_readout(run):
+    """Notes on a run that has no readout."""
+    try:
+        labelled = run.folder.has_labels(run.config)
+    except CloserError:  # said when data.json was read
+        labelled = True
+    return ["not read out yet" if labelled else "no labels: not read out"]
+
+
+def _of_readout(run, trains):
+    """Notes on a run's readout; `trains`: it is of a condition that is trained."""
+    notes, results = [], run.results
+    if trains and (results.epochs, results.step) != (run.epochs, 0):
+        steps = f" and {results.step} steps" if results.step else ""
+        notes.append(f"read out after {results.epochs} epochs{steps}")
+    if results.not_kept:
+        notes.append(f"not read out after {', '.join(map(str, results.not_kept))} epochs: weights not kept")
+    if results.config_digest not in (None, run.config.digest()):
+        notes.append("read out under another config than it has now")
+    return notes + results.notes
 
 
 def _changes(folder):
@@ -282,7 +243,7 @@ def group_runs(runs):
     groups = [Group(number, found, settings) for number, (settings, found) in enumerate(by_key.values(), start=1)]
     for group, told in zip(groups, _told_apart(groups)):
         group.told = ", ".join(told + ["not read out"] * (not group.is_read_out))
-        group.label = ", ".join([CONDITION_NAMES[group.config.condition], *([group.told] if group.told else [])])
+        group.label = ", ".join([title_of(group.config.condition), *([group.told] if group.told else [])])
         group.notes += _about_seeds(group)
         if "data" in group.settings:
             group.notes.append("set apart from runs of the same settings whose data has another content: see data.json in each")
@@ -303,16 +264,11 @@ def _key(settings):
 
 def _settings(run):
     """What a run's group follows from: dict key.path -> value."""
-    content = run.config.to_dict()
-    kept = {key: value for key, value in content.items() if key not in _APART}
-    kept["training"] = {key: value for key, value in kept["training"].items() if key not in CHECKPOINT_KEYS}
-    kept["compute"] = {"precision": content["compute"]["precision"]}
-    kept["dataset"].pop("data_dir", None)
-    settings = dict(flat(kept))
+    settings = settings_of(run.config)
     if run.results:
-        settings["read out after epochs"] = run.results["epochs"]
-        settings["read out after steps"] = run.results["step"]
-        settings |= {f"readout.{key}": value for key, value in run.results["protocol"].items() if key != "seed"}
+        settings["read out after epochs"] = run.results.epochs
+        settings["read out after steps"] = run.results.step
+        settings |= {f"readout.{key}": value for key, value in run.results.protocol.to_dict().items() if key != "seed"}
     else:
         settings["read out after epochs"] = "not yet"
     rates = [[change["epoch"], change["to"]] for change in _changes(run.folder) if change["event"] == "learning rate"]
@@ -329,9 +285,7 @@ def differing_keys(groups):
         of_readout = key.startswith(("readout.", "read out after"))
         having = [group for group in groups if group.is_read_out or not of_readout]
         if key == "read out after epochs" and all(
-            group.settings[key] == group.settings["training.epochs"]
-            for group in having
-            if group.config.condition in TRAINED_CONDITIONS
+            group.settings[key] == group.settings["training.epochs"] for group in having if group.config.trains
         ):
             continue
         if len({json.dumps(group.settings.get(key, "absent")) for group in having}) > 1:
@@ -375,7 +329,7 @@ def _told_apart(groups):
         if parts[best] == parts["condition"]:
             break
         chosen.append(best)
-    return [[f"{_last(key)}={shown[key][k]}" for key in chosen[1:] if shown[key][k] != ABSENT] for k in range(len(groups))]
+    return [[f"{last_part(key)}={shown[key][k]}" for key in chosen[1:] if shown[key][k] != ABSENT] for k in range(len(groups))]
 
 
 ABSENT = "–"
@@ -395,10 +349,10 @@ def shown_values(groups, key, most):
     values = [group.settings.get(key, ABSENT) for group in groups]
     texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
     different = list(dict.fromkeys(texts))
-    if _last(key) in PATH_KEYS:
+    if last_part(key) in PATH_KEYS:
         ends = {text: _end_of_path(text, different) for text in different}
     else:
-        cut = {text: text if len(text) <= most else f"{text[: most - 1]}…" for text in different}
+        cut = {text: shortened(text, most) for text in different}
         same = [text for text in different if list(cut.values()).count(cut[text]) > 1]
         ends = cut | {text: f"{cut[text]} ({number})" for number, text in enumerate(same, start=1)}
     return [ends[text] for text in texts]
@@ -412,7 +366,3 @@ def _end_of_path(path, others):
         if sum(str(Path(*Path(other).parts[-count:])) == end for other in others) == 1:
             return end
     return path
-
-
-def _last(key):
-    return key.rpartition(".")[2]

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from closer_tf.config.base import Section
-from closer_tf.config.reading import explain, read_json
-from closer_tf.errors import ConfigError
+from closer_tf.config.reading import read_json, validated
 from closer_tf.reproduction.panels import Readout, published_points
 from closer_tf.reproduction.results import by_x
 from closer_tf.statistics import estimate, paired_t_test, permutation_test
@@ -89,11 +88,7 @@ class Verdict:
 
 def load_claims():
     """The claims that ship with the package, as a list of `Claim`."""
-    content = read_json(CLAIMS)
-    try:
-        return ClaimFile.model_validate(content).claims
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{CLAIMS}: {explain(mistake, content)}" for mistake in error.errors())) from None
+    return validated(ClaimFile, read_json(CLAIMS), str(CLAIMS)).claims
 
 
 def check(claim, panels, found):

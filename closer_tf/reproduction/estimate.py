@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from closer_tf.data.splits import held_out, steps_per_epoch
 from closer_tf.progress import console, duration
 
 TRAINING_SAMPLES = {"cifar10": 50_000, "cifar100": 50_000, "digits": 1347, "session": 43_128}
@@ -92,18 +93,18 @@ class _Speeds:
         seconds = slow
         if last != first:
             seconds = slow + (fast - slow) * (config.masks.fraction - first) / (last - first)
-        return max(seconds, 0.0) * steps_per_epoch(config) * config.training.epochs
+        return max(seconds, 0.0) * steps_of(config) * config.training.epochs
 
 
 def _architecture(config):
     return (config.dataset.name, config.encoder.type, config.condition, config.masks.scheme, f"N = {config.num_encoders}")
 
 
-def steps_per_epoch(config):
+def steps_of(config):
     """Steps per epoch of a panel's training."""
-    held_out = SESSION_VALIDATION if config.dataset.name == "session" else config.training.validation_fraction
+    fraction = SESSION_VALIDATION if config.dataset.name == "session" else config.training.validation_fraction
     count = TRAINING_SAMPLES[config.dataset.name]
-    return -(-(count - round(held_out * count)) // config.training.batch_size)
+    return steps_per_epoch(count - held_out(count, fraction), config.training.batch_size)
 
 
 def seconds_per_step(config, steps=4, repeats=2):
@@ -138,7 +139,6 @@ def seconds_per_step(config, steps=4, repeats=2):
 def random_data(config, batches=4):
     """Random stimuli of the shape that a panel's data has, as `Splits`."""
     from closer_tf import experiment
-    from closer_tf.config import TEMPORAL_CONDITIONS
     from closer_tf.data import Split, Splits
 
     rng = np.random.default_rng(0)
@@ -148,8 +148,7 @@ def random_data(config, batches=4):
         unit_areas = tuple(area for area, size in zip(areas, UNITS) for _ in range(size))
         part = Split(rng.poisson(0.5, (count, 2, len(unit_areas))).astype(np.uint8), rng.integers(2, size=count))
         data = Splits(name, part, part, part, ("one", "three"), windowed=True, unit_areas=unit_areas)
-        looks_back = config.condition in TEMPORAL_CONDITIONS and experiment.make_objective(config).needs_previous
-        return data if looks_back else data.current()
+        return data if experiment.looks_back(config) else data.current()
     shape, labels = ((8, 8, 1), 10) if name == "digits" else ((32, 32, 3), 100 if name == "cifar100" else 10)
     part = Split(rng.integers(0, 256, (count, *shape)).astype(np.uint8), rng.integers(labels, size=count))
     return Splits(name, part, part, part, tuple(map(str, range(labels))), 1 / 255)

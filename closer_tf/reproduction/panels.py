@@ -7,11 +7,11 @@ import functools
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from closer_tf.config import suggestion
 from closer_tf.config.base import Section
-from closer_tf.config.reading import explain, read_json
+from closer_tf.config.reading import read_json, validated
 from closer_tf.errors import ConfigError
 from closer_tf.published import epochs_of, published_series
 from closer_tf.sweeps.config import SweepConfig
@@ -82,15 +82,7 @@ class PanelFile(Section):
 @functools.cache
 def panel_files():
     """All panel definitions that ship with the package, as a dict path -> `PanelFile`."""
-    found = {}
-    for path in sorted(PANELS.glob("*.json")):
-        content = read_json(path)
-        try:
-            found[path] = PanelFile.model_validate(content)
-        except ValidationError as error:
-            lines = [f"{path}: {explain(mistake, content)}" for mistake in error.errors()]
-            raise ConfigError("\n".join(lines)) from None
-    return found
+    return {path: validated(PanelFile, read_json(path), str(path)) for path in sorted(PANELS.glob("*.json"))}
 
 
 def choose_panels(names):

@@ -4,13 +4,16 @@ import contextlib
 import json
 from dataclasses import dataclass
 
-from closer_tf.config import TRAINED_CONDITIONS, build_graph
+from closer_tf.config import build_graph
+from closer_tf.config.conditions import CONDITIONS, is_trained
+from closer_tf.config.identity import baseline_of, data_named, run_name
 from closer_tf.errors import RunError
-from closer_tf.evaluate import protocol
 from closer_tf.files import given_path
+from closer_tf.readout.protocol import protocol
+from closer_tf.readout.results import READOUTS, Measures, read
 from closer_tf.runs import RunFolder
-from closer_tf.summary import data_named, read_summary
-from closer_tf.sweeps.points import baseline_of, finished_runs, is_finished, run_name
+from closer_tf.summary import read_summary
+from closer_tf.sweeps.points import finished_runs, is_finished
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Shelf:
         self.others, self.compared = {}, {}
         folders = [path for path in others if given_path(path).is_dir()]
         for run, config in finished_runs(folders).values():
-            self._add(run.path.name, config, run.read_results())
+            self._add(run.path.name, config, read(run.results_file))
         for file in (path for path in others if path not in folders):
             for name, (config, results) in read_summary(file).items():
                 self._add(name, config, results)
@@ -60,8 +63,8 @@ class Shelf:
     def _add(self, name, config, results):
         one = (name, results)
         self.others.setdefault(run_name(config), []).append(one)
-        for condition in results.get("accuracy", {}):
-            if condition not in TRAINED_CONDITIONS:
+        for condition in results.accuracy if results else ():
+            if condition in CONDITIONS and not is_trained(condition):
                 self.compared.setdefault(baseline_of(config, condition), one)
 
     def find(self, point):
@@ -77,11 +80,12 @@ class Shelf:
         condition = point.config.condition
         with contextlib.suppress(RunError):  # a folder of that name that holds another run, or a damaged one, is no result
             if own.check(point.config) and is_finished(own, point.config):
-                return _found(point, own.path.name, own.read_results())
+                return _found(point, own.path.name, read(own.results_file))
         for name, results in self.others.get(run_name(point.config), []):
-            if {"name": "published"} | results["protocol"] == protocol(point.config):  # older summaries knew no other name
+            known = {"name": "published"} | results.protocol.to_dict()  # older summaries knew no other name
+            if known == protocol(point.config):
                 return _found(point, name, results)
-        if condition not in TRAINED_CONDITIONS:
+        if not is_trained(condition):
             key = baseline_of(point.config, condition)
             if key in self.compared:
                 return _found(point, *self.compared[key])
@@ -90,15 +94,17 @@ class Shelf:
 
 def _found(point, run, results):
     condition = point.config.condition
-    if condition not in results.get("accuracy", {}):
+    if results is None or condition not in results.accuracy:
         return None
-    values = {key: found["test"] for key, found in results["accuracy"][condition].items() if key in ("single", "ensemble")}
-    measures = results["measures"].get(condition, {})
-    if measures.get("alignment") is not None:
-        values["alignment"] = measures["alignment"]
-    matrices = measures.get("class_pseudo_likelihood", {}).get("per_encoder")
-    about = {**{key: results[key] for key in ("chance", "protocol", "versions")}, "data": results.get("data")}
-    epochs = results["epochs"] if condition in TRAINED_CONDITIONS else 0
+    values = {key: score.test for key, score in results.accuracy[condition].items() if key in READOUTS}
+    measures = results.measures.get(condition, Measures())
+    if measures.alignment is not None:
+        values["alignment"] = measures.alignment
+    likelihood = measures.class_pseudo_likelihood
+    matrices = likelihood.per_encoder if likelihood else None
+    content = results.to_dict()
+    about = {**{key: content[key] for key in ("chance", "protocol", "versions")}, "data": results.data}
+    epochs = results.epochs if is_trained(condition) else 0
     return Found(point.config, values, epochs, run, matrices, about)
 
 
@@ -150,7 +156,7 @@ def by_x(found, panel, series, readout):
 def x_of(config, key):
     """A config's position on a panel's horizontal axis."""
     if key == "density":
-        if config.condition not in TRAINED_CONDITIONS:
+        if not config.trains:
             return 0.0
         graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
         return graph.num_edges / (config.num_encoders * (config.num_encoders - 1))

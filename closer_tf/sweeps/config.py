@@ -5,20 +5,22 @@ Nothing here imports TensorFlow or Dask. Nothing in a sweep is evaluated: string
 
 import itertools
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from closer_tf.config import apply_override, parse_config
-from closer_tf.config.base import Section
-from closer_tf.config.reading import explain, read_json, set_key
+from closer_tf.config.base import NameOf, Section
+from closer_tf.config.conditions import UNTRAINED, compared_conditions
+from closer_tf.config.reading import read_json, set_key, validated
 from closer_tf.errors import ConfigError, DataError
 from closer_tf.files import given_path
+from closer_tf.texts import shortened
 
 MAX_POINTS = 100_000  # keeps a mistyped grid from filling the memory
 
 Values = Annotated[list[Any], Field(min_length=1)]
-Baselines = list[Literal["masked_input", "untrained", "full_input"]]
+Baselines = list[Annotated[str, NameOf(compared_conditions)]]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
 
 
@@ -54,7 +56,7 @@ class SweepConfig(Section):
     """Groups of points, each with its own settings. Default: one group without any."""
     seeds: Seeds = [0]
     """Each point is run once with each of these as the config's `seed`."""
-    baselines: Baselines = ["masked_input", "untrained"]
+    baselines: Baselines = ["masked_input", UNTRAINED]
     """What every trained point is compared with, with the same masks and seeds. Read out in a run of their own, once for all
     points that share it. This takes the place of `readout.conditions`."""
     retries: int = Field(2, ge=0, le=100)
@@ -89,10 +91,7 @@ def parse_sweep(content, source="sweep"):
     Raises:
         ConfigError: with one line per mistake.
     """
-    try:
-        return SweepConfig.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {explain(mistake, content)}" for mistake in error.errors())) from None
+    return validated(SweepConfig, content, source)
 
 
 def run_configs(sweep, source="sweep", overrides=(), seeds=None):
@@ -175,5 +174,4 @@ def _check_keys(sweep, group, grid, overrides, where):
 
 
 def _short(value):
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return shortened(value if isinstance(value, str) else json.dumps(value), 40, "...")

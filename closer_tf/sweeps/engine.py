@@ -14,17 +14,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from closer_tf.errors import RunError
+from closer_tf.errors import BusyError, DivergedError, RunError
 from closer_tf.files import given_path, make_folder, write_atomically
+from closer_tf.readout.results import READOUTS, read
 from closer_tf.runs import RunFolder
 from closer_tf.sweeps import worker
 from closer_tf.sweeps.points import check_data, progress_of
 from closer_tf.versions import versions
 
-DIVERGED = 3  # exit code of a training that would end the same way again
 POLL_SECONDS = 0.5
 PATIENCE = 600.0  # seconds that running trainings are given to save and stop
 LOGS = "logs"
+NO_LABELS = "no labels: not read out"
 
 
 @dataclass
@@ -104,7 +105,8 @@ class Sweep:
             watch: function called with this object whenever something may have changed.
 
         Raises:
-            RunError: another process runs a sweep of this name here, or the cluster is gone.
+            BusyError: another process runs a sweep of this name here.
+            RunError: the cluster is gone.
         """
         self.began, self.share = time.time(), share
         make_folder(self.runs_dir, parents=True)
@@ -164,7 +166,8 @@ class Sweep:
         outcome.state, outcome.error, outcome.worker = found["state"], found["error"], found["worker"]
         outcome.seconds += found["seconds"]
         outcome.threads = found["threads"]
-        return outcome.state == "failed" and found["code"] != DIVERGED and outcome.tries <= self.retries
+        # one that diverged would end the same way again
+        return outcome.state == "failed" and found["code"] != DivergedError.exit_code and outcome.tries <= self.retries
 
     def _stop(self, client, running):
         """Have the running trainings save and stop, and take in how they ended."""
@@ -187,7 +190,7 @@ class Sweep:
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
-            raise RunError(f"{self.record_file}: another process runs a sweep of this name here") from None
+            raise BusyError(f"{self.record_file}: another process runs a sweep of this name here") from None
         try:
             yield
         finally:
@@ -221,11 +224,14 @@ class Sweep:
         keys = ("state", "found", "tries", "seconds", "threads", "worker", "error")
         about |= {key: getattr(outcome, key) for key in keys}
         if outcome.state == "done":
-            results = RunFolder(self.runs_dir / point.name).read_results()
-            about["epochs"] = results.get("epochs", point.config.training.epochs)
+            run = RunFolder(self.runs_dir / point.name)
+            results = read(run.results_file)
+            if results is None and not run.has_labels(point.config):
+                about["note"] = NO_LABELS
+            about["epochs"] = results.epochs if results else point.config.training.epochs
             about["accuracy"] = {
-                condition: {name: found[name]["test"] for name in ("single", "ensemble") if name in found}
-                for condition, found in results.get("accuracy", {}).items()
+                condition: {name: found[name].test for name in READOUTS if name in found}
+                for condition, found in (results.accuracy if results else {}).items()
             }
         return about
 

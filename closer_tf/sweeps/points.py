@@ -1,7 +1,6 @@
 """What a sweep asks for: one run folder per point, baselines counted once, and how far each of them is."""
 
 import contextlib
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -9,13 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from closer_tf.checkpoints import checkpoint_files
-from closer_tf.config import TRAINED_CONDITIONS, RecordingSource, RunConfig, parse_config
+from closer_tf.config import RecordingSource, RunConfig, parse_config
+from closer_tf.config.conditions import CONDITIONS
+from closer_tf.config.identity import data_named, run_name
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError, DataError, RunError
-from closer_tf.evaluate import protocol
 from closer_tf.files import given_path
+from closer_tf.readout.protocol import protocol
+from closer_tf.readout.results import read
 from closer_tf.runs import RunFolder
-from closer_tf.summary import data_named, identity
 from closer_tf.sweeps.config import run_configs
 
 
@@ -38,7 +39,7 @@ class Point:
     @property
     def trained(self):
         """Whether there is something to train."""
-        return self.config.condition in TRAINED_CONDITIONS
+        return self.config.trains
 
 
 def sweep_points(sweep, source="sweep", overrides=(), seeds=None):
@@ -60,7 +61,7 @@ def sweep_points(sweep, source="sweep", overrides=(), seeds=None):
     for label, config, baselines in run_configs(sweep, source, overrides, seeds):
         config = _read_out_alone(config)
         _add(points, Point(run_name(config), label, config), source)
-        if config.condition in TRAINED_CONDITIONS:
+        if config.trains:
             compared += [(condition, config, label) for condition in baselines]
     for condition, config, label in compared:
         config = baseline_config(config, condition)
@@ -89,60 +90,28 @@ def baseline_config(config, condition):
 
     Args:
         config: the resolved `RunConfig` of a point.
-        condition: 'masked_input', 'untrained' or 'full_input'.
+        condition: one that trains nothing.
 
     Returns:
         Resolved `RunConfig`.
     """
-    content = config.to_dict()
-    for section in ("augmentation", "objective", "optimizer", "compute"):
+    content, reads = config.to_dict(), CONDITIONS[condition].reads
+    for section in ("augmentation", "objective", "optimizer"):
         del content[section]
+    content["compute"] = {"precision": config.compute.precision} if reads == "encoders" else {}
     content["condition"], content["description"] = condition, ""
     content["training"] = {"epochs": 0, "batch_size": 2, "validation_fraction": config.training.validation_fraction}
     content["readout"] |= {"conditions": [], "after_training": True, "at_epochs": []}
     content["seeds"] |= dict.fromkeys(("graph", "dropout", "augmentation", "data_order"))
-    if condition != "untrained":
+    if reads != "encoders":
         content |= {"encoder": {"type": "mlp"}, "encoders": None}
         content["seeds"]["initialization"] = None
-    if condition == "full_input":
+    if reads == "input":
         by_area = isinstance(config.dataset, RecordingSource)
         content["masks"] = {"scheme": "areas" if by_area else "gaussian"}
         content["num_encoders"] = 2
         content["seeds"]["masks"] = None
     return parse_config(content, f"{condition} of the point").resolved()
-
-
-def baseline_of(config, condition):
-    """The key under which a baseline's result is found: what it follows from, seeds included.
-
-    Args:
-        config: a run's resolved `RunConfig`.
-        condition: the run's own condition, or one that its readout compares it with.
-
-    Returns:
-        (identity, seeds), hashable.
-    """
-    names = {"untrained": ("masks", "initialization"), "masked_input": ("masks",), "full_input": ()}[condition]
-    seeds = config.seeds.model_dump()
-    return identity(condition, config), tuple(seeds[name] for name in (*names, "validation_split", "readout"))
-
-
-def run_name(config):
-    """The name of a config's run folder: readable, and the same for the same training on the same files."""
-    parts = [config.dataset.name, config.condition]
-    if config.condition not in ("masked_input", "full_input"):
-        parts.append(config.each_encoder()[0].type)
-    if config.condition != "full_input":
-        fraction = getattr(config.masks, "fraction", None)
-        parts += [config.masks.scheme, *([f"q{fraction:g}"] if fraction is not None else [])]
-    if config.condition == "closer" and config.objective.graph.family != "all_to_all":
-        parts.append(config.objective.graph.family)
-    if config.condition in TRAINED_CONDITIONS:
-        parts.append(f"e{config.training.epochs}")
-    parts.append(f"s{config.seed}")
-    files = [Path(value).name for key in ("path", "test_path") if (value := getattr(config.dataset, key, None))]
-    digest = hashlib.sha256(json.dumps([config.digest(), files]).encode()).hexdigest()
-    return re.sub(r"[^\w.-]+", "_", "_".join([*parts, digest[:10]]))
 
 
 def progress_of(point, runs_dir):
@@ -170,27 +139,29 @@ def progress_of(point, runs_dir):
 
 
 def is_finished(run, config):
-    """Whether a run folder holds all that a config asks for: the last epoch, and its readout by the same protocol.
+    """Whether a run folder holds all that a config asks for: the last epoch, and its readout by the same protocol where the
+    data has labels.
 
     Args:
         run: `RunFolder`.
         config: resolved `RunConfig`.
     """
-    epochs = config.training.epochs if config.condition in TRAINED_CONDITIONS else 0
-    if not config.readout.after_training:
+    epochs = config.training.epochs if config.trains else 0
+    if not config.readout.after_training or not run.has_labels(config):
         return run.ensemble_file.exists() and (not epochs or any(_ends(path, epochs) for path in _files(run)))
     try:
-        results = run.read_results()
+        results = read(run.results_file)
     except RunError:
         return False  # is read out again
     asked = [*config.readout.conditions, config.condition]
     return (
         run.ensemble_file.exists()
-        and results.get("config_digest") == config.digest()
-        and (results["epochs"], results["step"]) == (epochs, 0)
-        and results["protocol"] == protocol(config)
-        and all(condition in results["accuracy"] for condition in asked)
-        and {*map(str, config.read_out_at())} <= {*results.get("at_epochs", {}), *map(str, results.get("not_kept", []))}
+        and results is not None
+        and results.config_digest == config.digest()
+        and (results.epochs, results.step) == (epochs, 0)
+        and results.protocol.to_dict() == protocol(config)
+        and all(condition in results.accuracy for condition in asked)
+        and {*config.read_out_at()} <= {*results.over_epochs(), *results.not_kept}
     )
 
 

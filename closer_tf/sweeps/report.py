@@ -133,7 +133,8 @@ def print_table(sweep):
         cells = [f"{found[name]:.3f}" if name in found else "-" for name in ("single", "ensemble")]
         epochs = str(about["epochs"]) if "epochs" in about else "-"
         spent = duration(about["seconds"]) if about["tries"] else "-"
-        table.add_row(about["point"], about["state"], epochs, *cells, spent, str(about["tries"]))
+        state = ", ".join([about["state"], *([about["note"]] if "note" in about else [])])
+        table.add_row(about["point"], state, epochs, *cells, spent, str(about["tries"]))
     console().print(table)
     for outcome in sweep.of_state("failed", "busy"):
         log = Path(sweep.runs_dir) / "logs" / f"{outcome.point.name}.log"

@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from closer_tf.errors import BusyError
 from closer_tf.files import make_folder
 
-LOCKED = "in use by "  # in the error message of a run folder that another process holds
 STOPPED = 128 + signal.SIGTERM  # exit code of a training that saved and stopped
 TAIL = 2000  # bytes of a log that are looked at for the error message
 
@@ -42,7 +42,7 @@ def train_point(sweep, content, run_dir, log_file, threads=None, share=1, patien
     while sweep not in _stopped:
         code = _run(sweep, content, run_dir, log_file, threads)
         error = None if code == 0 else _last_error(log_file)
-        busy = code == 2 and error is not None and LOCKED in error
+        busy = code == BusyError.exit_code
         if not busy or time.monotonic() - began > patience:
             break
         time.sleep(2.0)

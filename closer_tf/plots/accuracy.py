@@ -1,0 +1,152 @@
+"""Accuracies: of conditions, of single encoders, and over seeds."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from closer_tf.config.conditions import colour_of, in_order, title_of
+from closer_tf.plots.shared import (
+    READOUT_TITLES,
+    name_ticks,
+    score_label,
+    side_by_side,
+    variant,
+    write_chance,
+)
+from closer_tf.style import in_style
+
+
+@in_style
+def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
+    """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble, and the same by
+    nearest neighbours where they were asked for.
+
+    Args:
+        accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
+        chance: accuracy of guessing, drawn as a dotted line; None draws none.
+        simulated: say that the data are simulated.
+        score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
+    """
+    titles = dict(READOUT_TITLES)
+    by_neighbours = {"knn_single": "single encoder, kNN", "knn_ensemble": "ensemble, kNN"}
+    titles |= by_neighbours if any(name in found for found in accuracy.values() for name in by_neighbours) else {}
+    figure = Figure(figsize=(3.5 * len(titles), 3.4), layout="constrained")
+    if simulated:
+        figure.suptitle("simulated data")
+    axes = figure.subplots(1, len(titles), sharey=True)
+    for axis, (readout, title) in zip(axes, titles.items()):
+        present = in_order(name for name in accuracy if readout in accuracy[name])
+        for position, name in enumerate(present):
+            found = accuracy[name][readout]
+            axis.bar(position, found["test"], color=colour_of(name), width=0.7)
+            dots = found.get("per_encoder", [])
+            axis.plot(
+                position + side_by_side(len(dots), 0.2),
+                dots,
+                ".",
+                color="black",
+                markersize=3,
+                label="single encoders (bar: their mean)",
+            )
+            _write_value(axis, position, found["test"], max([0.0, found["test"], *dots]))
+        name_ticks(axis, [title_of(name) for name in present])
+        axis.set_title(title)
+    _finish_accuracy(axes, chance, score)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if any(len(handle.get_xdata()) for handle in handles):
+        figure.legend(handles[:1], labels[:1], loc="outside lower left")
+    return figure
+
+
+@in_style
+def plot_encoder_accuracy(accuracy, names, chance=None, simulated=False, score="accuracy"):
+    """Test accuracy of every single encoder under its own name, a colour per condition.
+
+    Args:
+        accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
+        names: str per encoder, such as brain areas.
+        chance, simulated, score: as for `plot_accuracy`.
+    """
+    values = {
+        name: accuracy[name]["single"]["per_encoder"]
+        for name in in_order(accuracy)
+        if len(accuracy[name].get("single", {}).get("per_encoder", [])) == len(names)
+    }
+    figure = Figure(figsize=(min(max(4.5, 1.5 + 0.55 * len(names)), 24), 3.4), layout="constrained")
+    if simulated:
+        figure.suptitle("simulated data")
+    axis = figure.subplots()
+    for offset, (name, dots) in zip(side_by_side(len(values), 0.25), values.items()):
+        style = {"color": colour_of(name), "label": title_of(name)}
+        axis.plot(np.arange(len(names)) + offset, dots, "o", markersize=4.5, **style)
+    axis.set_xlim(-0.6, len(names) - 0.4)
+    name_ticks(axis, names, every=1 + len(names) // 45)
+    axis.grid(axis="x", color="0.9", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.set_title("single encoders")
+    _finish_accuracy([axis], chance, score)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@in_style
+def plot_violins(accuracy, chance=None, title="", score="accuracy"):
+    """Distribution over seeds of each condition's test accuracy, single and ensemble (paper: figure 8).
+
+    Args:
+        accuracy: dict condition -> readout ('single', 'ensemble') -> list of fractions, one per seed. What follows a comma
+            in a condition's name tells variants apart.
+        chance: accuracy of guessing, drawn as a dotted line; None draws none.
+        title: which session, and how many seeds.
+        score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
+    """
+    crowded = len(accuracy) > 6
+    figure = Figure(figsize=(1.3 * len(accuracy), 5.5) if crowded else (9, 3.6), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (readout, heading) in zip(axes, READOUT_TITLES.items()):
+        present = in_order(name for name in accuracy if readout in accuracy[name])
+        for position, name in enumerate(present):
+            colour = colour_of(name.partition(",")[0])
+            values = np.asarray(accuracy[name][readout])
+            if len(values) > 1 and np.ptp(values) > 0:
+                body = axis.violinplot(values, [position], widths=0.8, showextrema=False)["bodies"][0]
+                body.set(facecolor=colour, alpha=0.5)
+            spread = position + side_by_side(len(values), 0.1)
+            axis.plot(spread, values, ".", color="black", markersize=4)
+            axis.plot([position - 0.25, position + 0.25], [values.mean()] * 2, color=colour, linewidth=2)
+        labels = [variant(name) for name in present]
+        if crowded:
+            axis.set_xticks(range(len(present)), labels, rotation=90, fontsize=7)
+        else:
+            name_ticks(axis, labels)
+        axis.set_title(heading)
+    axes[0].set_ylabel(score_label(score))
+    if chance is not None:
+        for axis in axes:
+            axis.axhline(chance, color="black", linestyle=":", linewidth=1)
+        write_chance(axes[-1], chance)
+    return figure
+
+
+def _write_value(axis, x, value, top):
+    """A value above its bar, on a ground of its own so that no line runs through it."""
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    offset = {"xytext": (0, 3), "textcoords": "offset points"}
+    axis.annotate(f"{value:.3f}", (x, top), ha="center", va="bottom", fontsize=8, zorder=4, bbox=ground, **offset)
+
+
+def _finish_accuracy(axes, chance, score):
+    """What all pictures of accuracies share: the axis, from 0 to at most 1, and the chance level, named beside the last one."""
+    shown = [value for axis in axes for line in axis.lines for value in line.get_ydata()]
+    shown += [bar.get_height() for axis in axes for bar in axis.patches]
+    high = max([*shown, chance or 0.0, 0.05])
+    low = min([0.0, *shown])
+    axes[0].set_ylim(low - 0.05 * (low < 0), high + 0.14 * (high - low))
+    axes[0].set_yticks([tick for tick in axes[0].get_yticks() if low - 0.05 * (low < 0) <= tick <= max(1.0, high)])
+    axes[0].set_ylabel(score_label(score))
+    for axis in axes if low < 0 else ():
+        axis.axhline(0, color="black", linewidth=0.6)
+    if chance is not None:
+        for axis in axes:
+            axis.axhline(chance, color="black", linestyle=":", linewidth=1)
+        write_chance(axes[-1], chance)

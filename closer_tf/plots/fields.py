@@ -1,0 +1,102 @@
+"""What encoders see and whom they learn from: receptive fields and interaction graphs."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from closer_tf.style import TRAINING, in_style
+
+
+@in_style
+def plot_receptive_fields(fields, image, columns=6):
+    """The image as each encoder sees it, and how many encoders see each pixel.
+
+    Args:
+        fields: `ReceptiveFields` over images.
+        image: array (height, width, channels), any number range.
+        columns: panels per row.
+    """
+    shown = _shown(image)
+    panels = fields.num_encoders + 2
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    axes[0].imshow(shown)
+    axes[0].set_title("stimulus")
+    for i, seen in enumerate(fields.pixels()):
+        axes[i + 1].imshow(np.where(seen[..., None], shown, 0.25 + 0.1 * shown))
+        axes[i + 1].set_title(f"encoder {i}")
+    coverage = axes[-1].imshow(fields.coverage(), vmin=0, cmap="viridis")  # at the edge, where its bar parts no columns
+    axes[-1].set_title("encoders per pixel")
+    figure.colorbar(coverage, ax=axes[-1], fraction=0.046)
+    return figure
+
+
+def _shown(image):
+    """An image as RGB in [0, 1]."""
+    image = np.asarray(image, dtype=np.float64)
+    low, high = image.min(), image.max()
+    image = (image - low) / (high - low) if high > low else np.zeros_like(image)
+    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+
+
+@in_style
+def plot_graph(graph, names=()):
+    """An interaction graph in a circle, an arrow from i to j where encoder i is pulled towards encoder j, beside its matrix.
+
+    Args:
+        graph: `InteractionGraph`.
+        names: one per encoder, such as brain areas. Default: their numbers.
+    """
+    import networkx
+
+    count = graph.num_encoders
+    named = len(names) == count
+    drawn = networkx.DiGraph()
+    drawn.add_nodes_from(range(count))
+    drawn.add_edges_from(graph.edges.tolist())
+    figure = Figure(figsize=(8.4, 3.9), layout="constrained")
+    circle, matrix = figure.subplots(1, 2)
+    largest = graph.weights.max()
+    at = networkx.circular_layout(drawn)
+    size = min(260, (600 / count) ** 2)
+    networkx.draw_networkx(
+        drawn,
+        at,
+        ax=circle,
+        with_labels=not named and count <= 40,
+        node_color="#dbe9f6",
+        edgecolors=TRAINING,
+        font_size=8 if count <= 25 else 5,
+        node_size=size,
+        width=[0.3 + 1.2 * graph.matrix()[i, j] / largest for i, j in drawn.edges],
+        edge_color=TRAINING,
+        connectionstyle="arc3,rad=0.08",
+        arrowsize=8,
+    )
+    if named:
+        _name_nodes(circle, [at[i] for i in range(count)], names)
+    circle.set_aspect("equal")
+    circle.axis("off")
+    family = graph.family.replace("_", " ")
+    circle.set_title(f"{family}: {graph.num_edges} edges, density {graph.density:.2f}")
+    image = matrix.imshow(graph.matrix(), cmap="Blues", vmin=0)
+    ticks = range(0, count, 1 + count // 20)
+    labels = [names[i] if named else i for i in ticks]
+    matrix.set_xticks(ticks, labels, rotation=90 if named else 0)
+    matrix.set_yticks(ticks, labels)
+    matrix.set(xlabel="towards area" if named else "towards encoder j", ylabel="area" if named else "encoder i")
+    matrix.spines[:].set_visible(True)
+    figure.colorbar(image, ax=matrix, fraction=0.046, label="edge weight")
+    return figure
+
+
+def _name_nodes(axis, places, names):
+    """Names outside a circle of nodes, each turned towards the outside."""
+    for (x, y), name in zip(places, names):
+        across = "center" if abs(x) < 0.2 else "left" if x > 0 else "right"
+        upwards = "center" if abs(y) < 0.2 else "bottom" if y > 0 else "top"
+        axis.text(1.16 * x, 1.16 * y, name, ha=across, va=upwards, fontsize=8)
+    reach = 1.0 + 0.09 * max(map(len, names))
+    axis.set(xlim=(-reach, reach), ylim=(-1.4, 1.4))

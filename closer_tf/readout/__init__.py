@@ -1,0 +1,1 @@
+"""The readout of a run, part by part; `closer_tf.evaluate` puts them together."""

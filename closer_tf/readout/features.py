@@ -1,0 +1,77 @@
+"""What is read out of each condition: the embeddings of trained or untrained encoders, or the input itself."""
+
+import numpy as np
+
+from closer_tf.config.conditions import CONDITIONS
+from closer_tf.errors import DataError
+from closer_tf.readout.protocol import arranged
+
+
+def embeddings(condition, config, data, fields, trained):
+    """The embeddings of a condition, arranged for the probe.
+
+    Args:
+        condition: what is read out.
+        config: resolved `RunConfig`.
+        data: `Splits` of single bins or images.
+        fields: `ReceptiveFields`.
+        trained: `CLoSeR` model of every condition but the untrained.
+
+    Returns:
+        dict `train`, `validation`, `test` of arrays (n, N, D); None where the input itself is read out.
+
+    Raises:
+        DataError: an embedding is not finite.
+    """
+    from closer_tf.experiment import make_ensemble
+
+    if not CONDITIONS[condition].embeds:
+        return None
+    untrained = not CONDITIONS[condition].trained
+    return embeddings_of(make_ensemble(config, fields, data) if untrained else trained, config, data)
+
+
+def embeddings_of(model, config, data):
+    """An ensemble's embeddings (n, N, D), arranged for the probe; as `embeddings`."""
+    from closer_tf.ensemble import embed
+
+    stimuli = arranged(config, data, lambda split: split.inputs)
+    embedded = {key: embed(model, values) for key, values in stimuli.items()}
+    if not all(np.isfinite(values).all() for values in embedded.values()):
+        raise DataError(
+            f"{data.name}: the embeddings of some stimuli are not finite: their values, up to "
+            f"{np.abs(data.train.inputs).max():.3g}, are too large for float32 after scaling; set "
+            f"dataset.input_scale, or rescale the data"
+        )
+    return embedded
+
+
+def features(condition, config, data, fields, embedded):
+    """The features of a condition for the probe.
+
+    Args:
+        condition, config, data, fields: as for `embeddings`.
+        embedded: what `embeddings` returned.
+
+    Returns:
+        dict 'encoder_0', ..., 'ensemble' (their concatenation) -> dict `train`, `validation`, `test` of arrays (n, d).
+    """
+    if CONDITIONS[condition].reads == "input":
+        return {"ensemble": arranged(config, data, lambda split: split.inputs.reshape(len(split), -1))}
+    if CONDITIONS[condition].reads == "masked input":
+        sets = {
+            f"encoder_{i}": arranged(config, data, lambda split, i=i: fields.apply(split.inputs, i))
+            for i in range(fields.num_encoders)
+        }
+        keys = ("train", "validation", "test")
+        sets["ensemble"] = {key: np.concatenate([one[key] for one in sets.values()], axis=1) for key in keys}
+        return sets
+    return features_of(embedded)
+
+
+def features_of(embedded):
+    """The features of arranged embeddings (n, N, D), as from `features`."""
+    count = embedded["test"].shape[1]
+    sets = {f"encoder_{i}": {key: values[:, i] for key, values in embedded.items()} for i in range(count)}
+    sets["ensemble"] = {key: values.reshape(len(values), -1) for key, values in embedded.items()}
+    return sets

@@ -1,0 +1,79 @@
+"""The pictures of a readout: takes its results and data apart for `closer_tf.plots`, which draws."""
+
+import numpy as np
+
+from closer_tf import plots
+from closer_tf.config import build_graph
+from closer_tf.config.conditions import CONDITIONS
+
+
+def draw_training(run, config, data, fields, formats):
+    """The pictures that the training drew, in further formats."""
+    drawn = {}
+    if not data.unit_areas:
+        drawn["receptive_fields"] = fields.plot(data.train.inputs[0])
+    if "graph" in CONDITIONS[config.condition].objective:
+        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
+        drawn["interaction_graph"] = graph.plot(fields.labels)
+    history = run.read_history()
+    if history:
+        drawn["training_curves"] = plots.plot_training_curves(history)
+    for name, figure in drawn.items():
+        plots.save(figure, run.figures / f"{name}.png", formats)
+
+
+def has_trials(data):
+    """Whether the data is a recording of trials that can be drawn over time."""
+    return "trial" in data.test.about and data.name != "gabors"
+
+
+def draw_readout(run, data, fields, results, embeddings, formats=()):
+    """The pictures of a readout.
+
+    Args:
+        run: `RunFolder`.
+        data: `Splits` of single bins or images.
+        fields: `ReceptiveFields`.
+        results: `Results`.
+        embeddings: dict condition -> test embeddings (n, N, D) of the conditions that were computed now.
+        formats: what to write beside PNG.
+    """
+    content = results.to_dict()
+    about = {"chance": results.chance_level, "simulated": results.simulated, "score": results.score}
+    plots.save(plots.plot_accuracy(content["accuracy"], **about), run.figures / "accuracy.png", formats)
+    names = fields.labels or tuple(f"encoder {i}" for i in range(fields.num_encoders))
+    if any("single" in found and found["single"].per_encoder is not None for found in results.accuracy.values()):
+        figure = plots.plot_encoder_accuracy(content["accuracy"], names, **about)
+        plots.save(figure, run.figures / "accuracy_per_encoder.png", formats)
+    maps = {
+        condition: found.class_pseudo_likelihood.per_encoder
+        for condition, found in results.measures.items()
+        if found.class_pseudo_likelihood is not None
+    }
+    if maps:
+        first = {condition: matrices[0] for condition, matrices in maps.items()}
+        figure = plots.plot_pseudo_likelihood(first, data.label_names, title=names[0])
+        plots.save(figure, run.figures / "class_pseudo_likelihood.png", formats)
+        figure = plots.plot_pseudo_likelihoods(maps, data.label_names, names)
+        plots.save(figure, run.figures / "class_pseudo_likelihood_all.png", formats)
+    if has_trials(data):
+        _draw_trials(run, data, fields, embeddings, formats)
+
+
+def _draw_trials(run, data, fields, embeddings, formats):
+    """Raster and embeddings of the first test trial of each stimulus."""
+    about, trials = data.test.about, {}
+    for k in np.unique(about["stimulus"]):
+        of_stimulus = np.flatnonzero(about["stimulus"] == k)
+        first = about["trial"][of_stimulus].min()
+        stimulus = data.stimuli[k] if data.stimuli else f"stimulus {k}"
+        trials[f"{stimulus}, trial {first}"] = of_stimulus[about["trial"][of_stimulus] == first]
+    label, chosen = next(iter(trials.items()))
+    note = f"{label} (simulated)" if data.simulated else label
+    figure = plots.plot_raster(data.test.inputs[chosen], fields, note, data.bin_width, about["frame"][chosen[0]])
+    plots.save(figure, run.figures / "raster.png", formats)
+    if embeddings:
+        shown = {condition: {name: values[rows] for name, rows in trials.items()} for condition, values in embeddings.items()}
+        seconds = data.bin_width and {name: len(rows) * data.bin_width for name, rows in trials.items()}
+        figure = plots.plot_embedding_trajectories(shown, fields.labels, seconds=seconds)
+        plots.save(figure, run.figures / "embeddings_over_time.png", formats)

@@ -1,0 +1,107 @@
+"""How well labels can be read out of features: probes of encoders and of the ensemble, combined probes, neighbours."""
+
+import numpy as np
+
+from closer_tf.progress import bar, console
+from closer_tf.readout.protocol import arranged
+from closer_tf.readout.results import READOUTS, Fit, Probe, Score
+
+
+def probe(sets, config, data, name):
+    """Fit the probes of named features; prints the test scores after `name`.
+
+    Args:
+        sets: dict name -> features, as from `closer_tf.readout.features.features`.
+        config: resolved `RunConfig`.
+        data: `Splits`.
+        name: what this is a readout of.
+
+    Returns:
+        (dict readout -> `Score`, dict name -> `Probe`), as results.json holds them.
+    """
+    accuracy, probes = _fit(sets, config, data, name)
+    found = ", ".join(f"{key} {accuracy[key].test:.3f}" for key in READOUTS if key in accuracy)
+    console().print(f"readout: {name}: {found}")
+    return accuracy, probes
+
+
+def _fit(sets, config, data, name):
+    """As `probe`, with a progress bar in place of the line."""
+    from closer_tf.probes import COMBINATIONS, combine, probe_all, ridge_all
+
+    labels = arranged(config, data, lambda split: split.labels)
+    options = config.readout
+    if not data.label_names:
+        probes = ridge_all(sets, labels, options.C)
+        accuracy = {"ensemble": Score(test=probes["ensemble"].test, validation=probes["ensemble"].validation)}
+        if len(probes) > 1:
+            accuracy["single"] = _single([probe for name, probe in probes.items() if name != "ensemble"])
+        return accuracy, _stored(probes)
+    with bar(len(sets) * len(options.C), f"readout: {name}") as progress:
+        probes, probabilities = probe_all(
+            sets,
+            labels,
+            options.C,
+            options.max_iter,
+            progress=lambda: progress.advance(progress.task_ids[0]),
+            return_probabilities=True,
+            protocol=options.protocol,
+        )
+    accuracy = {"ensemble": Score(test=probes["ensemble"].test, validation=probes["ensemble"].validation)}
+    names = [key for key in sets if key != "ensemble"]
+    if names:
+        accuracy = {"single": _single([probes[name] for name in names]), **accuracy}
+        said = np.stack([probabilities[name] for name in names])
+        for method in COMBINATIONS:
+            accuracy[method] = Score(test=float((combine(said, method) == labels["test"]).mean()))
+    if options.knn_neighbours is not None:
+        accuracy |= by_neighbours(sets, labels, options.knn_neighbours)
+    return accuracy, _stored(probes)
+
+
+def _stored(probes):
+    """dict name -> `Probe` of a dict name -> `ProbeResult`."""
+    return {name: Probe(**vars(one) | {"fits": [Fit(**fit) for fit in one.fits]}) for name, one in probes.items()}
+
+
+def _single(probes):
+    return Score(
+        test=float(np.mean([probe.test for probe in probes])),
+        validation=float(np.mean([probe.validation for probe in probes])),
+        per_encoder=[probe.test for probe in probes],
+    )
+
+
+def neighbours_of(sets, config, data, name):
+    """The readouts of named features by nearest neighbours alone; prints them after `name`.
+
+    Args:
+        sets, config, data, name: as for `probe`; `readout.knn_neighbours` of the config is a number.
+
+    Returns:
+        dict `knn_single` and `knn_ensemble`, or the latter alone, -> `Score`.
+    """
+    labels = arranged(config, data, lambda split: split.labels)
+    found = by_neighbours(sets, labels, config.readout.knn_neighbours)
+    said = ", ".join(f"{key.removeprefix('knn_')} {score.test:.3f}" for key, score in found.items())
+    console().print(f"readout: {name}, {config.readout.knn_neighbours} nearest neighbours: {said}")
+    return found
+
+
+def by_neighbours(sets, labels, neighbours):
+    """The readouts of named features by nearest neighbours.
+
+    Args:
+        sets: as for `probe`.
+        labels: dict `train`, `validation`, `test` of int arrays (n,).
+        neighbours: k.
+
+    Returns:
+        As `neighbours_of`.
+    """
+    from closer_tf.probes import knn_probe
+
+    found = {name: knn_probe(features, labels, neighbours) for name, features in sets.items()}
+    ensemble = {"knn_ensemble": Score(test=found.pop("ensemble"))}
+    each = list(found.values())
+    return ({"knn_single": Score(test=float(np.mean(each)), per_encoder=each)} if each else {}) | ensemble

@@ -1,0 +1,106 @@
+"""The ensemble that a run trained, as its folder holds it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from closer_tf.errors import RunError
+
+COMPARED = 64  # stimuli on which a saved ensemble has to do what its config says
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A run's ensemble with its latest weights.
+
+    Args:
+        ensemble: `CLoSeR` model from stimuli to embeddings.
+        model: the compiled model to train, of which the ensemble is the whole or a part; None where no weights are there
+            that it could take.
+        epochs: whole epochs that it was trained.
+        step: steps of the next one.
+    """
+
+    ensemble: Any
+    model: Any
+    epochs: int
+    step: int
+
+
+def trained_ensemble(run, config, data):
+    """The run's ensemble with its latest weights: those of the last checkpoint, or where there is none of `ensemble.keras`.
+
+    Returns:
+        (ensemble, epochs, step): `CLoSeR` model from stimuli to embeddings, and how long it was trained: whole epochs, and
+        steps of the next one.
+
+    Raises:
+        RunError: the weights cannot be read, are not of this config, or it is not clear how long they were trained.
+    """
+    found = load_trained(run, config, data)
+    return found.ensemble, found.epochs, found.step
+
+
+def load_trained(run, config, data):
+    """As `trained_ensemble`, as a `Trained`."""
+    from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
+    from closer_tf.experiment import make_ensemble, make_training_model
+
+    ensemble, model = make_ensemble(config, run.load_masks(), data), None
+    checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
+    if checkpoint is not None or config.read_out_at():
+        model = make_training_model(config, ensemble, len(data.label_names))
+    if checkpoint is not None:
+        restore_checkpoint(model, checkpoint)
+        return Trained(ensemble, model, checkpoint.epoch, checkpoint.step)
+    if not config.trains or not run.ensemble_file.exists():
+        return Trained(ensemble, model, 0, 0)
+    saved = run.load_ensemble(compiled=True)
+    _take_weights(ensemble, saved, run, data.train.inputs[:COMPARED])
+    return Trained(ensemble, model, _epochs_trained(saved, run, config, data), 0)
+
+
+def _take_weights(ensemble, saved, run, stimuli):
+    """Give an ensemble the weights of a saved one, which has to do the same."""
+    expected, found = ([tuple(weight.shape) for weight in model.weights] for model in (ensemble, saved))
+    if found != expected or saved.output_shape != ensemble.output_shape:
+        raise RunError(
+            f"{run.ensemble_file}: not an ensemble of {run.config_file.name}: expected {len(expected)} weights, embeddings "
+            f"{ensemble.output_shape[1:]}; found {len(found)} weights, embeddings {saved.output_shape[1:]}"
+            + _first_difference(expected, found)
+        )
+    ensemble.set_weights(saved.get_weights())
+    ours, theirs = (model.predict(stimuli, batch_size=len(stimuli), verbose=0) for model in (ensemble, saved))
+    if not np.allclose(ours, theirs, rtol=0, atol=1e-3 * np.abs(theirs).max()):
+        raise RunError(
+            f"{run.ensemble_file}: its weights fit {run.config_file.name}, but with the masks of {run.masks_file.name} and the "
+            "config's input scale and encoders they give other embeddings than the file itself: it is of another run"
+        )
+
+
+def _first_difference(expected, found):
+    pairs = [(a, b) for a, b in zip(expected, found) if a != b]
+    return f"; first of another shape: expected {pairs[0][0]}, found {pairs[0][1]}" if pairs else ""
+
+
+def _epochs_trained(saved, run, config, data):
+    """Epochs that a saved ensemble was trained: what history.csv says, and its optimizer's steps agree with if it has one."""
+    from closer_tf.loop import steps_per_epoch
+
+    rows = run.read_history()
+    epochs = rows[-1].get("epoch", 0.5) if rows else 0
+    if epochs != int(epochs):
+        raise RunError(f"{run.history_file}: damaged: its last row has no epoch")
+    steps = steps_per_epoch(data.train, config.training.batch_size)
+    counted = int(saved.optimizer.iterations) if getattr(saved, "optimizer", None) else None
+    if counted not in (None, epochs * steps) or (counted is None and not rows and config.training.epochs):
+        says = f"says {epochs:.0f} epochs of {steps} steps" if rows else "is not there"
+        counts = f"the optimizer in ensemble.keras counts {counted} steps" if counted is not None else "there is no optimizer"
+        raise RunError(
+            f"{run.ensemble_file}: trained for how long? {run.history_file.name} {says}, {counts}; bring both from one run"
+        )
+    if rows:
+        by = "history.csv and its optimizer say" if counted is not None else "history.csv says"
+        print(f"no checkpoint: reading out {run.ensemble_file}, trained for {epochs:.0f} epochs, as {by}")
+    return int(epochs)
