@@ -1,8 +1,8 @@
 """What the command lines share: exit codes, one-message errors and warnings, a quiet start.
 
 Exit codes: 0 done; 1 a bug of ours (with its traceback); 2 something the user can mend; 3 the training diverged (its loss or
-weights are no longer finite); 4 another process is at work on the run folder, or runs the sweep; 128 + n stopped by signal n (130
-for Ctrl-C, 143 for SIGTERM, 141 when the reader of the output went away), with the state saved where the message says so.
+weights are no longer finite); 4 another process is at work on the run folder, or runs the sweep; 128 + n stopped by signal n
+(130 for Ctrl-C, 143 for SIGTERM, 141 when the reader of the output went away), with the state saved where the message says so.
 """
 
 import os
@@ -102,9 +102,7 @@ def parse_seeds(text, source="seeds"):
     for part in text.split(","):
         found = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", part.strip())
         if not found:
-            what = (
-                f"found '{part.strip()}'" if part.strip() else "found nothing between commas" if "," in text else "found none"
-            )
+            what = f"found '{part.strip()}'" if text.strip() else "found none"
             raise ConfigError(f"{about}: expected whole numbers and ranges, such as 0-9 or 0,2,5 or 0-3,7; {what}")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:

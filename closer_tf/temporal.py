@@ -14,13 +14,10 @@ import keras
 from keras import ops
 
 from closer_tf.bounds import check_settings
-from closer_tf.config.conditions import CONDITIONS
 from closer_tf.graphs import all_to_all
 from closer_tf.losses import graph_from_config, graph_to_config
 
 TERMS = ("tpull", "pull", "cont", "var", "cov")
-OBJECTIVES = {name: condition.weights for name, condition in CONDITIONS.items() if condition.weights}
-"""Weights of the terms in the paper's objectives."""
 
 
 def temporal_terms(current, previous, graph=None, names=TERMS):
@@ -89,7 +86,7 @@ class TemporalLoss(keras.losses.Loss):
     def __init__(self, weights=None, graph=None, name="temporal_loss", **kwargs):
         kwargs.pop("reduction", None)
         super().__init__(name=name, reduction=None, **kwargs)
-        weights = OBJECTIVES["tcloser"] if weights is None else weights
+        weights = _of_tcloser() if weights is None else weights
         unknown = set(weights) - set(TERMS)
         if unknown:
             raise ValueError(f"weights: unknown terms {sorted(unknown)}; expected some of {', '.join(TERMS)}")
@@ -143,3 +140,10 @@ class TemporalLoss(keras.losses.Loss):
     def from_config(cls, config):
         """The loss that `get_config` described."""
         return cls(**{**config, "graph": graph_from_config(config.get("graph"))})
+
+
+def _of_tcloser():
+    """The paper's weights of TCLoSeR."""
+    from closer_tf.config.conditions import CONDITIONS  # not at the top: `import closer_tf` stays quick
+
+    return CONDITIONS["tcloser"].weights

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from closer_tf import experiment
-from closer_tf.config import load_config
+from closer_tf.config import CONDITIONS, load_config
 from closer_tf.data import Split, Splits
 from closer_tf.data.allen import PUBLISHED_AREAS
-from closer_tf.temporal import OBJECTIVES
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "run_configs").glob("*.json"))
 SHAPES = {
@@ -94,5 +93,7 @@ def test_mouse_configs_hold_the_papers_settings():
         assert (encoder.hidden, encoder.embedding_dim, encoder.l1, encoder.l2) == ([32, 32], 32, 5e-6, 5e-6)
         assert (config.training.epochs, config.training.batch_size, config.optimizer.schedule_decay) == (300, 128, 0.004)
         weights = {name: weight for name, weight in config.objective.weights.model_dump().items() if weight}
-        assert weights == OBJECTIVES[config.condition]
-    assert found == {(str(mouse), condition) for mouse in PUBLISHED_AREAS for condition in OBJECTIVES}
+        assert weights == CONDITIONS[config.condition].weights
+    assert found == {
+        (str(mouse), condition) for mouse in PUBLISHED_AREAS for condition in CONDITIONS if CONDITIONS[condition].weights
+    }
