@@ -8,6 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from closer_tf.bounds import MAX_FLOAT
 
+KIND_KEYS = ("name", "scheme", "type", "family")  # each chooses one of several kinds of a section
+
 
 def suggestion(word, known):
     """' Did you mean ...?' for the closest of `known`, or '' when nothing is close."""

@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from closer_tf.config.base import Section
-from closer_tf.config.reading import explain, read_json
+from closer_tf.config.files import read_json
+from closer_tf.config.reading import explain
 from closer_tf.errors import ConfigError
 from closer_tf.reproduction.panels import Readout, published_points
 from closer_tf.reproduction.results import by_x

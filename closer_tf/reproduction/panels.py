@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 
 from closer_tf.config import suggestion
 from closer_tf.config.base import Section
-from closer_tf.config.reading import explain, read_json
+from closer_tf.config.files import read_json
+from closer_tf.config.reading import explain
 from closer_tf.errors import ConfigError
 from closer_tf.published import epochs_of, published_series
 from closer_tf.sweeps.config import SweepConfig
