@@ -24,6 +24,7 @@ COMMANDS = {
 
 EXAMPLES = """examples:
   closer_tf doctor
+  closer_tf train quickstart
   closer_tf train run_configs/quickstart.json
   closer_tf sweep run_configs/sweeps/digits.json --workers 2
   closer_tf reproduce fig3b --dry-run

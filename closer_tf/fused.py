@@ -31,7 +31,7 @@ def main(arguments=None):
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", help="a run config (JSON)")
+    parser.add_argument("config", help="a run config (JSON), or the name of one that ships with the package")
     add_seeds(parser, "the runs' seeds", required=True)
     add_overrides(parser, "override any key of the config, such as training.epochs=20; can be repeated")
     parser.add_argument("--runs-dir", help="where the run folders are (default: runs/<name of the config>)")

@@ -97,10 +97,11 @@ def panel_points(path, file, options):
     Returns:
         List of `Point`.
     """
+    from closer_tf.config.composing import compose, read_layers
     from closer_tf.sweeps.points import sweep_points
 
     sweep = file.sweeps[options.scale]
-    dataset = json.loads((path.parent / sweep.base).read_text())["dataset"]
+    dataset = compose(read_layers(sweep.base, path.parent))["dataset"]
     overrides = []
     if dataset["name"].startswith("cifar") and options.data_dir:
         overrides.append(f"dataset.data_dir={json.dumps(options.data_dir)}")

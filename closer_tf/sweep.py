@@ -29,7 +29,7 @@ def main(arguments=None):
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sweep", help="a sweep file (JSON)")
+    parser.add_argument("sweep", help="a sweep file (JSON), or the name of one that ships with the package: digits")
     add_overrides(parser, "override a key of every point's config, such as dataset.data_dir=DIR; can be repeated")
     add_seeds(parser, "seeds in place of the file's")
     add_running(parser)
@@ -53,14 +53,16 @@ def add_running(parser):
 
 def _main(options):
     """Do what the command line asks; returns the exit code."""
+    from closer_tf.config.shipped import config_file
     from closer_tf.sweeps.config import load_sweep
     from closer_tf.sweeps.points import sweep_points
 
-    config = load_sweep(options.sweep)
+    file = config_file(options.sweep, kind="sweeps")
+    config = load_sweep(file)
     check_running(options)
     seeds = seeds_of(options)
     say_what_one_seed_is(options)
-    points = sweep_points(config, options.sweep, options.overrides, seeds)
+    points = sweep_points(config, str(file), options.overrides, seeds)
     return run_points(Path(options.sweep).stem, points, config.retries, options)
 
 
@@ -141,7 +143,7 @@ def cluster(options):
 def _batch_options(path):
     if path is None:
         return {}
-    from closer_tf.config.reading import read_json
+    from closer_tf.config.files import read_json
 
     return read_json(path)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from closer_tf.command import add_overrides, add_version, run_command
 from closer_tf.config import as_config, load_config
+from closer_tf.config.shipped import shipped_names
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.memory import peak_memory_gb
 from closer_tf.readout.trained import Trained, load_trained
@@ -21,8 +22,10 @@ from closer_tf.versions import versions
 
 EPILOG = """examples:
   python -m closer_tf.train run_configs/quickstart.json
+  python -m closer_tf.train quickstart
   python -m closer_tf.train run_configs/mlp_gaussian.json --set training.epochs=20 --set seed=1 --run-dir runs/short
   python -m closer_tf.train run_configs/mlp_gaussian.json --dry-run
+  python -m closer_tf.train run_configs/mlp_gaussian.json --set condition=supervised --resolved > mine.json
 
 The same command on the same folder goes on where it stopped. Ctrl-C stops after the current step and saves; a second one stops
 at once. After a loss that was not finite (exit code 3), the same command with a smaller --set optimizer.learning_rate=... goes
@@ -39,17 +42,21 @@ def main(arguments=None):
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", help="a run config (JSON)")
+    parser.add_argument("config", nargs="?", help="a run config (JSON), or the name of one that ships with the package")
     add_overrides(parser, "override any key of the config, such as training.epochs=20; can be repeated")
     parser.add_argument("--run-dir", help="the run folder (default: runs/<name of the config>)")
     parser.add_argument(
         "--dry-run", action="store_true", help="check and build everything, say what would run and how long, train nothing"
     )
+    parser.add_argument("--list", action="store_true", help="show the run configs that ship with the package, by name")
+    parser.add_argument("--resolved", action="store_true", help="print the whole config as JSON: base, --set and defaults")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write scalars, pictures and embeddings to RUN_DIR/tensorboard"
     )
     add_version(parser)
     options = parser.parse_args(arguments)
+    if options.config is None and not options.list:
+        parser.error(f"CONFIG is required: a file, or one of {', '.join(shipped_names())}")
     return run_command(lambda: _main(options), needs_keras=False)
 
 
@@ -57,7 +64,14 @@ def _main(options):
     """Do what the command line asks; returns the exit code."""
     from closer_tf.quiet import import_keras
 
+    if options.list:
+        for name in shipped_names():
+            print(f"{name:34} {load_config(name).description.split('. ')[0].rstrip('.')}")
+        return 0
     config = load_config(options.config, options.overrides)
+    if options.resolved:
+        print(config.to_json(), end="")
+        return 0
     run_dir = options.run_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem)
     run = RunFolder(run_dir)
     run.check(config)  # most mistakes show before anything slow

@@ -15,12 +15,15 @@ OF_THE_STACK = """
 augmentation binning converged_regression data dropout encoders ensemble estimator evaluate export graphs import loop
 losses masks measures optimizers probes recordings run_configs softmax_regression speed_paths temporal train
 """.split()
+MEDIUM = set((REPOSITORY / "tests" / "medium.txt").read_text().split())
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests of those modules that lie directly on TensorFlow, Keras, NumPy and scikit-learn, and those that run under
-    JAX; skip what is about TensorFlow under another backend."""
+    """Mark the tests that take a while, those of the modules that lie directly on TensorFlow, Keras, NumPy and scikit-learn,
+    and those that run under JAX; skip what is about TensorFlow under another backend."""
     for item in items:
+        if f"{item.path.name}::{item.originalname}" in MEDIUM:
+            item.add_marker("medium")
         module = item.path.stem.removeprefix("test_")
         if module in OF_THE_STACK:
             item.add_marker("stack")

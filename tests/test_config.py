@@ -246,7 +246,8 @@ def test_every_key_is_documented():
                 yield f"{path}{name}"
 
     schema = configs.json_schema()
-    missing = list(undocumented(schema))
+    missing = []
+    assert "RunConfig" in schema["$defs"]
     for name, definition in schema["$defs"].items():
         missing += undocumented(definition, f"{name}.")
     assert not missing

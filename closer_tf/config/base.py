@@ -9,6 +9,8 @@ from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 from closer_tf.bounds import MAX_FLOAT
 from closer_tf.texts import shortened
 
+KIND_KEYS = ("name", "scheme", "type", "family")  # each chooses one of several kinds of a section
+
 
 def suggestion(word, known):
     """' Did you mean ...?' for the closest of `known`, or '' when nothing is close."""

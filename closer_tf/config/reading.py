@@ -6,55 +6,68 @@ import os
 from pydantic import ValidationError
 
 from closer_tf.config.base import json_kind, suggestion
+from closer_tf.config.composing import compose, described, layers_of, place_of, read_layers
 from closer_tf.config.run_config import RunConfig
 from closer_tf.errors import ConfigError, DataError
-from closer_tf.files import decode_text, given_path
-
-MAX_BYTES = 10_000_000  # of a config file
-_SAY_NOTHING = ("seed", "seeds", "readout", "compute", "deterministic", "description")  # what no description is about
-_PLACES = ("dataset.data_dir", "training.checkpoint_every", "training.checkpoint_minutes", "training.keep_checkpoints")
 
 
 def load_config(path, overrides=()):
-    """Read, override, validate and resolve a run config.
+    """Read a run config, merge it with what it names as its base, override, validate and resolve it.
 
     Args:
-        path: the JSON file.
+        path: the JSON file; or the bare name of one that ships with the package, such as 'quickstart'.
         overrides: strings 'key.path=value'; the value is JSON, or else a plain string.
 
     Returns:
         A resolved `RunConfig`.
 
     Raises:
-        ConfigError: the file is missing or no JSON, or a key is unknown, of a wrong type or impossible.
+        ConfigError: a file is missing or no JSON, or a key is unknown, of a wrong type or impossible; the message names the
+            file in which the key stands.
     """
-    content = read_json(path)
+    layers = read_layers(path)
+    file, content = layers[0][0], compose(layers)
     for override in overrides:
         apply_override(content, override)
-    _describe_changes(content, path, overrides)
-    try:
-        return parse_config(content, str(path)).resolved()
-    except DataError as error:
-        raise ConfigError(f"{path}: objective.graph.path: {error}") from None
-
-
-def _describe_changes(content, path, overrides):
-    """Keep a description from saying what is no longer so: drop it for other data or another condition, else mark it."""
     keys = [override.partition("=")[0].strip() for override in overrides]
-    keys = [key for key in dict.fromkeys(keys) if key.split(".")[0] not in _SAY_NOTHING and key not in _PLACES]
-    said = content.get("description")
-    if not keys or not isinstance(said, str) or not said or any(over.startswith("description=") for over in overrides):
-        return
-    changed = f"{os.path.basename(path)} with other {', '.join(keys)}"
-    other = any(key.split(".")[0] in ("dataset", "condition") for key in keys)
-    content["description"] = changed if other else f"{said} [{changed}]"
+    if "description" not in keys:
+        content = described(content, file.name, keys)
+    return resolve(content, str(file), [(file, overridden(overrides)), *layers])
+
+
+def overridden(overrides):
+    """What overrides, such as 'key.path=value', set, as plain data."""
+    content = {}
+    for override in overrides:
+        apply_override(content, override)
+    return content
+
+
+def resolve(content, source, layers=()):
+    """Validate and resolve a config given as plain data.
+
+    Args:
+        content, source, layers: as for `parse_config`.
+
+    Returns:
+        A resolved `RunConfig`.
+
+    Raises:
+        ConfigError: as `parse_config`; or the file of the graph cannot be read.
+    """
+    try:
+        return parse_config(content, source, layers).resolved()
+    except DataError as error:
+        place = place_of(["objective", "graph", "path"], content, layers or [(source, content)])
+        raise ConfigError(f"{place}: objective.graph.path: {error}") from None
 
 
 def as_config(config):
     """A resolved `RunConfig`, from what a caller has of it.
 
     Args:
-        config: `RunConfig`, resolved or not; the path of a run config; or its content as a dict.
+        config: `RunConfig`, resolved or not; the path of a run config; or its content as a dict, in which a relative path at
+            `base` begins in the current folder.
 
     Raises:
         ConfigError: it is none of these, or no run config.
@@ -62,7 +75,8 @@ def as_config(config):
     if isinstance(config, RunConfig):
         return config.resolved()
     if isinstance(config, dict):
-        return parse_config(config).resolved()
+        layers = layers_of(config, "config")
+        return resolve(compose(layers), "config", layers)
     if isinstance(config, (str, os.PathLike)):
         return load_config(config)
     raise ConfigError(
@@ -71,54 +85,13 @@ def as_config(config):
     )
 
 
-def read_json(path):
-    """The JSON object that a config file holds.
+def parse_config(content, source="config", layers=()):
+    """Validate a whole config given as plain data.
 
     Args:
-        path: the file.
-
-    Returns:
-        dict.
-
-    Raises:
-        ConfigError: the file is missing, too long, no JSON or no object, or a key is given twice.
-    """
-    path = given_path(path)
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ConfigError(f"{path}: longer than {MAX_BYTES:,} bytes, which no run config is")
-        text = decode_text(content)
-    except FileNotFoundError:
-        hint = suggestion(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
-        raise ConfigError(f"{path}: no such config file.{hint}") from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
-        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
-    try:
-        content = json.loads(text, object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a JSON object {{...}} at the top, found {json_kind(content)}")
-    return content
-
-
-def _without_repeats(pairs):
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise json.JSONDecodeError(f"key '{repeated}' is given more than once in one object", "", 0)
-    return content
-
-
-def parse_config(content, source="config"):
-    """Validate a config given as plain data.
-
-    Args:
-        content: dict, as `json.load` returns it.
+        content: dict, as `json.load` returns it; one with a `base` is refused, since that is merged when a file is read.
         source: what to call it in error messages.
+        layers: what it was composed from, as from `read_layers`, for messages to name the file in which a key stands.
 
     Returns:
         A `RunConfig`, not yet resolved.
@@ -127,16 +100,21 @@ def parse_config(content, source="config"):
         ConfigError: with one line per mistake.
     """
     _check_text(content, source)
-    return validated(RunConfig, content, source)
+    if isinstance(content, dict) and content.get("base") is not None:
+        raise ConfigError(
+            f"{source}: base: expected a whole config here; closer_tf.load_config(path) merges a file with its base"
+        )
+    return validated(RunConfig, content, source, layers)
 
 
-def validated(model, content, source):
+def validated(model, content, source, layers=()):
     """Plain data as an object of a pydantic model.
 
     Args:
         model: the model's class.
         content: the plain data, as `json.load` returns it.
         source: what to call it in error messages.
+        layers: what it was composed from, as from `read_layers`, for messages to name the file in which a key stands.
 
     Raises:
         ConfigError: with one line per mistake: source, the key's full path, what was expected, what was found.
@@ -144,7 +122,10 @@ def validated(model, content, source):
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [f"{source}: {explain(mistake, content)}" for mistake in error.errors()]
+        places = layers or [(source, content)]
+        lines = [
+            f"{place_of(key_of(mistake, content), content, places)}: {explain(mistake, content)}" for mistake in error.errors()
+        ]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -218,14 +199,18 @@ def _index(items, part, path, source):
     return int(part)
 
 
-def explain(mistake, content):
-    """One line for one pydantic error in a config: the key's full path, what was expected, what came.
+def key_of(mistake, content):
+    """The key that a pydantic error is about, as the list of its parts.
 
     Args:
         mistake: one of `ValidationError.errors()`.
         content: the plain data that was validated.
     """
-    path, found = [], content
+    return _key_and_value(mistake, content)[0]
+
+
+def _key_and_value(mistake, content):
+    path, found, context = [], content, mistake.get("ctx", {})
     for part in mistake["loc"]:
         if isinstance(found, dict) and part in found or isinstance(found, list) and isinstance(part, int) and part < len(found):
             found = found[part]
@@ -233,12 +218,25 @@ def explain(mistake, content):
         elif mistake["type"] == "missing" and part == mistake["loc"][-1]:
             path.append(str(part))
         # what is left are the names of union members, which are no keys of the file
+    if mistake["type"] == "unknown_key":
+        path.append(context["key"])
+    if mistake["type"] == "inconsistent" and "key" in context:
+        path += context["key"].split(".")
+    return path, found
+
+
+def explain(mistake, content):
+    """One line for one pydantic error in a config: the key's full path, what was expected, what came.
+
+    Args:
+        mistake: one of `ValidationError.errors()`.
+        content: the plain data that was validated.
+    """
+    path, found = _key_and_value(mistake, content)
+    where = ".".join(path) or "(top level)"
     kind, context = mistake["type"], mistake.get("ctx", {})
     if kind == "unknown_key":
-        return f"{'.'.join([*path, context['key']])}: {mistake['msg']}"
-    if kind == "inconsistent" and "key" in context:
-        path.append(context["key"])
-    where = ".".join(path) or "(top level)"
+        return f"{where}: {mistake['msg']}"
     if kind == "missing":
         return f"{where}: this key is required and absent"
     if kind == "union_tag_not_found":
@@ -269,8 +267,42 @@ def _tags(mistake):
 
 
 def json_schema():
-    """The JSON Schema (2020-12) of a run config, as a dict, for editors and other programs."""
-    schema = RunConfig.model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "closer_tf run config"
-    return schema
+    """The JSON Schema (2020-12) of a run config, as a dict, for editors and other programs.
+
+    A config with a `base` may leave out what the base gives: it is held against the definitions `...OverBase`, which require
+    nothing and let null take a key away.
+    """
+    whole = RunConfig.model_json_schema()
+    definitions = {**whole.pop("$defs"), "RunConfig": whole}
+    over_base = {f"{name}OverBase": _over_base(definition) for name, definition in definitions.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "closer_tf run config",
+        "if": {"properties": {"base": {"type": "string"}}, "required": ["base"]},
+        "then": {"$ref": "#/$defs/RunConfigOverBase"},
+        "else": {"$ref": "#/$defs/RunConfig"},
+        "$defs": {**definitions, **over_base},
+    }
+
+
+def _over_base(schema):
+    """What a part of a JSON Schema becomes where a base may give the rest."""
+    if isinstance(schema, list):
+        return [_over_base(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = schema | {"$ref": f"{schema['$ref']}OverBase"}
+    loose = {
+        "anyOf" if key == "oneOf" else key: value if key in ("default", "enum", "const") else _over_base(value)
+        for key, value in schema.items()
+        if key not in ("required", "discriminator")
+    }
+    if isinstance(loose.get("properties"), dict):
+        loose["properties"] = {name: _or_null(value) for name, value in loose["properties"].items()}
+    return loose
+
+
+def _or_null(schema):
+    says = {key: schema[key] for key in ("description",) if key in schema}
+    return says | {"anyOf": [{key: value for key, value in schema.items() if key not in says}, {"type": "null"}]}

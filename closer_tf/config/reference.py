@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from closer_tf.config.base import NameOf
+from closer_tf.config.base import KIND_KEYS, NameOf
 from closer_tf.config.run_config import RunConfig
 
 _HEADER = """# The run config, key by key
@@ -17,6 +17,32 @@ A run config is a JSON object; every key has a default, so `{}` is one. `--set k
 key: `--set training.epochs=20`, `--set 'dataset={"name": "cifar10"}'`. Keys that are not listed here are refused. Values are
 data: none is evaluated. Symbols in square brackets are the paper's: N encoders, D embedding dimension, q image fraction,
 tau temperature.
+
+## One config on another
+
+A config may name another as its `base` and give only what is different:
+
+```json
+{
+  "base": "mlp_gaussian.json",
+  "condition": "supervised",
+  "masks": {"fraction": 0.2},
+  "training": {"epochs": 20}
+}
+```
+
+`base` is a path, relative to the file that names it, or the bare name of a config that ships with the package, such as
+`"mlp_gaussian"` (`closer_tf train --list` shows them). The base may have a base itself. Its keys and the file's own are merged:
+
+- Objects merge key by key. Anything else replaces what the base has; lists do so as a whole.
+- An object that chooses another kind than the base's (`dataset.name`, `masks.scheme`, `encoder.type`, `objective.graph.family`)
+  replaces it as a whole, since keys of one kind say nothing of another.
+- `null` takes the base's key away, so that its default holds, as if neither file had it.
+- A config without a `description` of its own is described by the base's name and what it changes.
+
+A mistake is reported with the file in which the key stands. Paths to data (`dataset.path` and others) begin in the current
+folder, whichever file they stand in. `--set` comes last. `closer_tf train CONFIG.json --resolved` prints the whole config, with
+all defaults; every run folder keeps it as `config.json`.
 """
 
 
@@ -51,7 +77,7 @@ def _models(annotation):
 def _choice(model):
     """What chooses a model among several, such as ', scheme: gaussian'."""
     for name, field in model.model_fields.items():
-        if get_origin(field.annotation) is Literal and name in ("name", "scheme", "type", "family"):
+        if get_origin(field.annotation) is Literal and name in KIND_KEYS:
             return f", `{name}`: {', '.join(f'`{value}`' for value in get_args(field.annotation))}"
     return ""
 

@@ -26,6 +26,9 @@ class RunConfig(Section):
 
     schema_: str | None = Field(None, alias="$schema")
     """Where an editor finds the JSON Schema of this file; ignored otherwise."""
+    base: str | None = Field(None, exclude=True)
+    """The run config that this one stands on and whose keys hold where it has none: a path, relative to this file, or the name
+    of one that ships with the package. See above."""
     description: str = ""
     """What this run is: the figure it reproduces, the published accuracy, the time it takes."""
     seed: int = Field(0, ge=0, lt=2**63)

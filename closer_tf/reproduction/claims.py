@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from closer_tf.config.base import Section
-from closer_tf.config.reading import read_json, validated
+from closer_tf.config.files import read_json
+from closer_tf.config.reading import validated
 from closer_tf.reproduction.panels import Readout, published_points
 from closer_tf.reproduction.results import by_x
 from closer_tf.statistics import estimate, paired_t_test, permutation_test

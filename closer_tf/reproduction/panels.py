@@ -11,7 +11,8 @@ from pydantic import Field
 
 from closer_tf.config import suggestion
 from closer_tf.config.base import Section
-from closer_tf.config.reading import read_json, validated
+from closer_tf.config.files import read_json
+from closer_tf.config.reading import validated
 from closer_tf.errors import ConfigError
 from closer_tf.published import epochs_of, published_series
 from closer_tf.sweeps.config import SweepConfig

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from closer_tf.config import apply_override, parse_config
 from closer_tf.config.base import NameOf, Section
+from closer_tf.config.composing import compose, layers_of, read_layers
 from closer_tf.config.conditions import UNTRAINED, compared_conditions
-from closer_tf.config.reading import read_json, set_key, validated
-from closer_tf.errors import ConfigError, DataError
+from closer_tf.config.files import read_json
+from closer_tf.config.reading import apply_override, resolve, set_key, validated
+from closer_tf.errors import ConfigError
 from closer_tf.files import given_path
 from closer_tf.texts import shortened
 
@@ -28,7 +29,7 @@ class Group(Section):
     """Points that share settings of their own, on top of the sweep's."""
 
     base: str | dict[str, Any] | None = None
-    """A run config in place of the sweep's: the path of a file, or the config itself. Default null: the sweep's."""
+    """A run config in place of the sweep's, named as that or written out. Default null: the sweep's."""
     set: dict[str, Any] = {}
     """Keys of the run config and their values, as with --set: {"condition": "supervised"}. Added to the sweep's."""
     grid: dict[str, Values] = {}
@@ -47,7 +48,8 @@ class SweepConfig(Section):
     description: str = ""
     """What this sweep is for."""
     base: str | dict[str, Any] | None = None
-    """The run config that the points start from: the path of a file, beside this one if relative, or the config itself."""
+    """The run config that the points start from: the path of a file, beside this one if relative; the name of one that ships
+    with the package; or the config itself."""
     set: dict[str, Any] = {}
     """Keys of the run config (dotted paths, as with --set) and their values, for all points."""
     grid: dict[str, Values] = {}
@@ -108,14 +110,16 @@ def run_configs(sweep, source="sweep", overrides=(), seeds=None):
         compared with.
 
     Raises:
-        ConfigError: a base config cannot be read, or a point is no valid run config; the message names point and key.
+        ConfigError: a base config cannot be read, or a point is no valid run config; the message names the point, the key and,
+            where it stands in a base config, that file.
     """
     found = []
     for number, group in enumerate(sweep.groups or [Group()]):
         where = f"list.{number}." if sweep.groups else ""
         grid = {**sweep.grid, **group.grid}
         _check_keys(sweep, group, grid, overrides, f"{source}: {where}")
-        base = _base(group.base if group.base is not None else sweep.base, source, where)
+        layers = _layers(group.base if group.base is not None else sweep.base, source, where)
+        base = compose(layers)
         baselines = sweep.baselines if group.baselines is None else group.baselines
         runs = seeds or group.seeds or sweep.seeds
         combinations = list(itertools.islice(itertools.product(*grid.values()), MAX_POINTS + 1))
@@ -125,16 +129,14 @@ def run_configs(sweep, source="sweep", overrides=(), seeds=None):
             for seed in runs:
                 varied = {**group.set, **dict(zip(grid, values))}
                 label = ", ".join([*(f"{key}={_short(value)}" for key, value in varied.items()), f"seed={seed}"])
-                content = json.loads(json.dumps(base))
-                for key, value in {**sweep.set, **varied, "seed": seed}.items():
-                    set_key(content, key, json.loads(json.dumps(value)), f"{source}: point {label}")
-                for override in overrides:
-                    apply_override(content, override)
-                try:
-                    config = parse_config(content, f"{source}: point {label}").resolved()
-                except DataError as error:
-                    raise ConfigError(f"{source}: point {label}: objective.graph.path: {error}") from None
-                found.append((label, config, baselines))
+                point, content, own = f"{source}: point {label}", json.loads(json.dumps(base)), {}
+                for target in (content, own):
+                    for key, value in {**sweep.set, **varied, "seed": seed}.items():
+                        set_key(target, key, json.loads(json.dumps(value)), point)
+                    for override in overrides:
+                        apply_override(target, override)
+                below = [(point if file == source else f"{point}: {file}", layer) for file, layer in layers]
+                found.append((label, resolve(content, point, [(point, own), *below]), baselines))
     return found
 
 
@@ -146,14 +148,13 @@ def json_schema():
     return schema
 
 
-def _base(base, source, where):
-    """The base config as plain data."""
+def _layers(base, source, where):
+    """The base config and what it stands on, as `compose` takes them."""
     if base is None:
-        raise ConfigError(f"{source}: {where}base: this key is required and absent; expected the path of a run config")
-    if isinstance(base, dict):
-        return base
+        raise ConfigError(f"{source}: {where}base: this key is required and absent; expected the path or name of a run config")
     try:
-        return read_json(given_path(source).parent / given_path(base))
+        folder = given_path(source).parent
+        return layers_of(base, source, folder) if isinstance(base, dict) else read_layers(base, folder)
     except ConfigError as error:
         raise ConfigError(f"{source}: {where}base: {error}") from None
 
