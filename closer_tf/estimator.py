@@ -119,9 +119,9 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         import keras  # before the modules that use it
 
         from closer_tf.data import Split
-        from closer_tf.loop import batches, steps_per_epoch
         from closer_tf.losses import CLoSeRLoss
         from closer_tf.optimizers import Nadam
+        from closer_tf.streams import batches, steps_per_epoch
 
         check_settings(fraction=self.fraction, epochs=self.epochs, batch_size=self.batch_size)
         groups = self.groups if groups is None else groups

@@ -288,7 +288,7 @@ def _first_difference(expected, found):
 
 def _epochs_trained(saved, run, config, data):
     """Epochs that a saved ensemble was trained: what history.csv says, and its optimizer's steps agree with if it has one."""
-    from closer_tf.loop import steps_per_epoch
+    from closer_tf.streams import steps_per_epoch
 
     rows = run.read_history()
     epochs = rows[-1].get("epoch", 0.5) if rows else 0

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from closer_tf.fused_model import FusedEnsembles, can_be_fused
-from closer_tf.loop import epoch_order, steps_per_epoch
+from closer_tf.streams import epoch_order, steps_per_epoch
 
 
 class CompiledSteps:

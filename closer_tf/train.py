@@ -63,7 +63,7 @@ def _main(options):
     if not options.dry_run:
         run.refuse_if_held()
     import_keras()
-    from closer_tf.loop import Interrupted
+    from closer_tf.signals import Interrupted
 
     try:
         if options.dry_run:
@@ -96,14 +96,15 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         ConfigError, DataError: before anything is written.
         RunError: the folder holds a run of another config, is in use, or cannot be written to.
         DivergedError: the loss or a weight is not finite.
-        closer_tf.loop.Interrupted: the process was asked to stop; everything is saved.
+        closer_tf.signals.Interrupted: the process was asked to stop; everything is saved.
     """
     from closer_tf import experiment
     from closer_tf.checkpoints import latest_checkpoint
     from closer_tf.determinism import make_deterministic
-    from closer_tf.loop import run_training, steps_per_epoch
+    from closer_tf.loop import run_training
     from closer_tf.progress_lines import ProgressLines
     from closer_tf.readout_checks import check_readout
+    from closer_tf.streams import steps_per_epoch
 
     config = as_config(config)
     run = RunFolder(run_dir)
@@ -246,9 +247,9 @@ def dry_run(config, run_dir, timed_steps=5):
     """
     from closer_tf import experiment
     from closer_tf.determinism import make_deterministic
-    from closer_tf.loop import steps_per_epoch
     from closer_tf.progress import duration
     from closer_tf.readout_checks import check_readout
+    from closer_tf.streams import steps_per_epoch
 
     run = RunFolder(run_dir)
     exists = run.check(config)
@@ -294,7 +295,7 @@ def _seconds_per_step(model, split, config, steps):
     import keras
 
     from closer_tf.data.splits import Split
-    from closer_tf.loop import training_stream
+    from closer_tf.streams import training_stream
 
     size, seed = config.training.batch_size, config.seeds.data_order
     if keras.backend.backend() == "jax":
@@ -313,8 +314,8 @@ def _seconds_per_step(model, split, config, steps):
 
 
 def _describe(config, data, fields, model, run):
-    from closer_tf.loop import steps_per_epoch
     from closer_tf.over_epochs import missing
+    from closer_tf.streams import steps_per_epoch
 
     lengths = sorted({len(cells) for cells in fields.indices})
     seen = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
@@ -351,7 +352,7 @@ def _computing(config, steps):
     """What computes, and the choices that speed it up or save memory; `steps` per epoch."""
     import keras
 
-    from closer_tf.loop import steps_per_execution
+    from closer_tf.streams import steps_per_execution
 
     backend, options = keras.backend.backend(), config.compute
     found = versions()

@@ -15,8 +15,8 @@ from closer_tf.config import parse_config
 from closer_tf.errors import CloserWarning, DivergedError
 from closer_tf.experiment import load_splits, make_ensemble, make_receptive_fields, make_training_model
 from closer_tf.graphs import bidirectional_ring
-from closer_tf.loop import batches, steps_per_epoch
 from closer_tf.probes import linear_probe
+from closer_tf.streams import batches, steps_per_epoch
 
 TINY = {"num_encoders": 3, "embedding_dim": 4, "hidden": (8,), "epochs": 1, "random_state": 0}
 

@@ -19,13 +19,14 @@ from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_chec
 from closer_tf.config import parse_config
 from closer_tf.data.splits import Split
 from closer_tf.errors import DivergedError
-from closer_tf.fused_loop import run_fused_training
 from closer_tf.fused_model import FusedEnsembles, can_be_fused
 from closer_tf.jax_steps import CompiledSteps
-from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch
+from closer_tf.loop import run_fused_training, run_training
 from closer_tf.precision import products_in
 from closer_tf.runs import RunFolder
+from closer_tf.signals import Interrupted
 from closer_tf.stacked import STACKED
+from closer_tf.streams import batches, steps_per_epoch
 
 pytestmark = pytest.mark.jax
 

@@ -13,16 +13,10 @@ from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_chec
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.errors import DivergedError, RunError
-from closer_tf.loop import (
-    Interrupted,
-    batches,
-    run_training,
-    steps_per_epoch,
-    steps_per_execution,
-    training_stream,
-    validation_stream,
-)
+from closer_tf.loop import run_training, validation_stream
 from closer_tf.runs import RunFolder
+from closer_tf.signals import Interrupted
+from closer_tf.streams import batches, steps_per_epoch, steps_per_execution, training_stream
 
 
 class StopAt:
@@ -266,7 +260,7 @@ def planted(monkeypatch):
     """The 7th batch of a training (epoch 2, step 3) holds a value that is not finite; only the first time."""
     from closer_tf import loop
 
-    usual, left = loop.batches, [7]
+    usual, left = batches, [7]
 
     def with_nan(*args, **options):
         for inputs, labels in usual(*args, **options):
@@ -450,5 +444,5 @@ def test_what_a_killed_process_left_is_cleared(config, uninterrupted, tmp_path):
 
 def test_one_validation_sample_alone_has_no_loss_to_log():
     digits = load_data("digits").validation
-    assert validation_stream(digits[:1], 16) is None and validation_stream(digits[:0], 16) is None
-    assert validation_stream(digits[:2], 16) is not None
+    assert validation_stream([digits[:1]], 16) is None and validation_stream([digits[:0]], 16) is None
+    assert validation_stream([digits[:2]], 16) is not None
