@@ -107,7 +107,7 @@ def steps_per_second(case, fit_alone=False):
     from closer_tf import experiment
     from closer_tf.config import load_config
     from closer_tf.data.splits import Split
-    from closer_tf.loop import batches, training_stream
+    from closer_tf.streams import batches, training_stream
 
     name, overrides, steps = CASES[case]
     config = load_config(CONFIGS / f"{name}.json", overrides)

@@ -9,7 +9,7 @@ from benchmarks.step import ready
 from benchmarks.timing import summary
 from closer_tf.config import load_config
 from closer_tf.data.splits import Split
-from closer_tf.loop import steps_per_execution, training_stream
+from closer_tf.streams import steps_per_execution, training_stream
 
 CASES = {  # name -> (config, overrides, steps of a whole epoch, turns)
     "mlp q=.1": ("mlp_gaussian", [], 351, 5),

@@ -217,8 +217,8 @@ def train(options, condition, runs, stay, epoch_s):
     import keras
 
     from closer_tf.fused import train_fused
-    from closer_tf.loop import Interrupted
     from closer_tf.runs import RunFolder
+    from closer_tf.signals import Interrupted
     from closer_tf.train import train_run
 
     configs = configs_of(options, condition, runs)

@@ -120,9 +120,10 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         import keras  # before the modules that use it
 
         from closer_tf.data import Split
-        from closer_tf.loop import batches, steps_per_epoch
+        from closer_tf.data.splits import steps_per_epoch
         from closer_tf.losses import CLoSeRLoss
         from closer_tf.optimizers import Nadam
+        from closer_tf.streams import batches
 
         check_settings(fraction=self.fraction, epochs=self.epochs, batch_size=self.batch_size)
         groups = self.groups if groups is None else groups
@@ -143,7 +144,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         with first_traces_unsaid():
             history = ensemble.fit(
                 batches(samples, batch_size, derived_seed(seed, "data_order")),
-                steps_per_epoch=steps_per_epoch(samples, batch_size),
+                steps_per_epoch=steps_per_epoch(len(samples), batch_size),
                 epochs=self.epochs,
                 shuffle=False,
                 callbacks=[stop],

@@ -52,7 +52,7 @@ def _main(options):
         RunFolder(run_dir).check(config)
         RunFolder(run_dir).refuse_if_held()
     import_keras()
-    from closer_tf.loop import Interrupted
+    from closer_tf.signals import Interrupted
 
     try:
         train_fused(configs, run_dirs)
@@ -83,7 +83,7 @@ def train_fused(configs, run_dirs, callbacks=()):
         ConfigError: the configs cannot be trained in one; before anything is written.
         RunError, DataError: as `closer_tf.train.train_run`.
         DivergedError: the loss or a weight of a run is not finite; raised after the other runs are done.
-        closer_tf.loop.Interrupted: the process was asked to stop; everything is saved.
+        closer_tf.signals.Interrupted: the process was asked to stop; everything is saved.
     """
     from closer_tf import experiment
     from closer_tf.determinism import make_deterministic
@@ -182,9 +182,10 @@ def _groups(runs, configs):
 
 def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     """Train runs that are at one moment; returns dict: run -> `DivergedError`."""
+    from closer_tf.data.splits import steps_per_epoch
     from closer_tf.errors import DivergedError
-    from closer_tf.fused_loop import MeanLines, run_fused_training
-    from closer_tf.loop import steps_per_epoch
+    from closer_tf.loop import run_fused_training
+    from closer_tf.progress_lines import ProgressLines
 
     if len(group) == 1:  # goes on by itself, in `train_run`
         return {}
@@ -193,7 +194,7 @@ def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     for run in runs:
         run.set_aside()
     print(f"{len(group)} trainings in one, {start}: {', '.join(str(run.path) for run in runs)}")
-    with MeanLines(options.epochs, steps_per_epoch(data[0].train, options.batch_size)) as lines:
+    with ProgressLines(options.epochs, steps_per_epoch(len(data[0].train), options.batch_size)) as lines:
         try:
             diverged = run_fused_training(models, data, configs, runs, checkpoints, [lines, *callbacks])
         except DivergedError as error:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from closer_tf.data.splits import steps_per_epoch
 from closer_tf.fused_model import FusedEnsembles, can_be_fused
-from closer_tf.loop import epoch_order, steps_per_epoch
+from closer_tf.streams import epoch_order
 
 
 class CompiledSteps:
@@ -30,7 +31,7 @@ class CompiledSteps:
         self.model, self.batch_size, self.seeds = model, batch_size, seeds
         self.one_run = not isinstance(model, FusedEnsembles)
         self.computed = FusedEnsembles([model]) if self.one_run and can_be_fused(model) else model
-        self.steps = steps_per_epoch(train[0], batch_size)
+        self.steps = steps_per_epoch(len(train[0]), batch_size)
         self.at_once = at_once or self.steps
         self.train, self.validation = Samples(train), Samples(validation)
         self._train = jax.jit(self._train_steps, donate_argnums=0)

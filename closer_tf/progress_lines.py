@@ -3,6 +3,7 @@
 import time
 
 import keras
+import numpy as np
 
 from closer_tf.progress import bar, console, duration
 
@@ -48,6 +49,7 @@ class ProgressLines(keras.callbacks.Callback):
         number = epoch + 1
         if number % self.every and self.done > 1 and number < self.epochs:
             return
+        logs = {key: float(np.nanmean(value)) for key, value in logs.items()}  # over the runs that train in one
         first = [key for key in ("loss", "val_loss") if key in logs]
         rest = [key for key in logs if key not in first and not key.startswith("val_")]
         losses = "  ".join(f"{key} {logs[key]:.4f}" for key in (*first, *rest))

@@ -2,14 +2,14 @@
 
 import tensorflow as tf
 
-from closer_tf.loop import epoch_order
+from closer_tf.streams import epoch_order
 
 
 def dataset(split, batch_size, seed, epoch=0, step=0):
-    """What `closer_tf.loop.batches` yields, as a `tf.data.Dataset` that gathers the next batches while a step is computed.
+    """What `closer_tf.streams.batches` yields, as a `tf.data.Dataset` that gathers the next batches while a step is computed.
 
     Args:
-        split, batch_size, seed, epoch, step: as in `closer_tf.loop.batches`.
+        split, batch_size, seed, epoch, step: as in `closer_tf.streams.batches`.
 
     Returns:
         Endless `tf.data.Dataset` of (stimuli, labels).
@@ -69,7 +69,9 @@ def blocks(arrays, batch_size):
 
 
 def side_by_side(streams):
-    """`tf.data.Dataset`s of (stimuli (B, ...), labels (B,)) as one of (stimuli (S, B, ...), labels (S, B))."""
+    """`tf.data.Dataset`s of (stimuli (B, ...), labels (B,)) as one of (S, B, ...) and (S, B); one alone stays as it is."""
+    if len(streams) == 1:
+        return streams[0]
 
     @tf.autograph.experimental.do_not_convert
     def stacked(*runs):

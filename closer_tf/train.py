@@ -78,7 +78,7 @@ def _main(options):
     if not options.dry_run:
         run.refuse_if_held()
     import_keras()
-    from closer_tf.loop import Interrupted
+    from closer_tf.signals import Interrupted
 
     try:
         if options.dry_run:
@@ -111,12 +111,13 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         ConfigError, DataError: before anything is written.
         RunError: the folder holds a run of another config, is in use, or cannot be written to.
         DivergedError: the loss or a weight is not finite.
-        closer_tf.loop.Interrupted: the process was asked to stop; everything is saved.
+        closer_tf.signals.Interrupted: the process was asked to stop; everything is saved.
     """
     from closer_tf import experiment
     from closer_tf.checkpoints import latest_checkpoint
+    from closer_tf.data.splits import steps_per_epoch
     from closer_tf.determinism import make_deterministic
-    from closer_tf.loop import run_training, steps_per_epoch
+    from closer_tf.loop import run_training
     from closer_tf.progress_lines import ProgressLines
     from closer_tf.readout_checks import check_readout
 
@@ -141,7 +142,7 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         _draw_set_up(run, data, fields, model)
         if config.trains:
             checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
-            steps = steps_per_epoch(data.train, config.training.batch_size)
+            steps = steps_per_epoch(len(data.train), config.training.batch_size)
             if checkpoint is not None:
                 print(
                     f"going on {moment_in_words(checkpoint.epoch, checkpoint.step, steps)} of {config.training.epochs} epochs"
@@ -276,8 +277,8 @@ def dry_run(config, run_dir, timed_steps=5):
         timed_steps: steps to time.
     """
     from closer_tf import experiment
+    from closer_tf.data.splits import steps_per_epoch
     from closer_tf.determinism import make_deterministic
-    from closer_tf.loop import steps_per_epoch
     from closer_tf.progress import duration
     from closer_tf.readout_checks import check_readout
 
@@ -304,7 +305,7 @@ def dry_run(config, run_dir, timed_steps=5):
     if done or of_next:
         print(f"going on {moment_in_words(done, of_next)}: {left} epochs left")
     step = _seconds_per_step(model, data.train, config, timed_steps)
-    steps = steps_per_epoch(data.train, config.training.batch_size)
+    steps = steps_per_epoch(len(data.train), config.training.batch_size)
     weights = 4 * ensemble.count_params() / 2**30
     disk = 3 * weights * (config.training.keep_checkpoints + 1)
     kept = len([epoch for epoch in config.read_out_at() if epoch])
@@ -325,7 +326,7 @@ def _seconds_per_step(model, split, config, steps):
     import keras
 
     from closer_tf.data.splits import Split
-    from closer_tf.loop import training_stream
+    from closer_tf.streams import training_stream
 
     size, seed = config.training.batch_size, config.seeds.data_order
     if keras.backend.backend() == "jax":
@@ -344,7 +345,7 @@ def _seconds_per_step(model, split, config, steps):
 
 
 def _describe(config, data, fields, model, run):
-    from closer_tf.loop import steps_per_epoch
+    from closer_tf.data.splits import steps_per_epoch
     from closer_tf.over_epochs import missing
 
     lengths = sorted({len(cells) for cells in fields.indices})
@@ -357,7 +358,7 @@ def _describe(config, data, fields, model, run):
     counts = sorted({encoder.count_params() for encoder in model.encoders})
     parameters = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     labels = f"{len(data.label_names)} labels" if data.label_names else "a number as label" if data.labelled else "no labels"
-    steps = steps_per_epoch(data.train, config.training.batch_size)
+    steps = steps_per_epoch(len(data.train), config.training.batch_size)
     print(
         f"run: {run.path}\n"
         f"data: {data.name}, {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test samples of "
@@ -382,7 +383,7 @@ def _computing(config, steps, loss):
     """What computes, and the choices that speed it up or save memory; `steps` per epoch."""
     import keras
 
-    from closer_tf.loop import steps_per_execution
+    from closer_tf.streams import steps_per_execution
 
     backend, options = keras.backend.backend(), config.compute
     found = versions()

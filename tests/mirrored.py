@@ -19,7 +19,7 @@ import tensorflow as tf
 from closer_tf import experiment
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
-from closer_tf.loop import training_stream
+from closer_tf.streams import training_stream
 
 MLP = {"type": "mlp", "hidden": [16, 12], "embedding_dim": 8, "dropout": 0.0}
 VIT = {"type": "vit_lite", "embedding_dim": 8, "heads": 2, "key_dim": 4, "mlp_dim": 12, "dropout": 0.0}
@@ -108,8 +108,8 @@ def draws():
 
 def folder(path):
     """A run that is stopped in the middle of an epoch on two devices and goes on on one, beside one that is not stopped."""
-    from closer_tf.loop import Interrupted
     from closer_tf.runs import RunFolder
+    from closer_tf.signals import Interrupted
     from closer_tf.train import train_run
 
     content = {

@@ -14,10 +14,11 @@ from closer_tf.checkpoints import PATTERN, checkpoint_files, load_checkpoint
 from closer_tf.config import load_config, parse_config
 from closer_tf.errors import CloserWarning, ConfigError, DivergedError
 from closer_tf.fused import train_fused
-from closer_tf.loop import CheckpointKeeper, Interrupted
 from closer_tf.readout.results import parse, write
+from closer_tf.record import RunRecord
 from closer_tf.report.published import published_values
 from closer_tf.runs import RunFolder
+from closer_tf.signals import Interrupted
 from closer_tf.sweeps.points import baseline_config, is_finished
 from closer_tf.train import dry_run, train_run
 
@@ -105,10 +106,10 @@ def test_kept_weights_are_those_of_a_training_of_so_many_epochs(whole, tmp_path,
 def test_killed_between_weights_and_checkpoint(whole, tmp_path, monkeypatch):
     """What was kept beyond the checkpoint is trained again, and not there until it is."""
     config, folder = tiny([0, 1, 2], training={"checkpoint_every": 1}), tmp_path / "run"
-    usual = CheckpointKeeper.save
+    usual = RunRecord.save
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(
-            CheckpointKeeper, "save", lambda self, epoch, *rest: kill() if epoch == 2 else usual(self, epoch, *rest)
+            RunRecord, "save", lambda self, epoch, *rest, **how: kill() if epoch == 2 else usual(self, epoch, *rest, **how)
         )
         train_run(config, folder)
     assert files(folder / "checkpoints") == [PATTERN.format(1, 0)]
@@ -169,9 +170,9 @@ def test_a_key_that_comes_late(whole, tmp_path, capsys):
 
 
 def test_after_a_change_of_the_learning_rate(tmp_path, monkeypatch):
-    from closer_tf import loop
+    from closer_tf import loop, streams
 
-    usual, left = loop.batches, [9]  # the first step of epoch 3; only once
+    usual, left = streams.batches, [9]  # the first step of epoch 3; only once
 
     def with_nan(*given, **options):
         for inputs, labels in usual(*given, **options):

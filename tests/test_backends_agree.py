@@ -24,7 +24,7 @@ def made(condition):
     """A compiled model in float64, and its batches."""
     from closer_tf import experiment
     from closer_tf.config import parse_config
-    from closer_tf.loop import batches
+    from closer_tf.streams import batches
 
     config = parse_config({**CONTENT, "condition": condition}).resolved()
     data = experiment.load_splits(config)

@@ -15,11 +15,12 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from closer_tf import CLoSeRTransformer
 from closer_tf.config import parse_config
+from closer_tf.data.splits import steps_per_epoch
 from closer_tf.errors import CloserWarning, DivergedError
 from closer_tf.experiment import load_splits, make_ensemble, make_receptive_fields, make_training_model
 from closer_tf.graphs import bidirectional_ring
-from closer_tf.loop import batches, steps_per_epoch
 from closer_tf.probes import linear_probe
+from closer_tf.streams import batches
 
 TINY = {"num_encoders": 3, "embedding_dim": 4, "hidden": (8,), "epochs": 1, "random_state": 0}
 
@@ -55,7 +56,7 @@ def test_trains_what_a_run_config_trains(tiny_config):
     ensemble = make_ensemble(config, make_receptive_fields(config, data), data)
     model = make_training_model(config, ensemble, 10)
     stream = batches(data.train, 256, config.seeds.data_order)
-    model.fit(stream, epochs=2, steps_per_epoch=steps_per_epoch(data.train, 256), shuffle=False, verbose=0)
+    model.fit(stream, epochs=2, steps_per_epoch=steps_per_epoch(len(data.train), 256), shuffle=False, verbose=0)
     estimator = CLoSeRTransformer(
         num_encoders=3,
         embedding_dim=4,

@@ -228,11 +228,11 @@ def test_fewer_epochs_than_done_are_refused(run, capsys):
 
 
 def test_until_the_new_end_the_old_readout_is_not_passed_off(run, folder, monkeypatch, capsys):
-    from closer_tf import loop
+    from closer_tf import loop, signals
     from closer_tf.export import export_run
 
     def stopped(*arguments, **options):
-        raise loop.Interrupted(2)
+        raise signals.Interrupted(2)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "run_training", stopped)

@@ -17,15 +17,16 @@ import jax
 from closer_tf import experiment
 from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
 from closer_tf.config import parse_config
-from closer_tf.data.splits import Split
+from closer_tf.data.splits import Split, steps_per_epoch
 from closer_tf.errors import DivergedError
-from closer_tf.fused_loop import run_fused_training
 from closer_tf.fused_model import FusedEnsembles, can_be_fused
 from closer_tf.jax_steps import CompiledSteps
-from closer_tf.loop import Interrupted, batches, run_training, steps_per_epoch
+from closer_tf.loop import run_fused_training, run_training
 from closer_tf.precision import products_in
 from closer_tf.runs import RunFolder
+from closer_tf.signals import Interrupted
 from closer_tf.stacked import STACKED
+from closer_tf.streams import batches
 
 pytestmark = pytest.mark.jax
 
@@ -114,7 +115,7 @@ def by_fit(configs, data, model, epochs):
     else:
         stream = (tuple(np.stack(parts) for parts in zip(*each)) for each in zip(*streams))
         validation = None
-    steps = steps_per_epoch(data[0].train, size)
+    steps = steps_per_epoch(len(data[0].train), size)
     options = {"validation_data": validation, "validation_batch_size": size, "shuffle": False, "verbose": 0}
     return model.fit(stream, epochs=epochs, steps_per_epoch=steps, **options).history
 

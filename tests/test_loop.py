@@ -12,17 +12,12 @@ from closer_tf import experiment
 from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
+from closer_tf.data.splits import steps_per_epoch
 from closer_tf.errors import DivergedError, RunError
-from closer_tf.loop import (
-    Interrupted,
-    batches,
-    run_training,
-    steps_per_epoch,
-    steps_per_execution,
-    training_stream,
-    validation_stream,
-)
+from closer_tf.loop import run_training, validation_stream
 from closer_tf.runs import RunFolder
+from closer_tf.signals import Interrupted
+from closer_tf.streams import batches, steps_per_execution, training_stream
 
 
 class StopAt:
@@ -157,7 +152,7 @@ def test_the_order_of_an_epoch_follows_from_seed_and_epoch():
         return [next(stream)[1] for _ in range(count)]
 
     whole = first(8)
-    assert steps_per_epoch(data.train, 400) == 4 and [len(b) for b in whole] == [400, 400, 400, 12] * 2
+    assert steps_per_epoch(len(data.train), 400) == 4 and [len(b) for b in whole] == [400, 400, 400, 12] * 2
     for late, expected in zip(first(3, epoch=1, step=1), whole[5:]):
         np.testing.assert_array_equal(late, expected)
     assert not np.array_equal(whole[0], whole[4])
@@ -266,7 +261,7 @@ def planted(monkeypatch):
     """The 7th batch of a training (epoch 2, step 3) holds a value that is not finite; only the first time."""
     from closer_tf import loop
 
-    usual, left = loop.batches, [7]
+    usual, left = batches, [7]
 
     def with_nan(*args, **options):
         for inputs, labels in usual(*args, **options):
@@ -450,5 +445,5 @@ def test_what_a_killed_process_left_is_cleared(config, uninterrupted, tmp_path):
 
 def test_one_validation_sample_alone_has_no_loss_to_log():
     digits = load_data("digits").validation
-    assert validation_stream(digits[:1], 16) is None and validation_stream(digits[:0], 16) is None
-    assert validation_stream(digits[:2], 16) is not None
+    assert validation_stream([digits[:1]], 16) is None and validation_stream([digits[:0]], 16) is None
+    assert validation_stream([digits[:2]], 16) is not None

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from closer_tf import loop
+from closer_tf import loop, signals
 from closer_tf.config import parse_config
 from closer_tf.train import train_run
 
@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path):
 
     loop.CheckpointKeeper = noted
     try:
-        with pytest.raises(loop.Interrupted):
+        with pytest.raises(signals.Interrupted):
             train_run(config, tmp_path / "stopped", callbacks=[Stop()], tensorboard=True)
     finally:
         loop.CheckpointKeeper = found

@@ -448,8 +448,9 @@ def test_help_is_quick_and_has_examples(module):
 
 def test_a_loss_that_is_not_finite_and_the_same_command_with_smaller_steps(command, tmp_path, monkeypatch):
     from closer_tf import loop
+    from closer_tf.streams import batches
 
-    usual, left = loop.batches, [7]  # the 7th batch: epoch 2, step 2 of 5
+    usual, left = batches, [7]  # the 7th batch: epoch 2, step 2 of 5
 
     def with_nan(*args, **options):
         for inputs, labels in usual(*args, **options):

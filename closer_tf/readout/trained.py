@@ -86,13 +86,13 @@ def _first_difference(expected, found):
 
 def _epochs_trained(saved, run, config, data):
     """Epochs that a saved ensemble was trained: what history.csv says, and its optimizer's steps agree with if it has one."""
-    from closer_tf.loop import steps_per_epoch
+    from closer_tf.data.splits import steps_per_epoch
 
     rows = run.read_history()
     epochs = rows[-1].get("epoch", 0.5) if rows else 0
     if epochs != int(epochs):
         raise RunError(f"{run.history_file}: damaged: its last row has no epoch")
-    steps = steps_per_epoch(data.train, config.training.batch_size)
+    steps = steps_per_epoch(len(data.train), config.training.batch_size)
     counted = int(saved.optimizer.iterations) if getattr(saved, "optimizer", None) else None
     if counted not in (None, epochs * steps) or (counted is None and not rows and config.training.epochs):
         says = f"says {epochs:.0f} epochs of {steps} steps" if rows else "is not there"

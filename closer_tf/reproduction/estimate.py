@@ -119,8 +119,8 @@ def seconds_per_step(config, steps=4, repeats=2):
         Seconds per step.
     """
     from closer_tf import experiment
-    from closer_tf.loop import training_stream
     from closer_tf.quiet import import_keras
+    from closer_tf.streams import training_stream
 
     import_keras()
     data = random_data(config)

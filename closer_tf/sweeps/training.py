@@ -23,7 +23,7 @@ def main(arguments=None):
 
 
 def _train(config, run_dir):
-    from closer_tf.loop import Interrupted
+    from closer_tf.signals import Interrupted
     from closer_tf.train import train_run
 
     try:
