@@ -36,7 +36,7 @@ def row(**changes):
 
 def test_a_new_condition_is_a_row_and_a_function(tmp_path, tiny_config, monkeypatch, capsys):
     monkeypatch.setitem(CONDITIONS, "scaled", row())
-    assert "scaled" in json_schema()["properties"]["condition"]["enum"]
+    assert "scaled" in json_schema()["$defs"]["RunConfig"]["properties"]["condition"]["enum"]
     tiny_config |= {"condition": "scaled"}
     tiny_config["training"]["epochs"] = 1
     tiny_config["readout"] |= {"pseudo_likelihood_draws": 1, "conditions": ["untrained"]}

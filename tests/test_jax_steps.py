@@ -193,7 +193,7 @@ def test_fused_runs_are_the_separate_ones(double, case):
     fused.scatter()
     for model, other in zip(models, apart):
         for one, two, variable in zip(state_of(model), state_of(other), (*model.variables, *model.optimizer.variables)):
-            np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-9, err_msg=variable.path)
+            np.testing.assert_allclose(one, two, **CLOSE.get(case, {"rtol": 1e-6, "atol": 1e-9}), err_msg=variable.path)
 
 
 def test_in_float32_too():
@@ -281,7 +281,8 @@ def test_stopped_anywhere_and_continued_to_the_bit(tmp_path, at_once, epoch, cal
     with pytest.raises(Interrupted):
         train(tmp_path / "run", [StopAfter(epoch, call)], compute=compute)
     moment = load_checkpoint(checkpoint_files(tmp_path / "run" / "checkpoints")[0])
-    assert (moment.epoch, moment.step) == ((epoch + 1, 0) if at_once is None else (epoch, min((call + 1) * at_once, 5)))
+    done = 5 if at_once is None else (call + 1) * at_once  # the last call of an epoch is followed by its end
+    assert (moment.epoch, moment.step) == ((epoch + 1, 0) if done >= 5 else (epoch, done))
     assert_same(train(tmp_path / "run", compute=compute), expected)
 
 

@@ -166,7 +166,14 @@ def test_every_key_of_the_schema_is_looked_at_and_has_a_role():
     keys = set(keys_of(RunConfig))
     for key in keys - {"readout", "training", "compute"}:  # whose keys differ in role
         assert identity.role(key), key
-    one_value = {"optimizer.name", "masks.scheme", "encoder.type", "$schema", "objective.graph.path"}  # or with their section
+    one_value = {
+        "base",
+        "optimizer.name",
+        "masks.scheme",
+        "encoder.type",
+        "$schema",
+        "objective.graph.path",
+    }  # or with their section
     sections = {"augmentation", "objective", "objective.weights", "optimizer", "training", "compute", "seeds", "readout"}
     assert keys - set(CHANGED) == one_value | sections
     with pytest.raises(KeyError, match="compute.new: has no role"):

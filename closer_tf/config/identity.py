@@ -34,6 +34,7 @@ from closer_tf.errors import ConfigError
 
 ROLES = {
     "$schema": "text",
+    "base": "text",  # merged when a file is read, so that no run has it
     "description": "text",
     "seed": "seed",
     "deterministic": "cost",
