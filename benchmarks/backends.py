@@ -104,10 +104,10 @@ def steps_per_second(case, fit_alone=False):
     """dict: kind -> steps per second of a config on the present backend, after what compiles; of `fit` if that alone."""
     import keras
 
-    from closer_tf import experiment
     from closer_tf.config import load_config
     from closer_tf.data.splits import Split
-    from closer_tf.streams import batches, training_stream
+    from closer_tf.data.streams import batches, training_stream
+    from closer_tf.training import experiment
 
     name, overrides, steps = CASES[case]
     config = load_config(CONFIGS / f"{name}.json", overrides)
@@ -125,7 +125,7 @@ def steps_per_second(case, fit_alone=False):
         return {"epoch": _speed(fit(training_stream(split, size, seed)), steps)}
     if fit_alone:
         return {"fit": _speed(fit(batches(split, size, seed)), steps)}
-    from closer_tf.jax_steps import CompiledSteps
+    from closer_tf.training.jax_steps import CompiledSteps
 
     none = Split(split.inputs[:0], split.labels[:0])
     compiled = CompiledSteps(model, [split], [none], size, [seed])
@@ -137,8 +137,8 @@ def _data(config, steps):
     """The config's data; random images of CIFAR's size where steps are given."""
     from types import SimpleNamespace
 
-    from closer_tf import experiment
     from closer_tf.data.splits import Split
+    from closer_tf.training import experiment
 
     if steps is None:
         return experiment.load_splits(config)

@@ -9,7 +9,7 @@ from benchmarks.step import ready
 from benchmarks.timing import summary
 from closer_tf.config import load_config
 from closer_tf.data.splits import Split
-from closer_tf.streams import steps_per_execution, training_stream
+from closer_tf.data.streams import steps_per_execution, training_stream
 
 CASES = {  # name -> (config, overrides, steps of a whole epoch, turns)
     "mlp q=.1": ("mlp_gaussian", [], 351, 5),
@@ -35,7 +35,7 @@ def measure(configs, cases=CASES):
         if at_once == 1:
             stream = training_stream(split, 128, seed=0)
         else:
-            from closer_tf.tensorflow_stream import one_epoch
+            from closer_tf.data.tensorflow_stream import one_epoch
 
             stream = one_epoch(split, 128, seed=0, now=lambda: (0, 0), steps=steps)
 

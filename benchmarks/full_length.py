@@ -81,7 +81,7 @@ class Stay:
 
     def note(self, stage, **found):
         """Add a stage to progress.json, and say it."""
-        from closer_tf.files import write_atomically
+        from closer_tf.common.files import write_atomically
 
         self.reached["stages"].append({"stage": stage, "at_s": round(time.monotonic() - self.began, 1), **found})
         write_atomically(self.file, json.dumps(self.reached, indent=1) + "\n")
@@ -90,7 +90,7 @@ class Stay:
 
 def run_stay(options):
     """Time, choose and train; returns the exit code."""
-    from closer_tf.quiet import import_keras
+    from closer_tf.common.quiet import import_keras
 
     stay = Stay(options.out, options.minutes)
     options.out.joinpath("compiled").mkdir(exist_ok=True)
@@ -138,10 +138,10 @@ def configs_of(options, condition, runs):
 
 def time_epochs(configs):
     """dict: seconds that compiling trainings in one took, and of an epoch with its validation; on stand-ins for the data."""
-    from closer_tf import experiment
-    from closer_tf.fused_model import FusedEnsembles
-    from closer_tf.jax_steps import CompiledSteps
-    from closer_tf.precision import products_in
+    from closer_tf.nn.fused_model import FusedEnsembles
+    from closer_tf.nn.precision import products_in
+    from closer_tf.training import experiment
+    from closer_tf.training.jax_steps import CompiledSteps
 
     began, data = time.perf_counter(), [stand_in(config) for config in configs]
     models = []
@@ -163,8 +163,8 @@ def stand_in(config):
     """Data of the config's shapes: black images where the images may not have come yet."""
     from types import SimpleNamespace
 
-    from closer_tf import experiment
     from closer_tf.data.splits import Split
+    from closer_tf.training import experiment
 
     if not config.dataset.name.startswith("cifar"):
         return experiment.load_splits(config)
@@ -217,9 +217,9 @@ def train(options, condition, runs, stay, epoch_s):
     import keras
 
     from closer_tf.fused import train_fused
-    from closer_tf.runs import RunFolder
-    from closer_tf.signals import Interrupted
     from closer_tf.train import train_run
+    from closer_tf.training.runs import RunFolder
+    from closer_tf.training.signals import Interrupted
 
     configs = configs_of(options, condition, runs)
     folders = [options.out / condition / f"seed_{config.seed}" for config in configs]
@@ -254,9 +254,9 @@ def train(options, condition, runs, stay, epoch_s):
 
 def leave_weights(run, config):
     """Write the ensemble with its latest weights and without the optimizer, which is twice as large."""
+    from closer_tf.common.files import write_with
     from closer_tf.evaluate import trained_ensemble
-    from closer_tf.experiment import load_splits, make_ensemble
-    from closer_tf.files import write_with
+    from closer_tf.training.experiment import load_splits, make_ensemble
 
     data = load_splits(config).current()
     trained, *_ = trained_ensemble(run, config, data)

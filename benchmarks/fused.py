@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.files import given_path, write_atomically
-from closer_tf.quiet import import_keras
+from closer_tf.common.files import given_path, write_atomically
+from closer_tf.common.quiet import import_keras
 
 CONFIGS = Path(__file__).resolve().parents[1] / "run_configs"
 CASES = {  # name -> (config, overrides, batch, numbers of runs)
@@ -49,7 +49,7 @@ def measure(case, repeats, seconds):
     """Times of one case's steps: list of dicts, `times_apart` saying how much longer than one after another."""
     from benchmarks.step import ready
     from benchmarks.timing import interleaved, median_ms, summary
-    from closer_tf.fused_model import FusedEnsembles
+    from closer_tf.nn.fused_model import FusedEnsembles
 
     config, overrides, batch, sizes = CASES[case]
     rows = []

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-from closer_tf.command import USER_ERROR, add_version
+from closer_tf.common.command import USER_ERROR, add_version
 from closer_tf.config import suggestion
 
 COMMANDS = {
@@ -17,7 +17,7 @@ COMMANDS = {
     "report": ("closer_tf.report", "compare runs on one HTML page"),
     "embed": ("closer_tf.embed", "write a run's embeddings to a file: arrays or a table"),
     "export": ("closer_tf.export", "take a run's ensemble elsewhere: SavedModel, Keras, ONNX"),
-    "allen": ("closer_tf.data.allen", "fetch the Allen Institute's recordings as session files"),
+    "allen": ("closer_tf.data.neuro.allen", "fetch the Allen Institute's recordings as session files"),
     "doctor": ("closer_tf.doctor", "say what this environment can do"),
 }
 """name -> (module with a `main(arguments)` that returns the exit code, what it does)"""

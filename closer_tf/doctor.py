@@ -7,11 +7,11 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 from closer_tf import __version__
-from closer_tf.backend import LIBRARIES
-from closer_tf.command import USER_ERROR, add_version, run_command
+from closer_tf.common.backend import LIBRARIES
+from closer_tf.common.command import USER_ERROR, add_version, run_command
+from closer_tf.common.files import given_path
+from closer_tf.common.quiet import import_keras
 from closer_tf.errors import BackendError
-from closer_tf.files import given_path
-from closer_tf.quiet import import_keras
 
 EPILOG = """example: python -m closer_tf.doctor --data-dir /data/tensorflow_datasets
 
@@ -78,7 +78,7 @@ def _training():
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = "" if isinstance(error, BackendError) else "; pip install 'closer_tf[tensorflow]' or 'closer_tf[jax]'"
         return [("Keras and its backend", "missing", f"cannot be imported ({reason}){remedy}")]
-    from closer_tf.devices import accelerators
+    from closer_tf.training.devices import accelerators
 
     backend = keras.backend.backend()
     library, names = LIBRARIES.get(backend, backend), accelerators()

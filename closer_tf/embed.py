@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.command import add_overrides, add_version, run_command
+from closer_tf.common.command import add_overrides, add_version, run_command
+from closer_tf.common.files import write_with
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED
 from closer_tf.errors import ConfigError, DataError, RunError
-from closer_tf.files import write_with
-from closer_tf.runs import RunFolder, moment_in_words
+from closer_tf.training.runs import RunFolder, moment_in_words
 
 SPLITS = ("train", "validation", "test")
 FORMATS = (".npz", ".parquet")
@@ -112,7 +112,7 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
         white = (own.identity or {}).get("white_level")
     else:
         columns, names, white = _of_other_data(data, run, config, fields, ensemble.input_shape[1:])
-    from closer_tf.ensemble import embed
+    from closer_tf.nn.ensemble import embed
 
     stimuli = columns.pop("stimuli")
     embeddings = np.ascontiguousarray(embed(ensemble, stimuli)[:, chosen], dtype=np.float32)
@@ -203,8 +203,8 @@ def _ensemble(run, config, fields, epoch, needs_data):
 
     The ensemble of a finished run is in its file, masks, scale and all; any other is made anew, for which the data is read.
     """
-    from closer_tf.experiment import check_units, load_splits, make_ensemble
     from closer_tf.readout.trained import trained_ensemble
+    from closer_tf.training.experiment import check_units, load_splits, make_ensemble
 
     is_finished = epoch is None and run.ensemble_file.exists()
     data = None
@@ -224,9 +224,9 @@ def _ensemble(run, config, fields, epoch, needs_data):
 
 
 def _restore(run, config, ensemble, epoch, num_labels):
-    from closer_tf import kept_weights
-    from closer_tf.checkpoints import checkpoint_files, restore_weights
-    from closer_tf.experiment import make_training_model
+    from closer_tf.training import kept_weights
+    from closer_tf.training.checkpoints import checkpoint_files, restore_weights
+    from closer_tf.training.experiment import make_training_model
 
     checkpoint = kept_weights.load(run, config, epoch)
     if checkpoint is None:
@@ -257,8 +257,8 @@ def _named(key):
 
 
 def _of_other_data(path, run, config, fields, shape):
-    """(columns with `stimuli`, label names, white level or None) of other data than the run's own: `closer_tf.other_data`."""
-    from closer_tf import other_data
+    """(columns with `stimuli`, label names, white level or None) of other data than the run's own: `other_data.py`."""
+    from closer_tf.analysis import other_data
     from closer_tf.config import RecordingSource
 
     known = run.read_data() or {}

@@ -8,12 +8,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from closer_tf.bounds import check_settings
+from closer_tf.common.labels import as_areas
+from closer_tf.common.quiet import first_traces_unsaid
 from closer_tf.config import derived_seed
-from closer_tf.data.labels import as_areas
 from closer_tf.data.scales import check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError, DivergedError
 from closer_tf.masks import area_masks, gaussian_masks, random_patch_masks
-from closer_tf.quiet import first_traces_unsaid
 
 
 class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -121,9 +121,9 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         from closer_tf.data import Split
         from closer_tf.data.splits import steps_per_epoch
-        from closer_tf.losses import CLoSeRLoss
-        from closer_tf.optimizers import Nadam
-        from closer_tf.streams import batches
+        from closer_tf.data.streams import batches
+        from closer_tf.nn.losses import CLoSeRLoss
+        from closer_tf.nn.optimizers import Nadam
 
         check_settings(fraction=self.fraction, epochs=self.epochs, batch_size=self.batch_size)
         groups = self.groups if groups is None else groups
@@ -169,7 +169,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Raises:
             ValueError: X is of other columns, of another shape or on another scale than in `fit`, or too large to embed.
         """
-        from closer_tf.ensemble import embed
+        from closer_tf.nn.ensemble import embed
 
         check_is_fitted(self)
         stimuli, scale = self._stimuli(X, reset=False)
@@ -256,10 +256,10 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return gaussian_masks(shape[:2], self.num_encoders, self.fraction, self.sigma, masks_seed)
 
     def _ensemble(self, shape, fields, scale, seed):
-        from closer_tf.augmentation import RandomAffine
-        from closer_tf.encoders import mlp
-        from closer_tf.ensemble import build_ensemble
-        from closer_tf.experiment import seed_per_encoder
+        from closer_tf.nn.augmentation import RandomAffine
+        from closer_tf.nn.encoders import mlp
+        from closer_tf.nn.ensemble import build_ensemble
+        from closer_tf.training.experiment import seed_per_encoder
 
         init_seeds = seed_per_encoder(derived_seed(seed, "initialization"), fields.num_encoders)
         dropout_seeds = seed_per_encoder(derived_seed(seed, "dropout"), fields.num_encoders)

@@ -4,15 +4,15 @@ import argparse
 import contextlib
 import time
 
-from closer_tf.command import add_figures, add_overrides, add_version, run_command
+from closer_tf.common.command import add_figures, add_overrides, add_version, run_command
+from closer_tf.common.files import make_folder
 from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.errors import RunError
-from closer_tf.files import make_folder
-from closer_tf.memory import peak_memory_gb
 from closer_tf.readout.known import begin_results, has_neighbours, is_done
-from closer_tf.readout.results import peak_so_far, read, write
 from closer_tf.readout.trained import load_trained, trained_ensemble
-from closer_tf.runs import RunFolder
+from closer_tf.results import peak_so_far, read, write
+from closer_tf.training.memory import peak_memory_gb
+from closer_tf.training.runs import RunFolder
 
 EPILOG = """examples:
   python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20
@@ -65,9 +65,9 @@ def evaluate_run(run_dir, redo=False, overrides=(), figures=()):
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     with run.locked():
-        from closer_tf.determinism import make_deterministic
-        from closer_tf.experiment import load_splits
-        from closer_tf.readout_checks import check_readout
+        from closer_tf.readout.checks import check_readout
+        from closer_tf.training.determinism import make_deterministic
+        from closer_tf.training.experiment import load_splits
 
         if config.deterministic:
             make_deterministic()
@@ -87,7 +87,7 @@ def readout(run, config, data, redo=False, figures=(), trained=None):
         redo, figures: as for `evaluate_run`.
         trained: `Trained`, the run's ensemble as its last checkpoint holds it. Default: it is loaded.
     """
-    from closer_tf.precision import products_in
+    from closer_tf.nn.precision import products_in
 
     if not data.labelled:
         print(f"no readout: {data.name} has no labels here, so there is nothing to probe; {run.ensemble_file} gives embeddings")
@@ -98,10 +98,10 @@ def readout(run, config, data, redo=False, figures=(), trained=None):
 
 def _readout(run, config, data, redo, figures, trained):
     """Read out, draw and print; returns `Results`."""
-    from closer_tf import over_epochs
-    from closer_tf.experiment import check_units
-    from closer_tf.readout.pictures import draw_readout, draw_training
-    from closer_tf.readout.tables import print_areas, print_table
+    from closer_tf.analysis import over_epochs
+    from closer_tf.analysis.pictures import draw_readout, draw_training
+    from closer_tf.analysis.tables import print_areas, print_table
+    from closer_tf.training.experiment import check_units
 
     make_folder(run.figures)  # a copy of a run may come without
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
@@ -141,9 +141,9 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
     Returns:
         (embeddings, new): dict condition -> test embeddings (n, N, D), and what was read out, in words.
     """
+    from closer_tf.analysis.pictures import has_trials
     from closer_tf.readout.features import embeddings, features
     from closer_tf.readout.measured import measures_of
-    from closer_tf.readout.pictures import has_trials
     from closer_tf.readout.scores import neighbours_of, probe
 
     found, new = {}, []
@@ -176,7 +176,7 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
 
 def _note_advice(run, config, results):
     """Bring `notes` of the results up to date."""
-    from closer_tf.advice import advice
+    from closer_tf.analysis.advice import advice
 
     with contextlib.suppress(RunError):  # a damaged history.csv, which others complain of
         before, notes = results.notes, advice(results, config, run.read_history())

@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.backend import is_installed
-from closer_tf.command import add_overrides, add_version, run_command
+from closer_tf.common.backend import is_installed
+from closer_tf.common.command import add_overrides, add_version, run_command
+from closer_tf.common.files import given_path, write_atomically
+from closer_tf.common.quiet import stderr_set_aside
 from closer_tf.errors import CloserError, ExportError
-from closer_tf.files import given_path, write_atomically
 from closer_tf.model_card import LOADING, checksums, describe_run, describe_stimuli
-from closer_tf.quiet import stderr_set_aside
-from closer_tf.runs import RunFolder, versions
+from closer_tf.training.runs import RunFolder, versions
 
 SAME_BATCH, ACROSS_BATCHES, ONNX = 1e-6, 1e-5, 1e-4
 """Largest allowed differences from `predict`, as parts of the largest |embedding|."""
@@ -310,7 +310,7 @@ def _describe_model(ensemble, saved_model):
 def _stimuli(run, config, ensemble):
     """(stimuli, what they are, what the training's were): the run's test stimuli, or random ones where the data is no longer
     there or has changed."""
-    from closer_tf.experiment import check_units, load_splits
+    from closer_tf.training.experiment import check_units, load_splits
 
     try:
         data = load_splits(config).current()

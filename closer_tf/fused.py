@@ -5,13 +5,13 @@ import contextlib
 import re
 from pathlib import Path
 
-from closer_tf.command import add_overrides, add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.command import add_overrides, add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.files import given_path
 from closer_tf.config import as_config, load_config
 from closer_tf.config.conditions import trained_conditions
 from closer_tf.config.identity import free_together, keys_apart
 from closer_tf.errors import ConfigError, RunError
-from closer_tf.files import given_path
-from closer_tf.runs import RunFolder, moment_in_words
+from closer_tf.training.runs import RunFolder, moment_in_words
 
 EPILOG = """examples:
   closer_tf train-fused run_configs/quickstart.json --seeds 0-2
@@ -42,7 +42,7 @@ def main(arguments=None):
 
 def _main(options):
     """Do what the command line asks; returns the exit code."""
-    from closer_tf.quiet import import_keras
+    from closer_tf.common.quiet import import_keras
 
     seeds = seeds_of(options)
     folder = given_path(options.runs_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem))
@@ -52,7 +52,7 @@ def _main(options):
         RunFolder(run_dir).check(config)
         RunFolder(run_dir).refuse_if_held()
     import_keras()
-    from closer_tf.signals import Interrupted
+    from closer_tf.training.signals import Interrupted
 
     try:
         train_fused(configs, run_dirs)
@@ -83,12 +83,12 @@ def train_fused(configs, run_dirs, callbacks=()):
         ConfigError: the configs cannot be trained in one; before anything is written.
         RunError, DataError: as `closer_tf.train.train_run`.
         DivergedError: the loss or a weight of a run is not finite; raised after the other runs are done.
-        closer_tf.signals.Interrupted: the process was asked to stop; everything is saved.
+        closer_tf.training.signals.Interrupted: the process was asked to stop; everything is saved.
     """
-    from closer_tf import experiment
-    from closer_tf.determinism import make_deterministic
-    from closer_tf.readout_checks import check_readout
+    from closer_tf.readout.checks import check_readout
     from closer_tf.train import finish_stopped, train_run
+    from closer_tf.training import experiment
+    from closer_tf.training.determinism import make_deterministic
 
     configs = [as_config(config) for config in configs]
     runs = [RunFolder(run_dir) for run_dir in run_dirs]
@@ -153,7 +153,7 @@ def check_alike(configs):
 
 
 def _check_stackable(models):
-    from closer_tf.fused_model import places
+    from closer_tf.nn.fused_model import places
 
     try:
         places(models)
@@ -166,7 +166,7 @@ def _groups(runs, configs):
 
     Only runs that are not at their last epoch count.
     """
-    from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
+    from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
 
     latest = [latest_checkpoint(run.checkpoints, run.digests(config)) for run, config in zip(runs, configs)]
     left = [s for s, found in enumerate(latest) if found is None or found.epoch < configs[s].training.epochs]
@@ -184,8 +184,8 @@ def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     """Train runs that are at one moment; returns dict: run -> `DivergedError`."""
     from closer_tf.data.splits import steps_per_epoch
     from closer_tf.errors import DivergedError
-    from closer_tf.loop import run_fused_training
-    from closer_tf.progress_lines import ProgressLines
+    from closer_tf.training.loop import run_fused_training
+    from closer_tf.training.progress_lines import ProgressLines
 
     if len(group) == 1:  # goes on by itself, in `train_run`
         return {}

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from closer_tf.bounds import check_settings
-from closer_tf.data.limits import check_declared, check_regular
-from closer_tf.data.npz import read_npy, read_npz
+from closer_tf.common.files import given_path, read_text
+from closer_tf.common.limits import check_declared, check_regular
+from closer_tf.common.npz import read_npy, read_npz
 from closer_tf.errors import DataError
-from closer_tf.files import given_path, read_text
 
 
 @dataclass(frozen=True, eq=False)

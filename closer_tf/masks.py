@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from closer_tf.bounds import check_settings
-from closer_tf.data.labels import as_areas
-from closer_tf.data.npz import read_npy, read_npz
+from closer_tf.common.files import given_path
+from closer_tf.common.labels import as_areas
+from closer_tf.common.npz import read_npy, read_npz
 from closer_tf.errors import DataError
-from closer_tf.files import given_path
 
 _SMOOTHING = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 

@@ -4,10 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from closer_tf.common.files import read_text
 from closer_tf.config.identity import without_folders
 from closer_tf.data.scales import scale_of
-from closer_tf.files import read_text
-from closer_tf.readout.results import read
+from closer_tf.results import read
 
 FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "areas", "accuracy")
 

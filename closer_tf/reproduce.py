@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from closer_tf.command import add_seeds, add_version, run_command, seeds_of
-from closer_tf.files import given_path
+from closer_tf.common.command import add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.files import given_path
 from closer_tf.sweep import add_running, check_running, run_points, say_what_one_seed_is
 
 EPILOG = """examples:
@@ -121,8 +121,8 @@ def write_panel(name, panel, file, found, options):
         options: the command line's.
     """
     from closer_tf import plots
-    from closer_tf.files import make_folder, write_atomically
-    from closer_tf.published import reference
+    from closer_tf.analysis.published import reference
+    from closer_tf.common.files import make_folder, write_atomically
     from closer_tf.reproduction.draw import draw
     from closer_tf.reproduction.panels import is_of_paper
     from closer_tf.reproduction.results import note_of_mixed_data
@@ -168,7 +168,7 @@ def write_claims(chosen, of_file, shelf, options):
         shelf: `Shelf`.
         options: the command line's.
     """
-    from closer_tf.files import make_folder, write_atomically
+    from closer_tf.common.files import make_folder, write_atomically
     from closer_tf.reproduction.claims import check, load_claims, to_dicts, to_markdown
 
     by_file = {path: [one for point in points if (one := shelf.find(point))] for path, points in of_file.items()}

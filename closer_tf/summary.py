@@ -5,16 +5,16 @@ import json
 
 import numpy as np
 
-from closer_tf.command import add_figures, add_version, run_command
+from closer_tf.common.command import add_figures, add_version, run_command
+from closer_tf.common.files import given_path, read_text, write_atomically
+from closer_tf.common.texts import counted
 from closer_tf.config import RecordingSource, parse_config
 from closer_tf.config.conditions import UNTRAINED
 from closer_tf.config.identity import data_named, result_of, without_folders
 from closer_tf.data.splits import held_out, steps_per_epoch
 from closer_tf.errors import RunError
-from closer_tf.files import given_path, read_text, write_atomically
-from closer_tf.readout.results import READOUTS, parse, read
-from closer_tf.runs import RunFolder
-from closer_tf.texts import counted
+from closer_tf.results import READOUTS, parse, read
+from closer_tf.training.runs import RunFolder
 
 _BY_SEED = ("accuracy", "measures")  # what a summary holds seed by seed
 

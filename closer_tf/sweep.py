@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from closer_tf.command import USER_ERROR, add_overrides, add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.command import USER_ERROR, add_overrides, add_seeds, add_version, run_command, seeds_of
 from closer_tf.errors import ConfigError, RunError
 
 EPILOG = """examples:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.command import add_overrides, add_version, run_command
+from closer_tf.common.command import add_overrides, add_version, run_command
 from closer_tf.config import as_config, load_config
 from closer_tf.config.shipped import shipped_names
 from closer_tf.errors import CloserWarning, ConfigError
-from closer_tf.memory import peak_memory_gb
 from closer_tf.readout.trained import Trained, load_trained
-from closer_tf.runs import RunFolder, moment_in_words
+from closer_tf.training.memory import peak_memory_gb
+from closer_tf.training.runs import RunFolder, moment_in_words
 from closer_tf.versions import versions
 
 EPILOG = """examples:
@@ -62,7 +62,7 @@ def main(arguments=None):
 
 def _main(options):
     """Do what the command line asks; returns the exit code."""
-    from closer_tf.quiet import import_keras
+    from closer_tf.common.quiet import import_keras
 
     if options.list:
         for name in shipped_names():
@@ -78,7 +78,7 @@ def _main(options):
     if not options.dry_run:
         run.refuse_if_held()
     import_keras()
-    from closer_tf.signals import Interrupted
+    from closer_tf.training.signals import Interrupted
 
     try:
         if options.dry_run:
@@ -111,15 +111,15 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         ConfigError, DataError: before anything is written.
         RunError: the folder holds a run of another config, is in use, or cannot be written to.
         DivergedError: the loss or a weight is not finite.
-        closer_tf.signals.Interrupted: the process was asked to stop; everything is saved.
+        closer_tf.training.signals.Interrupted: the process was asked to stop; everything is saved.
     """
-    from closer_tf import experiment
-    from closer_tf.checkpoints import latest_checkpoint
     from closer_tf.data.splits import steps_per_epoch
-    from closer_tf.determinism import make_deterministic
-    from closer_tf.loop import run_training
-    from closer_tf.progress_lines import ProgressLines
-    from closer_tf.readout_checks import check_readout
+    from closer_tf.readout.checks import check_readout
+    from closer_tf.training import experiment
+    from closer_tf.training.checkpoints import latest_checkpoint
+    from closer_tf.training.determinism import make_deterministic
+    from closer_tf.training.loop import run_training
+    from closer_tf.training.progress_lines import ProgressLines
 
     config = as_config(config)
     run = RunFolder(run_dir)
@@ -174,7 +174,7 @@ def finish_stopped(config, run_dir):
     Returns:
         As `train_run`.
     """
-    from closer_tf import experiment
+    from closer_tf.training import experiment
 
     run, data = RunFolder(run_dir), experiment.load_splits(config)
     trained = load_trained(run, config, data)
@@ -194,8 +194,8 @@ def _finish(run, config, data, trained):
         trained: `Trained`, with the weights of the last checkpoint.
     """
     from closer_tf import plots
+    from closer_tf.common.files import write_with
     from closer_tf.evaluate import readout
-    from closer_tf.files import write_with
 
     write_with(run.ensemble_file, trained.ensemble.save)
     history = run.read_history()
@@ -220,7 +220,7 @@ def _to_read_out(trained, config):
 
 def _take_back(model, run, config):
     """Set the weights to those of the last checkpoint, which are read out, where a callback has set others after it."""
-    from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
+    from closer_tf.training.checkpoints import latest_checkpoint, restore_checkpoint
 
     before = model.get_weights()
     checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
@@ -250,7 +250,7 @@ def _compare_versions(then):
 def _board(run, data, fields, model, ensemble):
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard: TensorBoard is not installed: pip install tensorboard")
-    from closer_tf.tensorboard import RunBoard
+    from closer_tf.training.tensorboard import RunBoard
 
     pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}
     if getattr(model.loss, "graph", None) is not None:
@@ -276,11 +276,11 @@ def dry_run(config, run_dir, timed_steps=5):
         run_dir: the run folder that would be used.
         timed_steps: steps to time.
     """
-    from closer_tf import experiment
+    from closer_tf.common.progress import duration
     from closer_tf.data.splits import steps_per_epoch
-    from closer_tf.determinism import make_deterministic
-    from closer_tf.progress import duration
-    from closer_tf.readout_checks import check_readout
+    from closer_tf.readout.checks import check_readout
+    from closer_tf.training import experiment
+    from closer_tf.training.determinism import make_deterministic
 
     run = RunFolder(run_dir)
     exists = run.check(config)
@@ -326,11 +326,11 @@ def _seconds_per_step(model, split, config, steps):
     import keras
 
     from closer_tf.data.splits import Split
-    from closer_tf.streams import training_stream
+    from closer_tf.data.streams import training_stream
 
     size, seed = config.training.batch_size, config.seeds.data_order
     if keras.backend.backend() == "jax":
-        from closer_tf.jax_steps import CompiledSteps
+        from closer_tf.training.jax_steps import CompiledSteps
 
         few, none = (Split(split.inputs[:count], split.labels[:count]) for count in (steps * size, 0))
         compiled = CompiledSteps(model, [few], [none], size, [seed])
@@ -345,8 +345,8 @@ def _seconds_per_step(model, split, config, steps):
 
 
 def _describe(config, data, fields, model, run):
+    from closer_tf.analysis.over_epochs import missing
     from closer_tf.data.splits import steps_per_epoch
-    from closer_tf.over_epochs import missing
 
     lengths = sorted({len(cells) for cells in fields.indices})
     seen = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
@@ -383,7 +383,7 @@ def _computing(config, steps, loss):
     """What computes, and the choices that speed it up or save memory; `steps` per epoch."""
     import keras
 
-    from closer_tf.streams import steps_per_execution
+    from closer_tf.data.streams import steps_per_execution
 
     backend, options = keras.backend.backend(), config.compute
     found = versions()

@@ -16,10 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from closer_tf import experiment
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
-from closer_tf.streams import training_stream
+from closer_tf.data.streams import training_stream
+from closer_tf.training import experiment
 
 MLP = {"type": "mlp", "hidden": [16, 12], "embedding_dim": 8, "dropout": 0.0}
 VIT = {"type": "vit_lite", "embedding_dim": 8, "heads": 2, "key_dim": 4, "mlp_dim": 12, "dropout": 0.0}
@@ -93,7 +93,7 @@ def gradients(case):
 
 def draws():
     """What the two devices drop of the same samples."""
-    from closer_tf.distribution import spread_seeds
+    from closer_tf.nn.distribution import spread_seeds
 
     data = load_data("digits")
     model, _ = model_of(data, "mirrored", "chance")
@@ -108,9 +108,9 @@ def draws():
 
 def folder(path):
     """A run that is stopped in the middle of an epoch on two devices and goes on on one, beside one that is not stopped."""
-    from closer_tf.runs import RunFolder
-    from closer_tf.signals import Interrupted
     from closer_tf.train import train_run
+    from closer_tf.training.runs import RunFolder
+    from closer_tf.training.signals import Interrupted
 
     content = {
         "num_encoders": 3,

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from closer_tf import evaluate, report, train
-from closer_tf.advice import advice
+from closer_tf.analysis.advice import advice
 from closer_tf.config import load_config, parse_config
-from closer_tf.readout.results import parse, write
-from closer_tf.runs import RunFolder
+from closer_tf.results import parse, write
+from closer_tf.training.runs import RunFolder
 
 
 def parsed(accuracy):

@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 import pytest
 
-from closer_tf.data import allen, allen_cache
-from closer_tf.data.binning import bin_recording, passing_units
-from closer_tf.data.nwb import read_nwb
-from closer_tf.data.sessions import Session, area_sizes
+from closer_tf.data.neuro import allen, allen_cache
+from closer_tf.data.neuro.binning import bin_recording, passing_units
+from closer_tf.data.neuro.nwb import read_nwb
+from closer_tf.data.neuro.sessions import Session, area_sizes
 from closer_tf.errors import DataError
 
 pytestmark = pytest.mark.skipif(
@@ -141,7 +141,7 @@ _PLAIN = """
 import sys
 for name in ("allensdk", *sys.argv[1].split(",")):
     sys.modules[name] = None  # importing it raises ImportError
-from closer_tf.data.allen import main
+from closer_tf.data.neuro.allen import main
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -157,7 +157,7 @@ _PYNWB = """
 import sys
 sys.modules["allensdk"] = None
 import numpy as np, pynwb
-from closer_tf.data.nwb import read_nwb
+from closer_tf.data.neuro.nwb import read_nwb
 recording = read_nwb(sys.argv[1])
 with pynwb.NWBHDF5IO(sys.argv[1], "r", load_namespaces=True) as io:
     file = io.read()

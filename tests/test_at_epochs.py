@@ -9,18 +9,20 @@ import keras
 import numpy as np
 import pytest
 
-from closer_tf import evaluate, kept_weights, over_epochs, plots, report, summary
-from closer_tf.checkpoints import PATTERN, checkpoint_files, load_checkpoint
+from closer_tf import evaluate, plots, report, summary
+from closer_tf.analysis import over_epochs
 from closer_tf.config import load_config, parse_config
 from closer_tf.errors import CloserWarning, ConfigError, DivergedError
 from closer_tf.fused import train_fused
-from closer_tf.readout.results import parse, write
-from closer_tf.record import RunRecord
 from closer_tf.report.published import published_values
-from closer_tf.runs import RunFolder
-from closer_tf.signals import Interrupted
+from closer_tf.results import parse, write
 from closer_tf.sweeps.points import baseline_config, is_finished
 from closer_tf.train import dry_run, train_run
+from closer_tf.training import kept_weights
+from closer_tf.training.checkpoints import PATTERN, checkpoint_files, load_checkpoint
+from closer_tf.training.record import RunRecord
+from closer_tf.training.runs import RunFolder
+from closer_tf.training.signals import Interrupted
 
 PUBLISHED = {"name": "published", "max_iter": 100}
 
@@ -170,7 +172,8 @@ def test_a_key_that_comes_late(whole, tmp_path, capsys):
 
 
 def test_after_a_change_of_the_learning_rate(tmp_path, monkeypatch):
-    from closer_tf import loop, streams
+    from closer_tf.data import streams
+    from closer_tf.training import loop
 
     usual, left = streams.batches, [9]  # the first step of epoch 3; only once
 

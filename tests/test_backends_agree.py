@@ -22,9 +22,9 @@ CONTENT = {
 
 def made(condition):
     """A compiled model in float64, and its batches."""
-    from closer_tf import experiment
     from closer_tf.config import parse_config
-    from closer_tf.streams import batches
+    from closer_tf.data.streams import batches
+    from closer_tf.training import experiment
 
     config = parse_config({**CONTENT, "condition": condition}).resolved()
     data = experiment.load_splits(config)
@@ -46,7 +46,7 @@ def fifty_steps(model, stream):
 @pytest.mark.jax
 @pytest.mark.parametrize("condition", ["closer", "supervised"])
 def test_fifty_steps(double, monkeypatch, condition):
-    from closer_tf import experiment
+    from closer_tf.training import experiment
 
     monkeypatch.setattr(experiment, "_precision", experiment._precision)  # put back afterwards
     with _wide():

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from closer_tf.data.binning import (
+from closer_tf.data.neuro.binning import (
     Frames,
     InvalidInterval,
     Recording,

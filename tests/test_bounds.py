@@ -11,9 +11,9 @@ from closer_tf.data.samples import make_samples
 from closer_tf.data.simulated import simulate_session
 from closer_tf.errors import ConfigError
 from closer_tf.graphs import InteractionGraph, random_graph
-from closer_tf.losses import closer_terms
-from closer_tf.probes import knn_probe, linear_probe
-from closer_tf.temporal import TERMS, TemporalLoss
+from closer_tf.nn.losses import closer_terms
+from closer_tf.nn.temporal import TERMS, TemporalLoss
+from closer_tf.readout.probes import knn_probe, linear_probe
 
 GRID = masks.custom_masks(np.ones((2, 4, 4)))
 FEATURES = {key: np.random.default_rng(0).standard_normal((9, 2)) for key in ("train", "validation", "test")}

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from closer_tf import load_config, train_run
-from closer_tf.checkpoints import checkpoint_files, load_checkpoint
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.fused import train_fused
-from closer_tf.runs import RunFolder
+from closer_tf.training.checkpoints import checkpoint_files, load_checkpoint
+from closer_tf.training.runs import RunFolder
 
 CONFIG = {
     "num_encoders": 2,

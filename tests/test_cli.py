@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from closer_tf import cli, doctor
-from closer_tf.command import parse_seeds
+from closer_tf.common.command import parse_seeds
 from closer_tf.errors import ConfigError
 
 

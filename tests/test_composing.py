@@ -15,8 +15,8 @@ from closer_tf.config.base import KIND_KEYS
 from closer_tf.config.composing import merge
 from closer_tf.config.shipped import config_file, shipped_names
 from closer_tf.errors import CloserError, ConfigError
-from closer_tf.runs import RunFolder
 from closer_tf.sweeps.config import load_sweep, parse_sweep, run_configs
+from closer_tf.training.runs import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WHOLE = json.loads((Path(__file__).parent / "run_configs_whole.json").read_text())

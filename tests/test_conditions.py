@@ -14,17 +14,17 @@ from closer_tf.config.objective import TermWeights
 from closer_tf.errors import ConfigError
 from closer_tf.report.accuracy import accuracy_rows
 from closer_tf.report.reading import group_runs, read_run
-from closer_tf.runs import RunFolder
 from closer_tf.sweeps.config import parse_sweep
 from closer_tf.sweeps.points import is_finished, sweep_points
 from closer_tf.train import train_run
+from closer_tf.training.runs import RunFolder
 
 PACKAGE = Path(conditions.__file__).parents[1]
 
 
 def scaled_loss(compute, temperature):
     """CLoSeR's loss over all pairs, as a condition of another name that has a temperature alone."""
-    from closer_tf.losses import CLoSeRLoss
+    from closer_tf.nn.losses import CLoSeRLoss
 
     return CLoSeRLoss(temperature, max_memory_mb=compute.loss_memory_mb)
 

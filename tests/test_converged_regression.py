@@ -3,10 +3,10 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from closer_tf import converged_regression
-from closer_tf.converged_regression import fit_converged
-from closer_tf.probes import probe_all, standardise
-from closer_tf.softmax_regression import fit_penalties
+from closer_tf.readout import converged_regression
+from closer_tf.readout.converged_regression import fit_converged
+from closer_tf.readout.probes import probe_all, standardise
+from closer_tf.readout.softmax_regression import fit_penalties
 
 GRID = (0.0, 1e-5, 1e-3, 0.1, 10.0)
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from trainers import Trainers
 
-from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
-from closer_tf.runs import RunFolder
+from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
+from closer_tf.training.runs import RunFolder
 
 QUICK_KILLS, SLOW_KILLS = 3, int(os.environ.get("CLOSER_TF_KILLS", 20))
 
@@ -142,7 +142,7 @@ def test_sigterm_saves_and_the_run_goes_on_exactly(trainers, folder):
 def test_a_second_signal_ends_a_long_step_at_once():
     """Python's own handlers would wait for the step."""
     code = (
-        "import ctypes, signal, types\nfrom closer_tf.signals import Signals\n"
+        "import ctypes, signal, types\nfrom closer_tf.training.signals import Signals\n"
         "with Signals(types.SimpleNamespace(signal_number=None)):\n"
         " print('in a step', flush=True)\n"
         " while True: ctypes.CDLL(None).usleep(60_000_000)"

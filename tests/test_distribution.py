@@ -72,7 +72,7 @@ def mirrored_config(tiny_config, **changes):
 
 
 def test_one_device_is_not_enough(tiny_config):
-    from closer_tf.experiment import on_devices
+    from closer_tf.training.experiment import on_devices
 
     with pytest.raises(ConfigError, match="compute.distribution: 'mirrored' needs at least two devices, found .*CPU:0"):
         with on_devices(mirrored_config(tiny_config)):
@@ -82,7 +82,7 @@ def test_one_device_is_not_enough(tiny_config):
 def test_the_batch_divides_among_the_devices(tiny_config, monkeypatch):
     import tensorflow as tf
 
-    from closer_tf.experiment import on_devices
+    from closer_tf.training.experiment import on_devices
 
     devices = [tf.config.LogicalDevice(f"GPU:{k}", "GPU") for k in range(3)]
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: devices)

@@ -10,10 +10,10 @@ from PIL import Image
 
 from closer_tf import embed, train
 from closer_tf.data import load_data
-from closer_tf.data.sessions import Session
-from closer_tf.ensemble import embed as embedded
+from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import CloserWarning
-from closer_tf.runs import RunFolder
+from closer_tf.nn.ensemble import embed as embedded
+from closer_tf.training.runs import RunFolder
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 60)

@@ -16,11 +16,11 @@ from sklearn.utils.estimator_checks import check_estimator
 from closer_tf import CLoSeRTransformer
 from closer_tf.config import parse_config
 from closer_tf.data.splits import steps_per_epoch
+from closer_tf.data.streams import batches
 from closer_tf.errors import CloserWarning, DivergedError
-from closer_tf.experiment import load_splits, make_ensemble, make_receptive_fields, make_training_model
 from closer_tf.graphs import bidirectional_ring
-from closer_tf.probes import linear_probe
-from closer_tf.streams import batches
+from closer_tf.readout.probes import linear_probe
+from closer_tf.training.experiment import load_splits, make_ensemble, make_receptive_fields, make_training_model
 
 TINY = {"num_encoders": 3, "embedding_dim": 4, "hidden": (8,), "epochs": 1, "random_state": 0}
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from closer_tf import evaluate, experiment, memory, train
+from closer_tf import evaluate, train
+from closer_tf.analysis.tables import print_areas
 from closer_tf.config import parse_config
 from closer_tf.errors import RunError
-from closer_tf.readout.results import parse
-from closer_tf.readout.tables import print_areas
-from closer_tf.runs import RunFolder
+from closer_tf.results import parse
+from closer_tf.training import experiment, memory
+from closer_tf.training.runs import RunFolder
 
 
 @pytest.fixture

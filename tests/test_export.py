@@ -14,8 +14,8 @@ from closer_tf.config import parse_config
 from closer_tf.errors import ExportError, RunError
 from closer_tf.masks import gaussian_masks
 from closer_tf.model_card import describe_stimuli
-from closer_tf.runs import RunFolder
 from closer_tf.train import train_run
+from closer_tf.training.runs import RunFolder
 
 VIT = {
     "masks": {"scheme": "contiguous_patches", "patch_size": 2, "fraction": 0.25},

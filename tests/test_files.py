@@ -9,18 +9,18 @@ import pytest
 from PIL import Image
 
 from closer_tf import cli, export, graphs, masks, report, summary
+from closer_tf.common.files import given_path, make_folder, read_text, write_atomically
+from closer_tf.common.npz import read_npy, read_npz, write_npz
 from closer_tf.config import load_config
-from closer_tf.data.allen import session_path
-from closer_tf.data.allen_cache import session_file
 from closer_tf.data.arrays import arrays
 from closer_tf.data.image_folder import image_folder
-from closer_tf.data.npz import read_npy, read_npz, write_npz
+from closer_tf.data.neuro.allen import session_path
+from closer_tf.data.neuro.allen_cache import session_file
 from closer_tf.errors import CloserError, ConfigError, DataError, ExportError, RunError
-from closer_tf.files import given_path, make_folder, read_text, write_atomically
 from closer_tf.report.reading import run_folders
-from closer_tf.runs import RunFolder
 from closer_tf.sweeps.config import load_sweep, run_configs
 from closer_tf.sweeps.engine import Sweep
+from closer_tf.training.runs import RunFolder
 
 BOM = b"\xef\xbb\xbf"
 

@@ -8,7 +8,7 @@ import pytest
 
 from closer_tf.data import Source, Split, load_data, split_source
 from closer_tf.data.fingerprint import differences, identity_of
-from closer_tf.data.sessions import Session
+from closer_tf.data.neuro.sessions import Session
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (40, 6, 5, 3)).astype(np.uint8)

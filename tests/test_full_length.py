@@ -76,7 +76,7 @@ def stay(folder, minutes, epochs, kill_after=None):
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="needs KERAS_BACKEND=jax")
 def test_a_minute_that_is_cut_off_and_another(tmp_path):
     from closer_tf.evaluate import evaluate_run
-    from closer_tf.runs import RunFolder
+    from closer_tf.training.runs import RunFolder
 
     _, reached = stay(tmp_path / "stay", 1, 1_000_000, kill_after=random.Random(time.time()).uniform(5, 50))
     print("cut off after", [each["stage"] for each in reached])

@@ -5,11 +5,11 @@ import contextlib
 import numpy as np
 import pytest
 
-from closer_tf import experiment
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
-from closer_tf.fused_model import FusedEnsembles
-from closer_tf.streams import batches
+from closer_tf.data.streams import batches
+from closer_tf.nn.fused_model import FusedEnsembles
+from closer_tf.training import experiment
 
 MLP = {"type": "mlp", "hidden": [16, 12], "embedding_dim": 8, "dropout": 0.0}
 VIT = {"type": "vit_lite", "embedding_dim": 8, "heads": 2, "key_dim": 4, "mlp_dim": 12, "dropout": 0.0}

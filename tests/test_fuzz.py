@@ -185,7 +185,9 @@ def test_any_json_trains_a_step_or_gives_a_clean_message(folder, monkeypatch):
     import requests
     import tensorflow as tf
 
-    from closer_tf import evaluate, loop, plots, quiet, train
+    from closer_tf import evaluate, plots, train
+    from closer_tf.common import quiet
+    from closer_tf.training import loop
 
     def no_network(*args, **options):
         raise requests.ConnectionError

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from closer_tf import evaluate, fused, report, summary, sweep, train
-from closer_tf.checkpoints import checkpoint_files, load_checkpoint
-from closer_tf.readout.results import parse
-from closer_tf.readout.results import write as write_results
-from closer_tf.runs import RunFolder
+from closer_tf.results import parse
+from closer_tf.results import write as write_results
+from closer_tf.training.checkpoints import checkpoint_files, load_checkpoint
+from closer_tf.training.runs import RunFolder
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 60)
@@ -228,8 +228,8 @@ def test_fewer_epochs_than_done_are_refused(run, capsys):
 
 
 def test_until_the_new_end_the_old_readout_is_not_passed_off(run, folder, monkeypatch, capsys):
-    from closer_tf import loop, signals
     from closer_tf.export import export_run
+    from closer_tf.training import loop, signals
 
     def stopped(*arguments, **options):
         raise signals.Interrupted(2)

@@ -12,7 +12,7 @@ import keras
 import pytest
 from test_crashes import assert_readable, assert_same, outcome
 
-from closer_tf.runs import RunFolder
+from closer_tf.training.runs import RunFolder
 
 if keras.backend.backend() != "jax":
     pytest.skip("needs KERAS_BACKEND=jax", allow_module_level=True)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from closer_tf.common.labels import as_areas, as_labels
+from closer_tf.common.plain import plain
 from closer_tf.data import Split, Splits
-from closer_tf.data.labels import as_areas, as_labels
-from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
 
 Y = np.repeat([0, 1, 2], 4)

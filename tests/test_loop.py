@@ -8,16 +8,16 @@ import time
 import numpy as np
 import pytest
 
-from closer_tf import experiment
-from closer_tf.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.data.splits import steps_per_epoch
+from closer_tf.data.streams import batches, steps_per_execution, training_stream
 from closer_tf.errors import DivergedError, RunError
-from closer_tf.loop import run_training, validation_stream
-from closer_tf.runs import RunFolder
-from closer_tf.signals import Interrupted
-from closer_tf.streams import batches, steps_per_execution, training_stream
+from closer_tf.training import experiment
+from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
+from closer_tf.training.loop import run_training, validation_stream
+from closer_tf.training.runs import RunFolder
+from closer_tf.training.signals import Interrupted
 
 
 class StopAt:
@@ -259,7 +259,7 @@ def test_several_steps_at_a_call_stop_at_a_loss_that_is_not_finite(config, tmp_p
 @pytest.fixture
 def planted(monkeypatch):
     """The 7th batch of a training (epoch 2, step 3) holds a value that is not finite; only the first time."""
-    from closer_tf import loop
+    from closer_tf.training import loop
 
     usual, left = batches, [7]
 

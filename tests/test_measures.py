@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from closer_tf import measures
+from closer_tf.readout import measures
 
 
 def embeddings(n=40, encoders=3, dim=4, seed=0):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import reference
 
-from closer_tf.optimizers import Nadam
+from closer_tf.nn.optimizers import Nadam
 
 
 def run(optimizer, gradients, start):
@@ -56,6 +56,6 @@ def test_tensorflows_kernels_agree_with_the_formula(monkeypatch):
     gradients = (rng.normal(size=(100, 5)) * [1, 10, 0.01, 1e-4, 0.0]).astype(np.float32)
     start = rng.normal(size=5).astype(np.float32)
     kernels = run(Nadam(), gradients, start)
-    monkeypatch.setattr("closer_tf.optimizers.keras.backend.backend", lambda: "another")
+    monkeypatch.setattr("closer_tf.nn.optimizers.keras.backend.backend", lambda: "another")
     formula = run(Nadam(), gradients, start)
     np.testing.assert_allclose(kernels, formula, rtol=1e-6, atol=1e-7)

@@ -11,9 +11,9 @@ import pytest
 from images import over, png, rgb_of, turned, upright
 from PIL import Image
 
+from closer_tf.common.plain import plain
 from closer_tf.data import load_data
 from closer_tf.data.pictures import WHITE
-from closer_tf.data.plain import plain
 from closer_tf.errors import CloserWarning, DataError
 
 COUNT = int(os.environ.get("CLOSER_TF_FUZZ_PIXELS", 200))

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from closer_tf.data.plain import one_per_row, plain, whole_numbers
-from closer_tf.data.sessions import Session
+from closer_tf.common.plain import one_per_row, plain, whole_numbers
+from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
 
 

@@ -13,9 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation, Text
 
 import closer_tf
-from closer_tf import graphs, masks, plots, style
+from closer_tf import graphs, masks, plots
 from closer_tf.config import CONDITIONS
 from closer_tf.errors import ConfigError
+from closer_tf.plots import style
 
 HISTORY = [{"epoch": k + 1, "seconds": 1.0, "loss": 3.0 - k, "val_loss": 3.5 - k, "var": 1.0 + k} for k in range(3)]
 ACCURACY = {

@@ -3,7 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from closer_tf.errors import DataError
-from closer_tf.probes import COMBINATIONS, combine, knn_probe, linear_probe, probe_all, standardise
+from closer_tf.readout.probes import COMBINATIONS, combine, knn_probe, linear_probe, probe_all, standardise
 
 
 def blobs(seed=0, classes=3, noise=1.5, dim=6):

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from closer_tf import progress_lines
-from closer_tf.progress_lines import ProgressLines
+from closer_tf.training import progress_lines
+from closer_tf.training.progress_lines import ProgressLines
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from closer_tf import evaluate, fused, measures, plots, train
+from closer_tf import evaluate, fused, plots, train
 from closer_tf.config import parse_config
 from closer_tf.data import Source, Split, split_source
 from closer_tf.errors import CloserWarning, ConfigError
-from closer_tf.experiment import load_splits
-from closer_tf.readout_checks import check_readout
-from closer_tf.runs import RunFolder
+from closer_tf.readout import measures
+from closer_tf.readout.checks import check_readout
+from closer_tf.training.experiment import load_splits
+from closer_tf.training.runs import RunFolder
 
 RNG = np.random.default_rng(0)
 
@@ -64,7 +65,7 @@ def test_a_class_that_the_probe_never_sees_is_warned_of():
 @pytest.mark.parametrize("absent", [0, 1, 2])
 @pytest.mark.parametrize("protocol", ["published", "converged"])
 def test_and_the_probe_gets_by_without_it(absent, protocol):
-    from closer_tf.probes import linear_probe
+    from closer_tf.readout.probes import linear_probe
 
     labels = {"train": THIRTY[THIRTY != absent], "validation": THIRTY[:6], "test": THIRTY[:9]}
     features = {key: RNG.normal(size=(len(values), 4)) for key, values in labels.items()}

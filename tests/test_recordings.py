@@ -8,7 +8,7 @@ import pytest
 
 from closer_tf import train
 from closer_tf.data import load_data
-from closer_tf.data.sessions import Session
+from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
 
 
@@ -81,7 +81,7 @@ def test_every_condition(command, tmp_path, condition):
 
 
 def test_masked_input_is_the_probe_on_the_areas_counts(command, tmp_path):
-    from closer_tf.probes import linear_probe
+    from closer_tf.readout.probes import linear_probe
 
     _, _, _, results = command("--set", "condition=masked_input")
     data = load_data("session", path=str(tmp_path / "small.npz")).current()
@@ -124,7 +124,7 @@ def test_a_run_whose_units_lie_elsewhere_by_now_is_not_read_out(command, tmp_pat
 
 def test_standardise_uses_the_training_mean_and_sd_of_each_unit(tmp_path):
     from closer_tf.config import load_config
-    from closer_tf.experiment import load_splits, make_ensemble, make_receptive_fields
+    from closer_tf.training.experiment import load_splits, make_ensemble, make_receptive_fields
 
     content = config(small_session(tmp_path / "s.npz"), condition="notcloser")
     content["dataset"]["standardise"] = True

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from closer_tf import reproduce
+from closer_tf.analysis.published import reference
+from closer_tf.analysis.statistics import estimate
 from closer_tf.config import load_config
 from closer_tf.config.shipped import shipped_names
 from closer_tf.errors import ConfigError, RunError
-from closer_tf.published import reference
 from closer_tf.reproduction import claims
 from closer_tf.reproduction.estimate import count_and_estimate, random_data, seconds_per_step, steps_of
 from closer_tf.reproduction.panels import (
@@ -27,7 +28,6 @@ from closer_tf.reproduction.panels import (
 )
 from closer_tf.reproduction.results import Found, Shelf, by_x
 from closer_tf.reproduction.table import COLUMNS, rows_of, to_csv, to_markdown
-from closer_tf.statistics import estimate
 from closer_tf.summary import summarise
 from closer_tf.sweeps.config import parse_sweep
 from closer_tf.sweeps.points import sweep_points

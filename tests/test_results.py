@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import closer_tf
+from closer_tf import results
 from closer_tf.errors import RunError
-from closer_tf.readout import results
 from closer_tf.summary import read_summary
 
 REPOSITORY = Path(__file__).resolve().parents[1]

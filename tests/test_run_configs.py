@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from closer_tf import experiment
 from closer_tf.config import CONDITIONS, load_config
 from closer_tf.data import Split, Splits
-from closer_tf.data.allen import PUBLISHED_AREAS
+from closer_tf.data.neuro.allen import PUBLISHED_AREAS
+from closer_tf.training import experiment
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "run_configs").glob("*.json"))
 SHAPES = {
@@ -86,7 +86,7 @@ def test_mouse_configs_hold_the_papers_settings():
             continue
         mouse = path.stem.split("_")[1]
         found.add((mouse, config.condition))
-        assert f"closer_tf.data.allen {mouse} --yes (" in config.description
+        assert f"closer_tf.data.neuro.allen {mouse} --yes (" in config.description
         assert config.masks.areas == list(PUBLISHED_AREAS[int(mouse)])
         assert config.dataset.label == "stimulus" and not config.dataset.standardise and not config.dataset.full_range
         encoder = config.encoder

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from closer_tf.config import CONDITIONS, identity, parse_config
 from closer_tf.config.run_config import RunConfig
 from closer_tf.errors import RunError
-from closer_tf.runs import RunFolder
 from closer_tf.sweeps.config import parse_sweep
 from closer_tf.sweeps.points import baseline_config, sweep_points
+from closer_tf.training.runs import RunFolder
 
 VIT, FOLDER = {"type": "vit_lite"}, {"name": "image_folder", "path": "/x/here", "test_path": "/x/test"}
 SESSION = {"name": "session", "path": "/x/here.npz"}
@@ -270,8 +270,8 @@ def test_digests_and_names_of_folders_from_before(content, digest, name):
 
 def test_a_folder_from_before_goes_on(tmp_path):
     """Its checkpoint holds the digest of then."""
-    from closer_tf.checkpoints import checkpoint_files, load_checkpoint
     from closer_tf.train import train_run
+    from closer_tf.training.checkpoints import checkpoint_files, load_checkpoint
 
     stopped = parse_config(TINY | {"training": {"epochs": 1, "batch_size": 256}, "readout": {"after_training": False}})
     train_run(stopped, tmp_path / "run")

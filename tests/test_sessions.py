@@ -7,10 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from closer_tf.data import limits
-from closer_tf.data.allen_arrays import read_gabors, read_natural_movie
+from closer_tf.common import limits
+from closer_tf.data.neuro.allen_arrays import read_gabors, read_natural_movie
+from closer_tf.data.neuro.sessions import Session, area_sizes
 from closer_tf.data.samples import make_samples
-from closer_tf.data.sessions import Session, area_sizes
 from closer_tf.errors import DataError
 
 

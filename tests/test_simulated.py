@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from closer_tf.data.neuro.sessions import area_sizes
 from closer_tf.data.samples import make_samples
-from closer_tf.data.sessions import area_sizes
 from closer_tf.data.simulated import PAPER_SIZE, simulate_session
 
 

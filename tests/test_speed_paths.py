@@ -4,14 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from closer_tf import experiment, graphs
+from closer_tf import graphs
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
-from closer_tf.encoders import mlp, vit_lite
-from closer_tf.ensemble import build_ensemble
-from closer_tf.losses import CLoSeRLoss
 from closer_tf.masks import random_patch_masks
-from closer_tf.optimizers import Nadam
+from closer_tf.nn.encoders import mlp, vit_lite
+from closer_tf.nn.ensemble import build_ensemble
+from closer_tf.nn.losses import CLoSeRLoss
+from closer_tf.nn.optimizers import Nadam
+from closer_tf.training import experiment
 
 ENCODERS = {
     "mlp": lambda i, shape: mlp(shape, [16, 12], 8, dropout=0.0, init_seed=i),
@@ -76,7 +77,7 @@ def test_twenty_steps_in_float64(images, double, kind, path):
 
 def test_twenty_steps_over_edges_or_all_pairs(images, double, monkeypatch):
     by_edges = trained(ensemble("mlp", **PATHS["ring"]), images)
-    monkeypatch.setattr("closer_tf.losses.DENSE_FROM_DENSITY", 0.0)
+    monkeypatch.setattr("closer_tf.nn.losses.DENSE_FROM_DENSITY", 0.0)
     np.testing.assert_allclose(trained(ensemble("mlp", **PATHS["ring"]), images), by_edges, atol=1e-9)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closer_tf.statistics import estimate, independent_t_test, paired_t_test, permutation_test, stars
+from closer_tf.analysis.statistics import estimate, independent_t_test, paired_t_test, permutation_test, stars
 
 FIRST = [0.432, 0.441, 0.425, 0.437, 0.430]
 SECOND = [0.412, 0.428, 0.424, 0.419, 0.409]

@@ -18,7 +18,6 @@ from closer_tf.config import load_config
 from closer_tf.config.identity import baseline_of, run_name
 from closer_tf.errors import BusyError, ConfigError, RunError
 from closer_tf.report import write_report
-from closer_tf.runs import RunFolder
 from closer_tf.summary import summarise
 from closer_tf.sweeps import report, worker
 from closer_tf.sweeps.cluster import make_batch_cluster
@@ -26,6 +25,7 @@ from closer_tf.sweeps.config import json_schema, load_sweep, parse_sweep, run_co
 from closer_tf.sweeps.engine import Sweep, stopping_on_signals
 from closer_tf.sweeps.points import baseline_config, is_finished, progress_of, sweep_points
 from closer_tf.train import train_run
+from closer_tf.training.runs import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -18,10 +18,10 @@ import psutil
 import pytest
 from trainers import Trainers
 
-from closer_tf.checkpoints import checkpoint_files
-from closer_tf.runs import RunFolder
 from closer_tf.sweeps.config import parse_sweep
 from closer_tf.sweeps.points import sweep_points
+from closer_tf.training.checkpoints import checkpoint_files
+from closer_tf.training.runs import RunFolder
 from closer_tf.versions import versions
 
 RUNS = int(os.environ.get("CLOSER_TF_SWEEP_RUNS", 3))

@@ -7,7 +7,7 @@ from gradients import value_and_gradient
 from closer_tf import build_ensemble, graphs, mlp
 from closer_tf.config import CONDITIONS
 from closer_tf.masks import area_masks
-from closer_tf.temporal import TERMS, TemporalLoss, temporal_terms
+from closer_tf.nn.temporal import TERMS, TemporalLoss, temporal_terms
 
 OBJECTIVES = {name: condition.weights for name, condition in CONDITIONS.items() if condition.weights}
 

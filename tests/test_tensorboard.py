@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from closer_tf import loop, signals
 from closer_tf.config import parse_config
 from closer_tf.train import train_run
+from closer_tf.training import loop, signals
 
 pytest.importorskip("tensorboard")
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from closer_tf import evaluate, train
 from closer_tf.errors import BusyError, CloserWarning
-from closer_tf.runs import RunFolder
+from closer_tf.training.runs import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -69,8 +69,8 @@ def test_the_saved_ensemble_is_the_trained_one(command, tmp_path):
     command()
     import keras
 
-    from closer_tf.ensemble import embed
-    from closer_tf.experiment import load_splits
+    from closer_tf.nn.ensemble import embed
+    from closer_tf.training.experiment import load_splits
 
     run = RunFolder(tmp_path / "runs" / "tiny")
     config = run.load_config()
@@ -276,8 +276,8 @@ def test_an_unfinished_start_is_taken_up(command, tmp_path):
 
 def test_a_partly_trained_first_epoch_is_read_out_as_such(command, tmp_path):
     """A checkpoint in the middle of an epoch is another state than the one before it."""
-    from closer_tf.checkpoints import checkpoint_files, load_checkpoint, save_checkpoint
-    from closer_tf.experiment import load_splits, make_ensemble, make_training_model
+    from closer_tf.training.checkpoints import checkpoint_files, load_checkpoint, save_checkpoint
+    from closer_tf.training.experiment import load_splits, make_ensemble, make_training_model
 
     command()
     run = RunFolder(tmp_path / "runs" / "tiny")
@@ -399,8 +399,8 @@ def test_one_writer_per_folder(command, tmp_path):
     command("--set", "readout.after_training=false")
     run = RunFolder(tmp_path / "runs" / "tiny")
     code = (
-        f"import closer_tf.runs as r, time\nwith r.RunFolder({str(run.path)!r}).locked():\n print('held', flush=True)\n"
-        " time.sleep(60)"
+        f"from closer_tf.training import runs as r\nimport time\n"
+        f"with r.RunFolder({str(run.path)!r}).locked():\n print('held', flush=True)\n time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
@@ -447,8 +447,8 @@ def test_help_is_quick_and_has_examples(module):
 
 
 def test_a_loss_that_is_not_finite_and_the_same_command_with_smaller_steps(command, tmp_path, monkeypatch):
-    from closer_tf import loop
-    from closer_tf.streams import batches
+    from closer_tf.data.streams import batches
+    from closer_tf.training import loop
 
     usual, left = batches, [7]  # the 7th batch: epoch 2, step 2 of 5
 

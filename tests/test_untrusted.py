@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from closer_tf.checkpoints import load_checkpoint
+from closer_tf.common.npz import read_npz
 from closer_tf.data import load_data
-from closer_tf.data.binning import bin_recording
-from closer_tf.data.npz import read_npz
-from closer_tf.data.nwb import read_nwb
+from closer_tf.data.neuro.binning import bin_recording
+from closer_tf.data.neuro.nwb import read_nwb
 from closer_tf.errors import CloserError, CloserWarning, DataError
 from closer_tf.graphs import read_matrix
 from closer_tf.masks import ReceptiveFields, gaussian_masks, read_masks
-from closer_tf.runs import RunFolder
+from closer_tf.training.checkpoints import load_checkpoint
+from closer_tf.training.runs import RunFolder
 
 FILES = int(os.environ.get("CLOSER_TF_FUZZ_FILES", 240))
 
@@ -104,7 +104,7 @@ def movie_arrays():
 
 def checkpoint_arrays():
     """Valid in all but the checksum, and with it once `checksummed`."""
-    from closer_tf.checkpoints import _checksum
+    from closer_tf.training.checkpoints import _checksum
 
     about = {"epoch": 1, "step": 0, "history": [{"epoch": 1, "loss": 2.5}], "digest": "0" * 64, "versions": {}}
     arrays = {"about": np.array(json.dumps(about)), "variable_00000": np.arange(6.0), "variable_00001": np.float32(2)}
@@ -237,7 +237,7 @@ def test_an_nwb_file_that_never_ends_or_crashes_is_refused(tmp_path, monkeypatch
     """libhdf5 has files that it loops on; one that was found stands for them."""
     import subprocess
 
-    from closer_tf.data import nwb as module
+    from closer_tf.data.neuro import nwb as module
 
     nwb(tmp_path / "own.nwb")
     read_nwb(tmp_path / "own.nwb")
@@ -284,7 +284,7 @@ def test_an_nwb_file_keeps_to_itself_and_to_what_fits(tmp_path):
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path, monkeypatch):
-    from closer_tf.data import limits
+    from closer_tf.common import limits
 
     monkeypatch.setattr(limits, "memory", lambda: 2**20)
     np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(10**6))
@@ -333,7 +333,7 @@ def test_a_pipe_among_images_is_left_out(tmp_path):
 
 def test_names_with_formulas_and_control_characters_are_only_names(tmp_path):
     from closer_tf import plots
-    from closer_tf.command import printable
+    from closer_tf.common.command import printable
 
     names = ("$\\frac$", "[/bold]", "\x1b[31m", "../../x")
     matrix = np.full((4, 4), 0.25)

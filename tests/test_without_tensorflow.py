@@ -15,9 +15,9 @@ import time
 import numpy as np
 import pytest
 
-from closer_tf import backend
-from closer_tf.checkpoints import checkpoint_files, load_checkpoint
+from closer_tf.common import backend
 from closer_tf.errors import BackendError
+from closer_tf.training.checkpoints import checkpoint_files, load_checkpoint
 
 pytestmark = pytest.mark.jax
 

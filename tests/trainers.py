@@ -55,7 +55,9 @@ def _serve():
     import sklearn.datasets  # noqa: F401
     import tensorflow  # noqa: F401
 
-    from closer_tf import determinism, evaluate, experiment, loop, plots, progress, train  # noqa: F401
+    from closer_tf import evaluate, plots, train  # noqa: F401
+    from closer_tf.common import progress  # noqa: F401
+    from closer_tf.training import determinism, experiment, loop  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:

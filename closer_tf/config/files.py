@@ -3,9 +3,9 @@
 import json
 import os
 
+from closer_tf.common.files import decode_text, given_path
 from closer_tf.config.base import json_kind, suggestion
 from closer_tf.errors import ConfigError
-from closer_tf.files import decode_text, given_path
 
 MAX_BYTES = 10_000_000  # of a config file
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from closer_tf.bounds import BOUNDS
+from closer_tf.common.files import given_path
 from closer_tf.config import identity
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.conditions import CONDITIONS
@@ -18,7 +19,6 @@ from closer_tf.config.readout import Readout
 from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource
 from closer_tf.config.training import Augmentation, Compute, Nadam, Seeds, Training, derived_seed
 from closer_tf.errors import ConfigError
-from closer_tf.files import given_path
 
 
 class RunConfig(Section):

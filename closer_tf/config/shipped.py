@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
+from closer_tf.common.files import given_path
 from closer_tf.config.base import suggestion
 from closer_tf.errors import ConfigError
-from closer_tf.files import given_path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

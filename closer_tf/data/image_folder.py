@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from closer_tf.common.files import given_path
+from closer_tf.common.limits import check_declared
 from closer_tf.data.duplicates import warn_of_shared
-from closer_tf.data.limits import check_declared
 from closer_tf.data.listing import described, image_files, is_hidden
 from closer_tf.data.pictures import guess_white, read_picture, scaled
 from closer_tf.data.scales import Scale, check_same_scale, difference, scale_of
 from closer_tf.data.splits import Source, Split, hold_out, without_labels
 from closer_tf.errors import CloserWarning, DataError
-from closer_tf.files import given_path
 
 _SETS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 

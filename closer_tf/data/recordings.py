@@ -9,7 +9,7 @@ from closer_tf.data.samples import make_samples
 
 
 def session(path, stimuli=None, label="stimulus", segments=3, full_range=False):
-    """A session file as `Session.save` writes it; see `closer_tf.data.sessions` for the format.
+    """A session file as `Session.save` writes it; see `closer_tf.data.neuro.sessions` for the format.
 
     Args:
         path: the .npz file.
@@ -24,7 +24,7 @@ def session(path, stimuli=None, label="stimulus", segments=3, full_range=False):
     Raises:
         DataError: the file is absent, damaged or lacks what is asked for.
     """
-    from closer_tf.data.sessions import Session
+    from closer_tf.data.neuro.sessions import Session
 
     return _from_session(Session.load(path), stimuli, label, segments, full_range)
 
@@ -47,14 +47,14 @@ def simulated(seed=0, size="small", label="stimulus", segments=3, full_range=Fal
 
 
 def natural_movie(path, label="segment", segments=3, full_range=False):
-    """An array file of natural movie one; see `closer_tf.data.allen_arrays`. Arguments as for `session`."""
-    from closer_tf.data.allen_arrays import read_natural_movie
+    """An array file of natural movie one; see `closer_tf.data.neuro.allen_arrays`. Arguments as for `session`."""
+    from closer_tf.data.neuro.allen_arrays import read_natural_movie
 
     return _from_session(read_natural_movie(path), None, label, segments, full_range)
 
 
 def gabors(path):
-    """An array file of Gabor patches shown one by one, labelled with their position; see `closer_tf.data.allen_arrays`.
+    """An array file of Gabor patches shown one by one, labelled with their position; see `closer_tf.data.neuro.allen_arrays`.
 
     Args:
         path: the .npz file.
@@ -62,7 +62,7 @@ def gabors(path):
     Returns:
         `Source` of single presentations.
     """
-    from closer_tf.data.allen_arrays import read_gabors
+    from closer_tf.data.neuro.allen_arrays import read_gabors
 
     return _by_unit_id(read_gabors(path)).split()
 

@@ -9,7 +9,7 @@ default size it is right in three of four bins, where always naming the longer m
 
 import numpy as np
 
-from closer_tf.data.sessions import Session
+from closer_tf.data.neuro.sessions import Session
 
 STIMULI = ("simulated_movie_one", "simulated_movie_three")
 PAPER_SIZE = {"units_per_area": (137, 95, 78, 71, 55, 55, 49, 46, 44, 38), "frames": (900, 3600), "trials": (20, 10)}

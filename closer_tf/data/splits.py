@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from closer_tf.bounds import check_settings
+from closer_tf.common.labels import as_areas, as_labels
+from closer_tf.common.plain import plain
 from closer_tf.data.fingerprint import identity_of
-from closer_tf.data.labels import as_areas, as_labels
-from closer_tf.data.plain import plain
 from closer_tf.errors import DataError
 
 

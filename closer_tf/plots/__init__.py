@@ -3,15 +3,14 @@
 Every function returns a matplotlib Figure; `save` writes one.
 """
 
-from closer_tf.measures import CIFAR10_CLASS_ORDER
+from closer_tf.common.texts import counted
 from closer_tf.plots.accuracy import plot_accuracy, plot_encoder_accuracy, plot_violins
 from closer_tf.plots.epochs import VALIDATION_IS_APART, plot_accuracy_over_epochs, plot_training_curves
 from closer_tf.plots.fields import plot_graph, plot_receptive_fields
-from closer_tf.plots.matrices import plot_pseudo_likelihood, plot_pseudo_likelihoods
+from closer_tf.plots.matrices import CIFAR10_CLASS_ORDER, plot_pseudo_likelihood, plot_pseudo_likelihoods
 from closer_tf.plots.recordings import plot_embedding_trajectories, plot_raster
 from closer_tf.plots.shared import write_chance
-from closer_tf.style import save
-from closer_tf.texts import counted
+from closer_tf.plots.style import save
 
 __all__ = [
     "CIFAR10_CLASS_ORDER",

@@ -12,7 +12,7 @@ from closer_tf.plots.shared import (
     variant,
     write_chance,
 )
-from closer_tf.style import in_style
+from closer_tf.plots.style import in_style
 
 
 @in_style

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 from matplotlib.figure import Figure
 
+from closer_tf.common.texts import counted
 from closer_tf.config.conditions import UNTRAINED, colour_of
 from closer_tf.plots.shared import READOUT_TITLES, score_label, variant
-from closer_tf.style import TRAINING, VALIDATION, in_style
-from closer_tf.texts import counted
+from closer_tf.plots.style import TRAINING, VALIDATION, in_style
 
 VALIDATION_IS_APART = "* another level than training: no dropout or augmentation, other batches; contrast grows with batch size"
 """What is said where both curves of the loss are shown."""

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from closer_tf.style import TRAINING, in_style
+from closer_tf.plots.style import TRAINING, in_style
 
 
 @in_style

@@ -4,9 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from closer_tf.config.conditions import title_of
-from closer_tf.measures import CIFAR10_CLASS_ORDER
-from closer_tf.style import in_style
+from closer_tf.plots.style import in_style
 
+# Rows and columns of the published CIFAR-10 heat maps: vehicles, then animals.
+CIFAR10_CLASS_ORDER = ("automobile", "truck", "ship", "airplane", "bird", "deer", "frog", "cat", "dog", "horse")
 MOST_LABELS = 20  # classes that are named on an axis
 MOST_MAPS = 30  # encoders whose heat maps are drawn
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from closer_tf.plots.shared import write_chance
-from closer_tf.style import in_style
+from closer_tf.plots.style import in_style
 
 OURS = Line2D([], [], color="0.3", marker="o", markersize=5, label="ours")
 PUBLISHED = Line2D([], [], color="0.3", marker="D", markersize=5, linestyle="--", markerfacecolor="white", label="published")

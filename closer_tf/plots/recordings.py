@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from closer_tf.config.conditions import title_of
-from closer_tf.style import in_style
+from closer_tf.plots.style import in_style
 
 TRIAL_COLOURS = ("Blues", "Oranges", "Greens", "Purples", "Reds", "Greys")  # one colour map per stimulus
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from closer_tf.common.texts import last_part
 from closer_tf.config.conditions import title_of
-from closer_tf.texts import last_part
 
 READOUT_TITLES = {"single": "single encoder", "ensemble": "ensemble"}
 

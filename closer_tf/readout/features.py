@@ -23,7 +23,7 @@ def embeddings(condition, config, data, fields, trained):
     Raises:
         DataError: an embedding is not finite.
     """
-    from closer_tf.experiment import make_ensemble
+    from closer_tf.training.experiment import make_ensemble
 
     if not CONDITIONS[condition].embeds:
         return None
@@ -33,7 +33,7 @@ def embeddings(condition, config, data, fields, trained):
 
 def embeddings_of(model, config, data):
     """An ensemble's embeddings (n, N, D), arranged for the probe; as `embeddings`."""
-    from closer_tf.ensemble import embed
+    from closer_tf.nn.ensemble import embed
 
     stimuli = arranged(config, data, lambda split: split.inputs)
     embedded = {key: embed(model, values) for key, values in stimuli.items()}

@@ -1,7 +1,7 @@
 """What of a stored results.json still holds, and is not read out again."""
 
 from closer_tf.readout.protocol import protocol, sample_counts
-from closer_tf.readout.results import Protocol, Results, write
+from closer_tf.results import Protocol, Results, write
 from closer_tf.versions import versions
 
 
@@ -15,7 +15,7 @@ def begin_results(run, config, data, trained, stored):
         trained: `Trained`.
         stored: `Results` of results.json, or None.
     """
-    from closer_tf.devices import computed_with
+    from closer_tf.training.devices import computed_with
 
     about = {
         "config_digest": config.digest(),

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from closer_tf import measures
-from closer_tf.readout.results import ClassPseudoLikelihood, Measures
+from closer_tf.readout import measures
+from closer_tf.results import ClassPseudoLikelihood, Measures
 
 
 def measures_of(condition, embeddings, labels, label_names, config):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from closer_tf.progress import bar, console
+from closer_tf.common.progress import bar, console
 from closer_tf.readout.protocol import arranged
-from closer_tf.readout.results import READOUTS, Fit, Probe, Score
+from closer_tf.results import READOUTS, Fit, Probe, Score
 
 
 def probe(sets, config, data, name):
@@ -27,7 +27,7 @@ def probe(sets, config, data, name):
 
 def _fit(sets, config, data, name):
     """As `probe`, with a progress bar in place of the line."""
-    from closer_tf.probes import COMBINATIONS, combine, probe_all, ridge_all
+    from closer_tf.readout.probes import COMBINATIONS, combine, probe_all, ridge_all
 
     labels = arranged(config, data, lambda split: split.labels)
     options = config.readout
@@ -99,7 +99,7 @@ def by_neighbours(sets, labels, neighbours):
     Returns:
         As `neighbours_of`.
     """
-    from closer_tf.probes import knn_probe
+    from closer_tf.readout.probes import knn_probe
 
     found = {name: knn_probe(features, labels, neighbours) for name, features in sets.items()}
     ensemble = {"knn_ensemble": Score(test=found.pop("ensemble"))}

@@ -44,8 +44,8 @@ def trained_ensemble(run, config, data):
 
 def load_trained(run, config, data):
     """As `trained_ensemble`, as a `Trained`."""
-    from closer_tf.checkpoints import latest_checkpoint, restore_checkpoint
-    from closer_tf.experiment import make_ensemble, make_training_model
+    from closer_tf.training.checkpoints import latest_checkpoint, restore_checkpoint
+    from closer_tf.training.experiment import make_ensemble, make_training_model
 
     ensemble, model = make_ensemble(config, run.load_masks(), data), None
     checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))

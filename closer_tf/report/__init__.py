@@ -11,14 +11,14 @@ import sys
 import time
 
 from closer_tf import __version__
-from closer_tf.command import add_version, printable, run_command
+from closer_tf.common.command import add_version, printable, run_command
+from closer_tf.common.files import given_path, write_atomically
+from closer_tf.common.texts import shortened
 from closer_tf.config.conditions import UNTRAINED, is_trained, title_of
 from closer_tf.errors import CloserError, RunError
-from closer_tf.files import given_path, write_atomically
-from closer_tf.readout.results import READOUTS, each_encoder
 from closer_tf.report.embeddings import METHODS, check_method
 from closer_tf.report.reading import differing_keys, group_runs, one_per_seed, read_run, run_folders, shown_values
-from closer_tf.texts import shortened
+from closer_tf.results import READOUTS, each_encoder
 
 DETAILS = 4  # groups whose receptive fields, graphs, maps and embeddings are drawn
 MOST_KEYS, MOST_CURVES, MOST_MASKS, MOST_MAPS, MOST_CLASSES = 40, 100, 24, 10, 20
@@ -107,7 +107,7 @@ def write_report(run_dirs, out, title="CLoSeR runs", embeddings="pca", details=D
 
 def _read(paths):
     """([Run], [(path, reason)])."""
-    from closer_tf.progress import bar
+    from closer_tf.common.progress import bar
 
     runs, unreadable = [], []
     with bar(len(paths), "reading runs") as progress:
@@ -122,7 +122,7 @@ def _read(paths):
 
 
 def _render(title, runs, groups, unreadable, method, details):
-    from closer_tf.published import reference
+    from closer_tf.analysis.published import reference
     from closer_tf.report import drawing
     from closer_tf.report.accuracy import accuracy_rows, epochs_rows
 
@@ -223,10 +223,10 @@ def _details(groups, method, points):
     """The heavy pictures of the first run of each group."""
     if not groups:
         return []
-    from closer_tf.progress import bar
+    from closer_tf.common.progress import bar
 
     if method != "none":
-        from closer_tf.quiet import import_keras
+        from closer_tf.common.quiet import import_keras
 
         import_keras()
     found = []

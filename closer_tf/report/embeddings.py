@@ -39,9 +39,9 @@ def embedding_panels(run, method):
         RunError, DataError, ConfigError: the run trains no encoders, its data or checkpoints cannot be read, or the data is not
             what it was trained on.
     """
-    from closer_tf.ensemble import embed
-    from closer_tf.experiment import check_units, load_splits
+    from closer_tf.nn.ensemble import embed
     from closer_tf.readout.trained import trained_ensemble
+    from closer_tf.training.experiment import check_units, load_splits
 
     if not CONDITIONS[run.config.condition].embeds:
         raise RunError("no encoders in this condition")

@@ -5,8 +5,8 @@ import math
 from functools import cache
 from importlib.resources import files
 
+from closer_tf.analysis.published import epochs_of, published_series
 from closer_tf.config.identity import flat, without_folders
-from closer_tf.published import epochs_of, published_series
 
 
 @cache

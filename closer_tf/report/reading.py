@@ -5,14 +5,14 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from closer_tf.common.files import given_path, read_text
+from closer_tf.common.texts import last_part, shortened
 from closer_tf.config import PATH_KEYS, build_graph
 from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.config.identity import settings_of
 from closer_tf.errors import CloserError, RunError
-from closer_tf.files import given_path, read_text
-from closer_tf.readout.results import Results, read
-from closer_tf.runs import RunFolder
-from closer_tf.texts import last_part, shortened
+from closer_tf.results import Results, read
+from closer_tf.training.runs import RunFolder
 
 
 @dataclass(eq=False)

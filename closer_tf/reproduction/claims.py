@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from closer_tf.analysis.statistics import estimate, paired_t_test, permutation_test
 from closer_tf.config.base import Section
 from closer_tf.config.files import read_json
 from closer_tf.config.reading import validated
 from closer_tf.reproduction.panels import Readout, published_points
 from closer_tf.reproduction.results import by_x
-from closer_tf.statistics import estimate, paired_t_test, permutation_test
 
 CLAIMS = Path(__file__).resolve().parents[1] / "reference" / "claims.json"
 LIMIT = 0.05

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from closer_tf.analysis.published import reference
 from closer_tf.config.conditions import CONDITIONS, colour_of
 from closer_tf.plots.panels import plot_panel_lines, plot_panel_matrices, plot_panel_violins
-from closer_tf.published import reference
 from closer_tf.reproduction.panels import published_points
 from closer_tf.reproduction.results import of_series
 
@@ -77,7 +77,7 @@ def _distribution(series, row):
 
 
 def _matrices(panel, found, heading):
-    from closer_tf.measures import CIFAR10_CLASS_ORDER
+    from closer_tf.plots import CIFAR10_CLASS_ORDER
 
     names = list(CIFAR10_CLASS_ORDER)
     alphabetic = sorted(names)  # CIFAR-10's labels

@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 
+from closer_tf.common.progress import console, duration
 from closer_tf.data.splits import held_out, steps_per_epoch
-from closer_tf.progress import console, duration
 
 TRAINING_SAMPLES = {"cifar10": 50_000, "cifar100": 50_000, "digits": 1347, "session": 43_128}
 """Training and validation samples of each data set: 43,128 are those of a session with the paper's movies and trials."""
@@ -118,9 +118,9 @@ def seconds_per_step(config, steps=4, repeats=2):
     Returns:
         Seconds per step.
     """
-    from closer_tf import experiment
-    from closer_tf.quiet import import_keras
-    from closer_tf.streams import training_stream
+    from closer_tf.common.quiet import import_keras
+    from closer_tf.data.streams import training_stream
+    from closer_tf.training import experiment
 
     import_keras()
     data = random_data(config)
@@ -138,8 +138,8 @@ def seconds_per_step(config, steps=4, repeats=2):
 
 def random_data(config, batches=4):
     """Random stimuli of the shape that a panel's data has, as `Splits`."""
-    from closer_tf import experiment
     from closer_tf.data import Split, Splits
+    from closer_tf.training import experiment
 
     rng = np.random.default_rng(0)
     count, name = batches * config.training.batch_size, config.dataset.name

@@ -1,6 +1,6 @@
 """The panels of the paper's figures as data: what is drawn, the sweep behind it at each scale, and the published numbers.
 
-The definitions are the JSON files of `closer_tf/panels`, the published numbers those of `closer_tf/published.py`.
+The definitions are the JSON files of `closer_tf/panels`, the published numbers those of `closer_tf/analysis/published.py`.
 """
 
 import functools
@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from closer_tf.analysis.published import epochs_of, published_series
 from closer_tf.config import suggestion
 from closer_tf.config.base import Section
 from closer_tf.config.files import read_json
 from closer_tf.config.reading import validated
 from closer_tf.errors import ConfigError
-from closer_tf.published import epochs_of, published_series
 from closer_tf.sweeps.config import SweepConfig
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -127,7 +127,7 @@ def published_points(series, readout):
         readout: 'single' or 'ensemble'.
 
     Returns:
-        As `closer_tf.published.published_series`.
+        As `closer_tf.analysis.published.published_series`.
     """
     wanted = series.published
     return [] if wanted is None else published_series(wanted.figure, wanted.condition, readout, wanted.masking)

@@ -3,9 +3,9 @@
 import csv
 import io
 
+from closer_tf.analysis.statistics import estimate
 from closer_tf.reproduction.panels import published_epochs, published_points
 from closer_tf.reproduction.results import by_x
-from closer_tf.statistics import estimate
 
 COLUMNS = (
     "series",

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from closer_tf.common.files import given_path
+from closer_tf.common.texts import shortened
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.composing import compose, layers_of, read_layers
 from closer_tf.config.conditions import UNTRAINED, compared_conditions
 from closer_tf.config.files import read_json
 from closer_tf.config.reading import apply_override, resolve, set_key, validated
 from closer_tf.errors import ConfigError
-from closer_tf.files import given_path
-from closer_tf.texts import shortened
 
 MAX_POINTS = 100_000  # keeps a mistyped grid from filling the memory
 

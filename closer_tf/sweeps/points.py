@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from closer_tf.checkpoints import checkpoint_files
+from closer_tf.common.files import given_path
 from closer_tf.config import RecordingSource, RunConfig, parse_config
 from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.identity import data_named, run_name
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError, DataError, RunError
-from closer_tf.files import given_path
 from closer_tf.readout.protocol import protocol
-from closer_tf.readout.results import read
-from closer_tf.runs import RunFolder
+from closer_tf.results import read
 from closer_tf.sweeps.config import run_configs
+from closer_tf.training.checkpoints import checkpoint_files
+from closer_tf.training.runs import RunFolder
 
 
 @dataclass(frozen=True)

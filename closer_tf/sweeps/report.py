@@ -5,10 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+from closer_tf.common.progress import console, duration
 from closer_tf.errors import RunError
-from closer_tf.progress import console, duration
-from closer_tf.runs import RunFolder
 from closer_tf.sweeps.points import progress_of
+from closer_tf.training.runs import RunFolder
 
 LOOK_SECONDS = 5.0  # between looks into the run folders of running points
 

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from closer_tf.common.files import make_folder
 from closer_tf.errors import BusyError
-from closer_tf.files import make_folder
 
 STOPPED = 128 + signal.SIGTERM  # exit code of a training that saved and stopped
 TAIL = 2000  # bytes of a log that are looked at for the error message

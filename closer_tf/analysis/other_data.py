@@ -1,0 +1,187 @@
+"""Data that a run was not trained on, read for its encoders: images from an .npz or a folder, or every bin of a session."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from closer_tf.common.npz import read_npz
+from closer_tf.data.scales import Scale, check_same_scale, scale_of
+from closer_tf.errors import CloserWarning, DataError
+
+
+def images(path, config, shape, known=None):
+    """Images for a run's encoders.
+
+    Args:
+        path: an .npz with images in `x`, or in `x_train`, `x_test`, ..., and their labels, if there are any, in `y`,
+            `y_train`, ...; or a folder as the source 'image_folder' takes it.
+        config: the run's `RunConfig`.
+        shape: (height, width, channels) of what it was trained on.
+        known: dict, what the run remembers of its data (`RunFolder.read_data`); its white level holds for these images too.
+
+    Returns:
+        (columns, label names, white level): dict of `stimuli` (n, height, width, channels), `positions`, and `labels`, `splits`
+        or `files` (n,) where there are any; None where no grey image has more than 8 bits.
+
+    Raises:
+        DataError: they cannot be read, or have another shape.
+    """
+    white = None
+    if Path(path).is_dir():
+        columns, names, white = _from_folder(path, config, shape, known or {})
+    else:
+        columns, names = _from_arrays(path)
+    found = columns["stimuli"].shape[1:]
+    if found != tuple(shape):
+        raise DataError(f"{path}: expected images of shape {tuple(shape)}, as the run was trained on, found {found}")
+    return columns, names, white
+
+
+def recording(path, config, fields):
+    """Every bin of every trial of a recording, for a run's encoders.
+
+    Args:
+        path: a file as the run's own source takes it; a session file for a simulated session.
+        config: the run's `RunConfig`.
+        fields: the run's `ReceptiveFields`, by area.
+
+    Returns:
+        (columns, stimulus names): dict of `stimuli` (n, units), `labels` (which stimulus), `trials`, `frames`.
+
+    Raises:
+        DataError: it cannot be read, or its units are not those that the run was trained on.
+    """
+    from closer_tf.data.neuro.allen_arrays import read_natural_movie
+    from closer_tf.data.neuro.sessions import Session
+
+    if config.dataset.name == "gabors":
+        return _gabors(path, fields)
+    session = {"natural_movie": read_natural_movie}.get(config.dataset.name, Session.load)(path)
+    session = session.take_units(np.argsort(session.unit_ids, kind="stable"))
+    _check_units(path, session.unit_areas, fields)
+    asked = getattr(config.dataset, "stimuli", None)
+    names = [name for name in asked or session.stimuli if name in session.stimuli]
+    if not names:
+        raise DataError(f"{path}: none of the run's stimuli ({', '.join(asked)}); it has {', '.join(session.stimuli)}")
+    parts = {key: [] for key in ("stimuli", "labels", "trials", "frames")}
+    for label, name in enumerate(names):
+        counts = session.counts(name)
+        trials, bins, units = counts.shape
+        parts["stimuli"].append(counts.reshape(-1, units))
+        parts["labels"].append(np.full(trials * bins, label))
+        parts["trials"].append(np.repeat(session.trials[name], bins))
+        parts["frames"].append(np.tile(np.arange(bins), trials))
+    return {key: np.concatenate(values) for key, values in parts.items()}, tuple(names)
+
+
+def check_scale(path, stimuli, known, name):
+    """Refuse stimuli that were prepared in another way than those of the training; warn of larger ones.
+
+    Args:
+        path: where the stimuli are from.
+        stimuli: array (n, ...).
+        known: dict of the training stimuli's `Scale`.
+        name: what to call those.
+
+    Raises:
+        DataError: they are on another scale.
+    """
+    train, other = Scale(**known), scale_of(stimuli)
+    check_same_scale(train, other, name, str(path))
+    if other.high > 2 * train.high > 0 or other.low < 2 * train.low < 0:
+        warnings.warn(f"{path}: {other}; {name}: {train}: encoders have seen no such values", CloserWarning, stacklevel=2)
+
+
+def _from_folder(path, config, shape, known):
+    from closer_tf.data.image_folder import folder_images
+
+    options = config.dataset
+    size = tuple(getattr(options, "image_size", shape[:2]))
+    given = getattr(options, "white_level", None) or known.get("white_level")
+    found = folder_images(path, size, getattr(options, "background", (255, 255, 255)), given)
+    stimuli, labels, names, files, white = found
+    if white is not None and given is None and options.name == "image_folder" and "white_level" not in known:
+        print(f"note: what was white in the images that the run was trained on is not known; {white:g} is taken for {path}")
+    columns = {"stimuli": stimuli, "positions": np.arange(len(files)), "files": np.array(files)}
+    return columns | ({"labels": labels} if names else {}), names, white
+
+
+def _from_arrays(path):
+    stored = read_npz(path)
+    keys = [key for key in stored if key == "x" or key.startswith("x_")]
+    if not keys:
+        raise DataError(
+            f"{path}: no images: expected an array 'x', or 'x_train', 'x_test', ...; found {', '.join(stored) or 'none'}"
+        )
+    stimuli = [_checked(path, key, stored[key]) for key in keys]
+    if len({part.shape[1:] for part in stimuli}) > 1:
+        raise DataError(
+            f"{path}: {', '.join(keys)}: images of different shapes: {', '.join(str(p.shape[1:]) for p in stimuli)}"
+        )
+    columns = {
+        "stimuli": np.concatenate(stimuli),
+        "positions": np.concatenate([np.arange(len(part)) for part in stimuli]),
+        "splits": np.repeat([key.removeprefix("x").removeprefix("_") for key in keys], [len(part) for part in stimuli]),
+    }
+    labels = [stored.get(f"y{key.removeprefix('x')}") for key in keys]
+    if any(part is None for part in labels):
+        return columns, ()
+    for key, images, part in zip(keys, stimuli, labels):
+        if part.shape != (len(images),) or part.dtype.kind not in "iuUb":
+            raise DataError(
+                f"{path}: y{key.removeprefix('x')}: expected {len(images)} integers or strings, found {_described(part)}"
+            )
+    values, positions = np.unique(np.concatenate(labels), return_inverse=True)
+    if values.dtype.kind == "U":
+        return columns | {"labels": positions}, tuple(values.tolist())
+    names = tuple(str(name) for name in stored["label_names"].ravel()) if "label_names" in stored else ()
+    fitting = bool(names) and values.min() >= 0 and values.max() < len(names)
+    return columns | {"labels": np.concatenate(labels).astype(np.int64)}, names if fitting else ()
+
+
+def _checked(path, key, images):
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or 0 in images.shape or images.dtype.kind not in "buif":
+        raise DataError(f"{path}: {key}: expected numbers (samples, height, width, channels), found {_described(images)}")
+    if not np.isfinite(images).all():
+        raise DataError(f"{path}: {key}: holds values that are not finite")
+    return images
+
+
+def _gabors(path, fields):
+    from closer_tf.data.recordings import gabors
+
+    source = gabors(path)
+    _check_units(path, np.array(source.unit_areas), fields)
+    parts = [(name, getattr(source, name)) for name in ("train", "validation", "test")]
+    columns = {
+        "stimuli": np.concatenate([part.inputs for _, part in parts]),
+        "labels": np.concatenate([part.labels for _, part in parts]),
+        "splits": np.repeat([name for name, _ in parts], [len(part) for _, part in parts]),
+    }
+    return columns, source.label_names
+
+
+def _check_units(path, unit_areas, fields):
+    """Refuse units that do not lie where the encoders look for them."""
+    expected = sum(len(cells) for cells in fields.indices)
+    for area, cells in zip(fields.labels, fields.indices):
+        found = np.flatnonzero(unit_areas == area)
+        if not np.array_equal(found, cells):
+            raise DataError(
+                f"{path}: area '{area}': {len(found)} units, numbers {_range(found)} in ascending unit id; the run was trained "
+                f"on {len(cells)}, numbers {_range(cells)}. Encoders are for the units that they were trained on"
+            )
+    if len(unit_areas) != fields.grid[0] * fields.grid[1]:
+        raise DataError(
+            f"{path}: {len(unit_areas)} units, the run's data had {fields.grid[1]}, of which encoders see {expected}"
+        )
+
+
+def _range(numbers):
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) else "none"
+
+
+def _described(array):
+    return f"shape {array.shape} of {array.dtype}"

@@ -1,0 +1,159 @@
+"""What the command lines share: exit codes, one-message errors and warnings, a quiet start.
+
+Exit codes: 0 done; 1 a bug of ours (with its traceback); 2 something the user can mend; 3 the training diverged (its loss or
+weights are no longer finite); 4 another process is at work on the run folder, or runs the sweep; 128 + n stopped by signal n
+(130 for Ctrl-C, 143 for SIGTERM, 141 when the reader of the output went away), with the state saved where the message says so.
+"""
+
+import os
+import re
+import sys
+import warnings
+from collections import Counter
+
+from closer_tf import __version__
+from closer_tf.errors import CloserError, CloserWarning, ConfigError
+
+USER_ERROR = 2
+OUTPUT_CLOSED = 141
+MAX_SEEDS = 100_000  # keeps a mistyped range from filling the memory
+
+
+def run_command(work, needs_keras=True):
+    """Run a command's work; turn what a user can mend into one message.
+
+    Args:
+        work: function without arguments, which may return an exit code.
+        needs_keras: import Keras first, quietly.
+
+    Returns:
+        The exit code.
+    """
+    from closer_tf.common.quiet import import_keras
+
+    with _warnings_as_lines():
+        try:
+            if needs_keras:
+                import_keras()
+            outcome = work()
+            sys.stdout.flush()
+        except CloserError as error:
+            return _failed(error, error.exit_code)
+        except KeyboardInterrupt:
+            print("stopped.", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
+            return OUTPUT_CLOSED
+        except OSError as error:  # the disk, the network or the machine, not the program
+            where = f"{error.filename}: " if error.filename else ""
+            return _failed(f"{where}{error.strerror or error}", USER_ERROR)
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            return _failed("out of memory; try a smaller training.batch_size, fewer encoders or smaller data", USER_ERROR)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def add_version(parser):
+    """Give an argument parser the usual --version."""
+    parser.add_argument("--version", action="version", version=f"closer_tf {__version__}")
+
+
+def add_overrides(parser, what):
+    """Give an argument parser the repeatable --set KEY=VALUE, as `overrides`; `what` is its help."""
+    parser.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help=what)
+
+
+def add_seeds(parser, which="the seeds", required=False):
+    """Give an argument parser --seeds and --num-seeds, of which `seeds_of` makes a list; `which` begins their help."""
+    options = parser.add_mutually_exclusive_group(required=required)
+    options.add_argument("--seeds", metavar="SEEDS", help=f"{which}: numbers and ranges such as 0-9 or 0,2,5 or 0-3,7")
+    options.add_argument("--num-seeds", type=int, metavar="N", help=f"{which}: the N seeds 0 to N - 1")
+
+
+def seeds_of(options):
+    """The seeds that the options of `add_seeds` stand for: list of ints, or None where neither is given.
+
+    Raises:
+        ConfigError: they stand for no seeds.
+    """
+    if options.num_seeds is not None:
+        if not 1 <= options.num_seeds <= MAX_SEEDS:
+            raise ConfigError(f"--num-seeds {options.num_seeds}: expected 1 to {MAX_SEEDS:,}")
+        return list(range(options.num_seeds))
+    return None if options.seeds is None else parse_seeds(options.seeds, "--seeds")
+
+
+def parse_seeds(text, source="seeds"):
+    """The seeds that a text such as '0-3,7' stands for, in its order.
+
+    Args:
+        text: whole numbers and ranges, both ends included, with commas between them.
+        source: what to call it in error messages.
+
+    Returns:
+        List of different ints, at least one.
+
+    Raises:
+        ConfigError: it holds something else, a range that runs backwards, a seed twice, or more than 100,000 seeds.
+    """
+    seeds, about = [], f"{source} {text}"
+    for part in text.split(","):
+        found = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", part.strip())
+        if not found:
+            what = f"found '{part.strip()}'" if text.strip() else "found none"
+            raise ConfigError(f"{about}: expected whole numbers and ranges, such as 0-9 or 0,2,5 or 0-3,7; {what}")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise ConfigError(f"{about}: expected ranges from the smaller to the larger seed, found {part.strip()}")
+        if last >= 2**63:
+            raise ConfigError(f"{about}: expected seeds below 2^63, found {last}")
+        if len(seeds) + last - first >= MAX_SEEDS:
+            raise ConfigError(f"{about}: expected at most {MAX_SEEDS:,} seeds")
+        seeds += range(first, last + 1)
+    [(often, times)] = Counter(seeds).most_common(1)
+    if times > 1:
+        raise ConfigError(f"{about}: expected each seed once, found {often} {times} times")
+    return seeds
+
+
+def add_figures(parser):
+    """Give an argument parser the repeatable --figures FORMAT, what pictures are written as beside PNG, as `figures`."""
+    says = "write the pictures in this format too, beside PNG: pdf or svg; can be repeated"
+    parser.add_argument("--figures", metavar="FORMAT", action="append", choices=("pdf", "svg"), default=[], help=says)
+
+
+def _failed(message, code):
+    print(f"error: {printable(message)}", file=sys.stderr)
+    return code
+
+
+def printable(text):
+    """Text from a config or a file, without characters that a terminal would obey or cannot show."""
+    shown = str(text).encode("utf-8", errors="backslashreplace").decode()
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in shown)
+
+
+def _out_of_memory(error):
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"  # the latter is TensorFlow's
+
+
+class _warnings_as_lines(warnings.catch_warnings):
+    """Context in which a `CloserWarning` is shown as a line, not with the place in our code that it came from."""
+
+    def __enter__(self):
+        super().__enter__()
+        usual = warnings.formatwarning
+        self.usual = usual
+
+        def format_warning(message, category, *args, **options):
+            if issubclass(category, CloserWarning):
+                return f"warning: {printable(message)}\n"
+            return usual(message, category, *args, **options)
+
+        warnings.formatwarning = format_warning
+
+    def __exit__(self, *exception):
+        warnings.formatwarning = self.usual
+        super().__exit__(*exception)

@@ -1,0 +1,311 @@
+"""From spikes and stimulus frames to a session: quality filters, trials, invalid times, bins.
+
+Readers of recordings fill a `Recording`; `bin_recording` makes the `Session`. A session keeps every area, also 'grey'.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from closer_tf.config import suggestion
+from closer_tf.data.neuro.sessions import Session
+from closer_tf.errors import DataError
+
+MOVIES = ("natural_movie_one", "natural_movie_three")
+
+AMPLITUDE_CUTOFF_MAXIMUM = 0.1
+PRESENCE_RATIO_MINIMUM = 0.95
+ISI_VIOLATIONS_MAXIMUM = 0.5
+
+_UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}  # per second
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The sorted units of a recording, one entry each.
+
+    Args:
+        ids: int array, unit ids.
+        areas: str array, brain areas; '' for none.
+        probe_ids: int array; probe_names: str array: the probe that recorded the unit.
+        quality: str array; 'good' passes.
+        amplitude_cutoff, presence_ratio, isi_violations: float arrays, the quality metrics; NaN fails.
+        valid_channel: bool array, whether the peak channel's data are usable.
+        in_brain: bool array, whether the peak channel lies in a brain structure.
+    """
+
+    ids: np.ndarray
+    areas: np.ndarray
+    probe_ids: np.ndarray
+    probe_names: np.ndarray
+    quality: np.ndarray
+    amplitude_cutoff: np.ndarray
+    presence_ratio: np.ndarray
+    isi_violations: np.ndarray
+    valid_channel: np.ndarray
+    in_brain: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The frames of one movie in all its repeats, in any order.
+
+    Args:
+        frame: array (rows,), frame numbers from 0.
+        start, stop: float arrays (rows,), seconds.
+    """
+
+    frame: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+
+@dataclass(frozen=True)
+class InvalidInterval:
+    """A stretch of time in which something went wrong.
+
+    Args:
+        start, stop: seconds.
+        tags: tuple of str that say what: a probe's id or name, 'all_probes', 'stimulus', ...
+    """
+
+    start: float
+    stop: float
+    tags: tuple
+
+    def overlaps(self, start, stop):
+        """Whether the interval and [start, stop] (numbers or arrays, seconds) share a moment."""
+        return np.maximum(self.start, start) <= np.minimum(self.stop, stop)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What a reader finds in a file.
+
+    Args:
+        name: str.
+        units: `Units`.
+        spike_times: mapping of unit id to float array, seconds.
+        stimuli: dict of stimulus name to `Frames`.
+        invalid: tuple of `InvalidInterval`.
+    """
+
+    name: str
+    units: Units
+    spike_times: dict
+    stimuli: dict
+    invalid: tuple = ()
+
+
+def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
+    """Count spikes in the frames of each complete trial.
+
+    An invalid interval tagged 'stimulus' or 'all_probes' costs the frames it overlaps, and so their trials; one tagged
+    with a probe that overlaps a trial costs all units of that probe.
+
+    Args:
+        recording: `Recording`.
+        stimuli: names of the movies, in the order of their labels.
+        bins_per_frame: equal bins per frame. A frame lasts until the next one starts, the last one until its stop time.
+        report: called with one line for each trial or probe that is dropped.
+
+    Returns:
+        `Session`: units that pass the filters in ascending unit id, complete trials in order of time with their numbers among
+        all trials, the smallest unsigned integers that hold the counts, `bin_width` the median frame's divided by
+        `bins_per_frame`.
+
+    Raises:
+        DataError: a stimulus is missing or has no complete trial, no unit is left, or frames and spikes were not timed alike.
+        ValueError: `bins_per_frame` is less than 1.
+    """
+    if bins_per_frame < 1:
+        raise ValueError(f"bins_per_frame: expected at least 1, found {bins_per_frame}")
+    for name in stimuli:
+        if name not in recording.stimuli:
+            raise DataError(
+                f"recording {recording.name}: stimulus '{name}' is missing; it has "
+                f"{', '.join(sorted(recording.stimuli)) or 'none'}.{suggestion(name, recording.stimuli)}"
+            )
+    chosen = np.flatnonzero(passing_units(recording.units))
+    if len(chosen) == 0:
+        raise DataError(f"recording {recording.name}: no unit passes the quality filters: {_filter_counts(recording.units)}")
+    edges, numbers = {}, {}
+    for name in stimuli:
+        trials, numbers[name], dropped = find_trials(recording.stimuli[name], recording.invalid)
+        for reason in dropped:
+            report(f"recording {recording.name}: {name}: {reason}: trial dropped")
+        if len(trials) == 0:
+            raise DataError(f"recording {recording.name}: {name}: no complete trial is left; {len(dropped)} were dropped")
+        edges[name] = trials
+    invalid = _on_invalid_probes(recording, edges, report)[chosen]
+    if invalid.all():
+        raise DataError(f"recording {recording.name}: no unit is left: all probes were invalid during a trial")
+    chosen = chosen[~invalid]
+    chosen = chosen[np.argsort(recording.units.ids[chosen], kind="stable")]
+    ids = recording.units.ids[chosen]
+    _check_clock(recording, edges)
+    counts = {name: np.zeros((len(e), (e.shape[1] - 1) * bins_per_frame, len(ids)), np.int32) for name, e in edges.items()}
+    fine = {name: subdivide(trials, bins_per_frame) for name, trials in edges.items()}
+    for column, unit in enumerate(ids.tolist()):
+        spikes = np.sort(recording.spike_times[unit])
+        for name in stimuli:
+            counts[name][:, :, column] = count_spikes(spikes, fine[name])
+    widths = np.concatenate([np.diff(trials, axis=1).ravel() for trials in edges.values()])
+    return Session(
+        name=recording.name,
+        unit_ids=ids,
+        unit_areas=np.asarray(recording.units.areas, dtype=str)[chosen],
+        bin_width=float(np.median(widths)) / bins_per_frame,
+        stimuli={name: c.astype(np.min_scalar_type(int(c.max()))) for name, c in counts.items()},
+        trials=numbers,
+        bins_per_frame=bins_per_frame,
+    )
+
+
+def passing_units(units):
+    """Bool array: which `Units` pass every rule, the Allen Institute's default filters."""
+    return np.logical_and.reduce(list(_rules(units).values()))
+
+
+def find_trials(frames, invalid=()):
+    """The complete trials of a movie: frames 0 to the highest number, one after the other and without a gap in time.
+
+    Args:
+        frames: `Frames`.
+        invalid: `InvalidInterval`s; those tagged 'stimulus' or 'all_probes' remove the frames they overlap.
+
+    Returns:
+        (edges, numbers, dropped): float array (trials, frames + 1), the frames' start times and the last one's stop time, in
+        order of time; int array (trials,), each one's number among all trials, from 0, also those left out; and one str for
+        each trial that was left out, saying why.
+
+    Raises:
+        DataError: frame numbers or times are not numbers, or the number of frames and of times differ.
+    """
+    frame, start, stop = _sorted_rows(frames)
+    if len(frame) == 0:
+        return np.empty((0, 0)), np.empty(0, int), []
+    valid = np.ones(len(frame), bool)
+    for interval in invalid:
+        if {"stimulus", "all_probes"} & set(interval.tags):
+            valid &= ~interval.overlaps(start, stop)
+    num_frames = int(frame.max()) + 1  # also of frames that are not valid: a trial without them is not complete
+    trials, numbers, dropped = [], [], []
+    typical = np.median(np.diff(start)) if len(start) > 1 else np.inf
+    borders = np.flatnonzero(np.diff(frame) <= 0) + 1
+    for number, shown in enumerate(np.split(np.arange(len(frame)), borders)):
+        rows = shown[valid[shown]]
+        if len(rows) == 0:
+            dropped.append(f"0 of {num_frames} frames from {start[shown[0]]:.2f} s on")
+            continue
+        edges = np.append(start[rows], stop[rows[-1]])
+        gaps = start[rows[1:]] - stop[rows[:-1]]
+        if len(rows) != num_frames or not np.array_equal(frame[rows], np.arange(num_frames)):
+            dropped.append(f"{len(rows)} of {num_frames} frames from {edges[0]:.2f} s on")
+        elif (gaps > typical / 2).any():
+            dropped.append(f"a gap of {gaps.max():.3f} s between its frames from {edges[0]:.2f} s on")
+        elif (np.diff(edges) <= 0).any():
+            dropped.append(f"times that do not increase from {edges[0]:.2f} s on")
+        else:
+            trials.append(edges)
+            numbers.append(number)
+    return np.array(trials).reshape(len(trials), num_frames + 1), np.array(numbers, int), dropped
+
+
+def subdivide(edges, parts):
+    """Divide each bin into equal parts.
+
+    Args:
+        edges: array (trials, bins + 1), seconds.
+        parts: int >= 1.
+
+    Returns:
+        Array (trials, bins * parts + 1).
+    """
+    inner = edges[:, :-1, None] + np.diff(edges, axis=1)[:, :, None] * (np.arange(parts) / parts)
+    return np.concatenate([inner.reshape(len(edges), -1), edges[:, -1:]], axis=1)
+
+
+def count_spikes(spikes, edges):
+    """Spikes per bin, as `np.histogram` counts them: a bin holds its left edge, the last one its right edge too.
+
+    Args:
+        spikes: sorted array, seconds.
+        edges: array (trials, bins + 1), seconds, increasing along each trial.
+
+    Returns:
+        Int array (trials, bins).
+    """
+    below = np.searchsorted(spikes, edges, side="left")
+    below[:, -1] = np.searchsorted(spikes, edges[:, -1], side="right")
+    return np.diff(below, axis=1)
+
+
+def _rules(units):
+    return {
+        "quality 'good'": units.quality == "good",
+        f"amplitude_cutoff <= {AMPLITUDE_CUTOFF_MAXIMUM}": units.amplitude_cutoff <= AMPLITUDE_CUTOFF_MAXIMUM,
+        f"presence_ratio >= {PRESENCE_RATIO_MINIMUM}": units.presence_ratio >= PRESENCE_RATIO_MINIMUM,
+        f"isi_violations <= {ISI_VIOLATIONS_MAXIMUM}": units.isi_violations <= ISI_VIOLATIONS_MAXIMUM,
+        "valid channel": units.valid_channel,
+        "in the brain": units.in_brain,
+    }
+
+
+def _filter_counts(units):
+    kept = ", ".join(f"{name} {int(np.sum(passes))}" for name, passes in _rules(units).items())
+    return f"of {len(units.ids)} units, {kept} pass"
+
+
+def _sorted_rows(frames):
+    try:
+        frame, start, stop = (np.asarray(column, dtype=np.float64) for column in (frames.frame, frames.start, frames.stop))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"movie frames: expected numbers: {error}") from None
+    if not frame.shape == start.shape == stop.shape or frame.ndim != 1:
+        raise DataError(f"movie frames: {frame.shape} frame numbers, {start.shape} start and {stop.shape} stop times")
+    if not (np.isfinite(frame).all() and np.isfinite(start).all() and np.isfinite(stop).all()):
+        raise DataError("movie frames: frame numbers and times have to be finite")
+    if (frame != np.floor(frame)).any() or (len(frame) and frame.min() < 0):
+        raise DataError("movie frames: frame numbers have to be whole and count from 0")
+    order = np.argsort(start, kind="stable")
+    return frame[order].astype(np.int64), start[order], stop[order]
+
+
+def _check_clock(recording, edges):
+    """Refuse stimuli of which most trials lie before the first or after the last spike: their times are of another clock or
+    unit."""
+    spikes = [times for times in recording.spike_times.values() if len(times)]
+    first, last = min(map(np.min, spikes), default=np.nan), max(map(np.max, spikes), default=np.nan)
+    if not np.isfinite([first, last]).all():
+        raise DataError(f"recording {recording.name}: it has no spikes, or spike times that are not finite")
+    for name, trials in edges.items():
+        apart = (trials[:, -1] < first) | (trials[:, 0] > last)
+        if apart.mean() > 0.5:
+            factor = trials[-1, -1] / last
+            guess = next(
+                (f"; are they in {unit}?" for unit, per_second in _UNITS.items() if 0.1 < factor / per_second < 10), ""
+            )
+            raise DataError(
+                f"recording {recording.name}: {name}: {apart.sum()} of {len(trials)} trials are without any unit's spikes: its "
+                f"frames lie between {trials[0, 0]:.6g} and {trials[-1, -1]:.6g} s, the spikes between {first:.6g} and "
+                f"{last:.6g} s; expected both in seconds{guess}"
+            )
+
+
+def _on_invalid_probes(recording, edges, report):
+    """Bool array: which units belong to a probe that was invalid during one of the trials."""
+    units = recording.units
+    starts = np.concatenate([trials[:, 0] for trials in edges.values()])
+    stops = np.concatenate([trials[:, -1] for trials in edges.values()])
+    invalid = np.zeros(len(units.ids), bool)
+    for interval in recording.invalid:
+        tags = np.array(interval.tags, dtype=str)
+        tagged = np.isin(units.probe_names, tags) | np.isin(np.asarray(units.probe_ids).astype(str), tags)
+        if tagged.any() and interval.overlaps(starts, stops).any():
+            report(
+                f"recording {recording.name}: probe {units.probe_names[tagged][0]} was invalid from {interval.start:.2f} to "
+                f"{interval.stop:.2f} s, during a trial: its {int(tagged.sum())} units are dropped"
+            )
+            invalid |= tagged
+    return invalid

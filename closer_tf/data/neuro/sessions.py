@@ -1,0 +1,270 @@
+"""Recording sessions: spike counts per stimulus, trial, bin and unit.
+
+A session file is one .npz file of plain arrays, written by `Session.save` or by anybody's own script:
+
+    unit_ids            (units,) integers, no two alike
+    unit_areas          (units,) strings, the brain area of each unit; '', 'nan', 'unknown' and the like for none
+    bin_width           one number, seconds per bin, below 10
+    counts_<stimulus>   (trials, bins, units) spike counts >= 0, one such array per stimulus; trials in the order in which
+                        they were recorded, all of the same length, bins in time order, units in the order of unit_ids
+    trials_<stimulus>   optional integers (trials,) in ascending order, each trial's number among all that were shown, from 0,
+                        where some were left out; trials are split by it. Default: 0, 1, 2, ...
+    name                optional string; default: the file's name
+    simulated           optional boolean, true when no animal was recorded; default: false
+    bins_per_frame      optional integer, into how many bins the frames of a movie were divided
+
+    np.savez_compressed("mouse.npz", unit_ids=ids, unit_areas=areas, bin_width=0.033,
+                        counts_movie_one=one, counts_movie_two=two)
+
+The order of the `counts_` arrays is the order of the stimuli, and so of the labels.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from closer_tf.common.labels import as_areas, as_labels
+from closer_tf.common.npz import read_npz, write_npz
+from closer_tf.common.plain import plain
+from closer_tf.config import suggestion
+from closer_tf.errors import DataError
+
+_PREFIX = "counts_"
+_TRIALS = "trials_"
+_WIDTHS = (1e-4, 10.0)  # seconds per bin: from the shortest to what is rather 10 milliseconds
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Session:
+    """One recording session, checked when it is made.
+
+    Args:
+        name: str, what to call it in messages and tables.
+        unit_ids: int array (units,), no two alike.
+        unit_areas: str array (units,), the brain area of each unit; '' for none. What else tables hold for none is taken too.
+        bin_width: seconds per bin, from 0.0001 to below 10.
+        stimuli: dict of stimulus name to spike counts (trials, bins, units), integers or floats >= 0, trials in the order
+            in which they were recorded. A list of (bins, units) arrays is taken as well.
+        simulated: true when no animal was recorded.
+        trials: dict of stimulus name to int array (trials,), ascending: each trial's number among all that were shown.
+            Default: 0, 1, 2, ...
+        bins_per_frame: int, into how many bins the frames of a movie were divided; None where that is not known.
+
+    Raises:
+        DataError: something is missing, of the wrong shape or kind, negative or not finite.
+    """
+
+    name: str
+    unit_ids: np.ndarray
+    unit_areas: np.ndarray
+    bin_width: float
+    stimuli: dict
+    simulated: bool = False
+    trials: dict = field(default_factory=dict)
+    bins_per_frame: int | None = None
+
+    def __post_init__(self):
+        unit_ids = _integers(self.unit_ids, "unit_ids: expected one integer per unit")
+        if len(unit_ids) == 0:
+            raise DataError("unit_ids: no unit left in this session")
+        values, times = np.unique(unit_ids, return_counts=True)
+        if times.max() > 1:
+            raise DataError(f"unit_ids: unit {values[times.argmax()]} occurs {times.max()} times; expected each once")
+        unit_areas = as_areas(self.unit_areas, len(unit_ids), "unit_areas")
+        if not self.stimuli:
+            raise DataError(f"no stimulus: expected at least one array '{_PREFIX}<stimulus>' (trials, bins, units)")
+        stimuli = {str(name): _checked(str(name), counts, len(unit_ids)) for name, counts in self.stimuli.items()}
+        for name in self.trials:
+            if name not in stimuli:
+                raise DataError(f"{_TRIALS}{name}: no array '{_PREFIX}{name}'; it has {', '.join(stimuli)}")
+        trials = {name: _checked_trials(name, self.trials.get(name), len(counts)) for name, counts in stimuli.items()}
+        if self.bins_per_frame is not None:
+            object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
+        object.__setattr__(self, "trials", trials)
+        object.__setattr__(self, "name", str(self.name))
+        object.__setattr__(self, "unit_ids", unit_ids)
+        object.__setattr__(self, "unit_areas", unit_areas)
+        object.__setattr__(self, "bin_width", _checked_bin_width(self.bin_width))
+        object.__setattr__(self, "stimuli", stimuli)
+        object.__setattr__(self, "simulated", bool(self.simulated))
+
+    def __repr__(self):
+        shapes = ", ".join(
+            f"{name} {counts.shape[0]} trials of {counts.shape[1]} bins" for name, counts in self.stimuli.items()
+        )
+        areas = len(area_sizes(self.unit_areas))
+        return f"Session({self.name!r}: {self.num_units} units in {areas} areas, bins of {self.bin_width:.4g} s, {shapes})"
+
+    @property
+    def num_units(self):
+        """Number of units."""
+        return len(self.unit_ids)
+
+    def counts(self, stimulus):
+        """Spike counts (trials, bins, units) of one stimulus.
+
+        Raises:
+            DataError: the session has no such stimulus.
+        """
+        if stimulus not in self.stimuli:
+            raise DataError(
+                f"session {self.name}: no stimulus '{stimulus}'; it has {', '.join(self.stimuli)}."
+                f"{suggestion(stimulus, self.stimuli)}"
+            )
+        return self.stimuli[stimulus]
+
+    def take_units(self, chosen):
+        """The same session with some of its units.
+
+        Args:
+            chosen: int array, positions of the units to keep, in their new order.
+        """
+        stimuli = {name: counts[:, :, chosen] for name, counts in self.stimuli.items()}
+        return replace(self, unit_ids=self.unit_ids[chosen], unit_areas=self.unit_areas[chosen], stimuli=stimuli)
+
+    def save(self, path):
+        """Write the session file described at the top of this module; an old one stays until the new one is complete.
+
+        Raises:
+            DataError: the file cannot be written there.
+        """
+        arrays = {
+            "name": np.array(self.name),
+            "simulated": np.array(self.simulated),
+            "unit_ids": self.unit_ids,
+            "unit_areas": self.unit_areas,
+            "bin_width": np.array(self.bin_width),
+        }
+        if self.bins_per_frame is not None:
+            arrays["bins_per_frame"] = np.array(self.bins_per_frame)
+        arrays |= {_PREFIX + name: counts for name, counts in self.stimuli.items()}
+        write_npz(path, arrays | {_TRIALS + name: numbers for name, numbers in self.trials.items()})
+
+    @classmethod
+    def load(cls, path):
+        """Read a session file.
+
+        Raises:
+            DataError: the file is absent, damaged, or not a session file.
+        """
+        stored = read_npz(path)
+        for key in ("unit_ids", "unit_areas", "bin_width"):
+            if key not in stored:
+                raise DataError(f"{path}: no array '{key}'; found {', '.join(stored) or 'none'}.{suggestion(key, stored)}")
+        stimuli = {key.removeprefix(_PREFIX): counts for key, counts in stored.items() if key.startswith(_PREFIX)}
+        try:
+            return cls(
+                name=str(stored.get("name", Path(path).stem)),
+                unit_ids=stored["unit_ids"],
+                unit_areas=stored["unit_areas"],
+                bin_width=stored["bin_width"],
+                stimuli=stimuli,
+                simulated=bool(np.all(stored.get("simulated", False))),
+                trials={key.removeprefix(_TRIALS): array for key, array in stored.items() if key.startswith(_TRIALS)},
+                bins_per_frame=stored.get("bins_per_frame"),
+            )
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def area_sizes(unit_areas, exclude=()):
+    """Number of units per area, most units first; areas of equal size in reverse alphabetical order.
+
+    That order is `np.argsort(sizes of the alphabetically sorted areas)[::-1]`, on every machine.
+
+    Args:
+        unit_areas: str array (units,).
+        exclude: areas to leave out. Units without an area ('') always are.
+
+    Returns:
+        dict of area to number of units.
+    """
+    areas, sizes = np.unique(unit_areas, return_counts=True)
+    kept = ~np.isin(areas, ["", *exclude])
+    areas, sizes = areas[kept], sizes[kept]
+    return {str(areas[k]): int(sizes[k]) for k in np.argsort(sizes, kind="stable")[::-1]}
+
+
+def _checked(stimulus, counts, num_units):
+    """The counts of one stimulus as an array (trials, bins, units)."""
+    key = _PREFIX + stimulus
+    if isinstance(counts, (list, tuple)):
+        trials = [_taken(key, trial) for trial in counts]
+        for k, trial in enumerate(trials):
+            if trial.shape != trials[0].shape:
+                raise DataError(
+                    f"{key}: trials of different length: trial {k} has shape {trial.shape}, trial 0 {trials[0].shape}; "
+                    f"cut or drop trials so that all have the same number of bins"
+                )
+        counts = trials
+    counts = _taken(key, counts)
+    if counts.ndim != 3 or 0 in counts.shape:
+        raise DataError(f"{key}: expected spike counts (trials, bins, units), found {_describe(counts)}")
+    if counts.shape[2] != num_units:
+        raise DataError(f"{key}: expected {num_units} units as in unit_ids, found {counts.shape[2]} in shape {counts.shape}")
+    if counts.dtype.kind not in "uif":
+        raise DataError(f"{key}: expected numbers, found {_describe(counts)}")
+    if counts.dtype.kind == "f":
+        bad = ~np.isfinite(counts).all(axis=(1, 2))
+        if bad.any():
+            raise DataError(
+                f"{key}: trial {bad.argmax()} holds values that are not finite; a shorter trial cannot be padded, "
+                f"cut or drop trials so that all have the same number of bins"
+            )
+    if counts.dtype.kind != "u" and counts.min() < 0:
+        raise DataError(f"{key}: expected spike counts >= 0, found {counts.min()}")
+    return counts
+
+
+def _checked_bin_width(width):
+    width = np.asarray(width)
+    if width.size != 1 or width.dtype.kind not in "iuf" or not 0 < float(width.reshape(())) < np.inf:
+        raise DataError(f"bin_width: expected one number of seconds above 0, found {width}")
+    seconds = float(width.reshape(()))
+    if not _WIDTHS[0] <= seconds < _WIDTHS[1]:
+        guess = f"; if these are milliseconds, give {seconds / 1000:g}" if seconds >= _WIDTHS[1] else ""
+        raise DataError(f"bin_width: expected seconds, from {_WIDTHS[0]:g} to below {_WIDTHS[1]:g}, found {seconds:g}{guess}")
+    return seconds
+
+
+def _integers(values, expected):
+    """Integers as other programs hand them over, as an int64 array (n,)."""
+    try:
+        integers = as_labels(values)
+    except DataError as error:
+        raise DataError(f"{expected}: {str(error).removeprefix('labels: ')}") from None
+    if integers.dtype.kind == "U":
+        raise DataError(f"{expected}, found {_describe(integers)}")
+    return integers
+
+
+def _checked_trials(stimulus, numbers, count):
+    """The trials' numbers of one stimulus as an int array (trials,)."""
+    if numbers is None:
+        return np.arange(count)
+    numbers = _integers(numbers, f"{_TRIALS}{stimulus}: expected {count} integers, one per trial")
+    if numbers.shape != (count,):
+        raise DataError(f"{_TRIALS}{stimulus}: expected {count} integers, one per trial, found {_describe(numbers)}")
+    if numbers[0] < 0 or (np.diff(numbers) <= 0).any():
+        raise DataError(f"{_TRIALS}{stimulus}: expected numbers >= 0 in ascending order, found {numbers.tolist()}")
+    return numbers
+
+
+def _checked_bins_per_frame(number):
+    number = np.asarray(number)
+    if number.size != 1 or number.dtype.kind not in "iu" or number.reshape(()) < 1:
+        raise DataError(f"bins_per_frame: expected one integer of at least 1, found {_describe(number)}")
+    return int(number.reshape(()))
+
+
+def _taken(key, values):
+    """What a user gave as a plain array."""
+    try:
+        return plain(np.asarray(values))
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from None
+
+
+def _describe(array):
+    return f"shape {array.shape} of {array.dtype}"

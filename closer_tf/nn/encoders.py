@@ -1,0 +1,143 @@
+"""Encoders: what maps one receptive field to an embedding. Each call makes one encoder with weights of its own."""
+
+import math
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from closer_tf.bounds import check_settings
+from closer_tf.nn.dropout import Dropout
+from closer_tf.nn.transformer import ClassTokenAndPositions, FirstToken, SelfAttention
+
+
+def mlp(
+    input_shape,
+    hidden=(1024, 512, 256),
+    embedding_dim=256,
+    dropout=0.1,
+    l1=0.0,
+    l2=0.0,
+    init_seed=0,
+    dropout_seed=0,
+    name="mlp",
+):
+    """Fully connected encoder: GELU and dropout after each hidden layer, linear output.
+
+    Args:
+        input_shape: (cells, values per cell), what the encoder's receptive field passes on.
+        hidden: widths of the hidden layers. The paper: 1024, 512, 256 for images; 32, 32 for neurons.
+        embedding_dim: width of the output D.
+        dropout: fraction of hidden activities dropped in training.
+        l1, l2: weights of the kernels' summed absolute and squared values in the loss. The paper: 5e-6 each for neurons.
+        init_seed: int, seeds the weights (Glorot uniform, zero biases).
+        dropout_seed: int, seeds the dropout.
+        name: name of the Keras model.
+
+    Returns:
+        Keras model from (batch, *input_shape) to (batch, embedding_dim).
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`.
+    """
+    if isinstance(hidden, int):
+        raise ValueError(f"hidden: expected a sequence of widths, such as ({hidden},), found {hidden}")
+    check_settings(layers=len(hidden), hidden=hidden, embedding_dim=embedding_dim, dropout=dropout, l1=l1, l2=l2)
+    init_seeds, dropout_seeds = _spread(init_seed, len(hidden) + 1), _spread(dropout_seed, len(hidden))
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten(name="flatten")(inputs)
+    for depth, width in enumerate(hidden):
+        x = _dense(width, init_seeds[depth], l1, l2, f"hidden_{depth}")(x)
+        x = layers.Activation(gelu, name=f"gelu_{depth}")(x)
+        x = Dropout(dropout, seed=dropout_seeds[depth], name=f"dropout_{depth}")(x)
+    outputs = _dense(embedding_dim, init_seeds[-1], l1, l2, "embedding")(x)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def vit_lite(
+    input_shape,
+    embedding_dim=256,
+    blocks=2,
+    heads=4,
+    key_dim=64,
+    mlp_dim=512,
+    dropout=0.1,
+    init_seed=0,
+    dropout_seed=0,
+    name="vit_lite",
+):
+    """Small vision transformer over the cells of a receptive field (ViTLite-2/4 with patches of 4 x 4 pixels).
+
+    Each cell is mapped linearly to a token; a class token is put in front and positions are added; pre-norm blocks of
+    attention and MLP follow; the embedding is the layer norm of the class token.
+
+    Args:
+        input_shape: (cells, values per cell), what the encoder's receptive field passes on.
+        embedding_dim: width of tokens and output D.
+        blocks: number of transformer blocks.
+        heads: attention heads.
+        key_dim: width of queries, keys and values per head.
+        mlp_dim: hidden width of each block's MLP.
+        dropout: fraction dropped in training: of attention weights, and after both layers of each MLP.
+        init_seed: int, seeds the weights, which are distributed as in TensorFlow 2.6.
+        dropout_seed: int, seeds the dropout.
+        name: name of the Keras model.
+
+    Returns:
+        Keras model from (batch, *input_shape) to (batch, embedding_dim). 1,068,544 parameters for 3 patches of 48 values.
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`.
+    """
+    check_settings(embedding_dim=embedding_dim, blocks=blocks, heads=heads, key_dim=key_dim, mlp_dim=mlp_dim, dropout=dropout)
+    init_seeds, dropout_seeds = _spread(init_seed, 2 + 4 * blocks), iter(_spread(dropout_seed, 3 * blocks))
+    inputs = keras.Input(input_shape)
+    x = layers.Dense(embedding_dim, kernel_initializer=_glorot(init_seeds[0]), name="token")(inputs)
+    x = ClassTokenAndPositions(init_seeds[1], name="class_token_and_positions")(x)
+    for k in range(blocks):
+        seeds = init_seeds[2 + 4 * k : 6 + 4 * k]
+        y = layers.LayerNormalization(epsilon=1e-3, name=f"norm_{k}a")(x)
+        last = k == blocks - 1  # of the last block only the class token is used, so only that is computed
+        y = SelfAttention(heads, key_dim, dropout, seeds[0], next(dropout_seeds), last, name=f"attention_{k}")(y)
+        x = FirstToken(name="first_token")(x) if last else x
+        x = layers.Add(name=f"add_{k}a")([x, y])
+        y = layers.LayerNormalization(epsilon=1e-3, name=f"norm_{k}b")(x)
+        for depth, width in enumerate((mlp_dim, embedding_dim)):
+            initializer = _glorot(seeds[2 + depth])
+            y = layers.Dense(width, activation=gelu, kernel_initializer=initializer, name=f"mlp_{k}{depth}")(y)
+            y = Dropout(dropout, seed=next(dropout_seeds), name=f"dropout_{k}{depth}")(y)
+        x = layers.Add(name=f"add_{k}b")([x, y])
+    outputs = layers.LayerNormalization(epsilon=1e-3, name="embedding")(x)
+    return keras.Model(inputs, outputs, name=name)
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+def gelu(x):
+    """The exact (erf) Gaussian error linear unit, x Phi(x). Its gradient, Phi(x) + x phi(x), is written out: fewer passes."""
+    return _gelu(x)
+
+
+@ops.custom_gradient
+def _gelu(x):
+    below = 0.5 + 0.5 * ops.erf(x * math.sqrt(0.5))  # Phi(x)
+
+    def gradient(*arguments, upstream=None):
+        (upstream,) = arguments or (upstream,)
+        density = ops.exp(-0.5 * ops.square(x)) * (1 / math.sqrt(2 * math.pi))
+        return upstream * (below + x * density)
+
+    return x * below, gradient
+
+
+def _dense(width, seed, l1, l2, name):
+    regularizer = keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
+    return layers.Dense(width, kernel_initializer=_glorot(seed), kernel_regularizer=regularizer, name=name)
+
+
+def _glorot(seed):
+    return keras.initializers.GlorotUniform(seed=seed)
+
+
+def _spread(seed, count):
+    """`count` independent seeds from one."""
+    return [int(word >> 1) for word in np.random.SeedSequence(seed).generate_state(count)]

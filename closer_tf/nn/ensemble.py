@@ -1,0 +1,321 @@
+"""The ensemble: N receptive fields and N encoders as one Keras functional model that supervises itself."""
+
+import functools
+import inspect
+
+import keras
+import numpy as np
+from keras import ops
+
+from closer_tf.bounds import check_settings
+from closer_tf.nn.layers import Cells, ReceptiveField
+from closer_tf.nn.losses import CLoSeRLoss, collapse_gauge
+from closer_tf.nn.optimizers import Nadam
+from closer_tf.nn.precision import true_float32
+
+NO_WEIGHTS = "sample_weight: the loss of a batch is one number, its samples cannot be weighted"
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class CLoSeR(keras.Model):
+    """A functional Keras model from stimuli to embeddings (B, N, D), trained by its encoders' cross-supervision.
+
+    `build_ensemble` makes one. It is used like any Keras model: `compile`, `fit`, `evaluate`, `predict`, `save`. `fit(x)`
+    takes stimuli alone; labels may be passed and are handed to the loss. The parts of the loss are logged beside it.
+    """
+
+    def __call__(self, stimuli, *args, **kwargs):
+        """Embeddings (B, N, D) of stimuli (B, ...), or (B, bins, N, D) of windows of consecutive stimuli (B, bins, ...)."""
+        return self._over_bins(super().__call__, stimuli, *args, **kwargs)
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        """As `__call__`; JAX's training step comes in here."""
+        return self._over_bins(super().call, inputs, training=training, mask=mask, **kwargs)
+
+    def _over_bins(self, embed, stimuli, *args, **kwargs):
+        if len(stimuli.shape) != len(self.inputs[0].shape) + 1:
+            return embed(stimuli, *args, **kwargs)
+        bins, rest = stimuli.shape[1], tuple(stimuli.shape[2:])
+        outputs = embed(ops.reshape(stimuli, (-1, *rest)), *args, **kwargs)
+        return keras.tree.map_structure(lambda x: ops.reshape(x, (-1, bins, *x.shape[1:])), outputs)
+
+    def compile(self, optimizer=None, loss=None, **kwargs):
+        """Configure the training.
+
+        Args:
+            optimizer: a Keras optimizer. Default: `Nadam()` as in TensorFlow 2.6.
+            loss: an objective such as `CLoSeRLoss`, with `terms(embeddings, labels)` and `term_names`. Default: `CLoSeRLoss()`.
+            **kwargs: those of `keras.Model.compile`, without metrics and loss_weights.
+
+        Raises:
+            ValueError: the ensemble cannot be trained with these.
+        """
+        loss = loss or CLoSeRLoss()
+        if not hasattr(loss, "terms"):
+            raise TypeError(f"loss: expected an objective such as CLoSeRLoss, found {loss!r}")
+        if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
+            raise ValueError("metrics: embeddings have no targets to compare with; log what you need from a callback")
+        if kwargs.get("loss_weights") is not None:
+            raise ValueError("loss_weights: there is but one loss; an objective's terms are weighed in the objective itself")
+        super().compile(optimizer=optimizer or Nadam(), loss=loss, **kwargs)
+        regularised = any(getattr(layer, "kernel_regularizer", None) for layer in self._flatten_layers())
+        names = (*loss.term_names, *(["regularisation"] if regularised else []), "embedding_sd", "effective_rank")
+        # Set past Keras's attribute tracking, which would keep the trackers of an earlier `compile`.
+        self.__dict__["_term_trackers"] = {name: keras.metrics.Mean(name=name) for name in names}
+
+    @property
+    def metrics(self):
+        """The loss, its parts and the collapse gauge."""
+        return [*super().metrics, *self.__dict__.get("_term_trackers", {}).values()]
+
+    def compile_from_config(self, config):
+        """Configure the training as it was when the model was saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    @functools.wraps(keras.Model.fit, assigned=())  # its signature
+    def fit(self, *args, **kwargs):
+        """As `keras.Model.fit`; what an ensemble cannot be trained with is refused before the first step.
+
+        Raises:
+            ValueError: samples are weighted, or stand alone in their batch where that is known beforehand.
+        """
+        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        _check_data(given)
+        if "epochs" in given:
+            check_settings(epochs=given["epochs"])
+        if isinstance(given.get("validation_data"), (tuple, list)):
+            names = dict(zip(("x", "y", "sample_weight"), given["validation_data"]))
+            _check_data({**names, "batch_size": given.get("validation_batch_size")}, "validation_")
+        return super().fit(*args, **kwargs)
+
+    @functools.wraps(keras.Model.evaluate, assigned=())
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`; refuses what `fit` does."""
+        _check_data(inspect.signature(super().evaluate).bind(*args, **kwargs).arguments)
+        return super().evaluate(*args, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The objective on the embeddings `y_pred` (B, N, D), plus regularisation; its parts and the collapse gauge are
+        tracked."""
+        del x, training
+        if sample_weight is not None:
+            raise ValueError(NO_WEIGHTS)
+        samples = ops.shape(keras.tree.flatten(y_pred)[0])[0]  # on this device
+        y_pred, y, regularisation = _of_whole_batch(y_pred, y, sum(self.losses) if self.losses else None)
+        embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
+        with true_float32():
+            terms = {**self.loss.terms(y_pred, y), **collapse_gauge(embeddings)}
+        if regularisation is not None:
+            terms["regularisation"] = regularisation
+        for name, tracker in self._term_trackers.items():
+            tracker.update_state(terms[name], sample_weight=samples)
+        return terms["loss"] + terms.get("regularisation", 0.0)
+
+    def train_step(self, *args):
+        """One step: embed the batch, let the encoders supervise each other, update. Called by `fit`."""
+        if keras.backend.backend() != "tensorflow":
+            return super().train_step(*args)
+        from closer_tf.nn.tensorflow_step import train_step
+
+        return train_step(self, *args)
+
+    def test_step(self, *args):
+        """The objective on one batch. Called by `evaluate`."""
+        if keras.backend.backend() != "tensorflow":
+            return super().test_step(*args)
+        from closer_tf.nn.tensorflow_step import test_step
+
+        return test_step(self, *args)
+
+    def make_predict_function(self, force=False):
+        """Make what `predict` calls for a batch; under TensorFlow, it is traced once for batches of all sizes."""
+        new = force or self.predict_function is None
+        super().make_predict_function(force)
+        if new and keras.backend.backend() == "tensorflow":
+            from closer_tf.nn.tensorflow_step import for_all_batch_sizes
+
+            self.predict_function = for_all_batch_sizes(self.predict_function, self)
+
+    @property
+    def encoders(self):
+        """The N encoders, each a Keras model from its receptive field to an embedding (B, D)."""
+        return [layer for layer in self.layers if layer.name.startswith("encoder_")]
+
+
+def _check_data(given, prefix=""):
+    """Refuse what an objective over batches cannot use; Keras itself drops the weights of samples without labels.
+
+    Args:
+        given: dict of `fit`'s arguments.
+        prefix: what to put before their names in messages.
+    """
+    if given.get("sample_weight") is not None or given.get("class_weight") is not None:
+        raise ValueError(NO_WEIGHTS)
+    if given.get("batch_size") is not None:
+        check_settings(batch_size=given["batch_size"])
+    alone = "the others of a batch are each sample's contrast: expected at least 2, found 1"
+    stimuli = given.get("x")
+    for batch in keras.tree.flatten(getattr(stimuli, "element_spec", ())):
+        if len(batch.shape or ()) and batch.shape[0] == 1:  # a tf.data.Dataset of batches of one
+            raise ValueError(f"{prefix}x: batches hold one sample; {alone}")
+    if hasattr(stimuli, "shape") and len(stimuli.shape) and stimuli.shape[0] == 1:
+        raise ValueError(f"{prefix}x: holds one sample; {alone}")
+
+
+def _of_whole_batch(outputs, labels, regularisation):
+    """Outputs and labels of all samples of the batch, and the regularisation, where several devices share a batch."""
+    if keras.backend.backend() != "tensorflow":
+        return outputs, labels, regularisation
+    from closer_tf.nn.distribution import gathered, once
+
+    labels = None if labels is None else gathered(labels)
+    return gathered(outputs), labels, None if regularisation is None else once(regularisation)
+
+
+def build_ensemble(
+    input_shape, receptive_fields, make_encoder, input_scale=1.0, normalisation=None, augmentation=None, name="closer"
+):
+    """Wrap N receptive fields and N encoders in one functional model.
+
+    Args:
+        input_shape: shape of one stimulus, (height, width, channels) or (units,).
+        receptive_fields: `ReceptiveFields` of N encoders over that input.
+        make_encoder: function (i, shape) -> Keras model from (batch, *shape) to (batch, D), where shape is (cells, values).
+            Encoders may differ in everything but D.
+        input_scale: what stimuli are multiplied by before anything else.
+        normalisation: (mean, sd) arrays of the input's last axis, to z-score the scaled stimuli with. Default: none.
+        augmentation: layer applied to the scaled stimuli in training, before masking. Default: none.
+        name: the model's name.
+
+    Returns:
+        `CLoSeR` model from (batch, *input_shape) to embeddings (batch, N, D).
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`, the receptive fields do not fit the input, or the encoders'
+            embeddings differ in width.
+    """
+    input_shape = tuple(input_shape)
+    check_settings(input_scale=input_scale, num_encoders=receptive_fields.num_encoders)
+    _check_grid(input_shape, receptive_fields)
+    inputs = keras.Input(input_shape, name="stimulus")
+    x = keras.layers.Rescaling(input_scale, name="input_scale")(inputs)
+    if normalisation is not None:
+        mean, sd = (np.asarray(values, dtype=np.float64) for values in normalisation)
+        variance = np.where(sd == 0, 1.0, sd) ** 2  # what never varied is only centred
+        x = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist(), name="normalisation")(x)
+    if augmentation is not None:
+        x = augmentation(x)
+    x = Cells(receptive_fields.patch_size, name="cells")(x)
+    embeddings = []
+    for i, cells in enumerate(receptive_fields.indices):
+        seen = ReceptiveField(cells, name=f"receptive_field_{i}")(x)
+        encoder = make_encoder(i, tuple(seen.shape[1:]))
+        encoder.name = f"encoder_{i}"
+        embeddings.append(encoder(seen))
+    widths = {embedding.shape[-1] for embedding in embeddings}
+    if len(widths) > 1:
+        raise ValueError(f"all encoders need the same embedding dimension, found {sorted(widths)}")
+    outputs = Stack(name="embeddings")(embeddings)
+    return CLoSeR(inputs, outputs, name=name)
+
+
+def with_heads(ensemble, num_labels, seed=0):
+    """The ensemble with a linear head per encoder, for the supervised condition (paper: equation 14).
+
+    Args:
+        ensemble: `CLoSeR` model; its weights are shared, not copied.
+        num_labels: number of labels.
+        seed: int, seeds the heads.
+
+    Returns:
+        `CLoSeR` model from stimuli to a dict: `embeddings` (B, N, D) and `logits` (B, N, num_labels).
+    """
+    embeddings = ensemble.output
+    logits = Heads(num_labels, seed, name="heads")(embeddings)
+    return CLoSeR(ensemble.input, {"embeddings": embeddings, "logits": logits}, name="supervised")
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class Heads(keras.layers.Layer):
+    """One linear head per encoder: (batch, N, D) -> (batch, N, num_labels).
+
+    Args:
+        num_labels: number of labels.
+        seed: int, seeds the kernels (Glorot uniform, each head on its own); biases are 0.
+    """
+
+    def __init__(self, num_labels, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.num_labels, self.seed = num_labels, seed
+
+    def build(self, input_shape):
+        """Make kernels and biases."""
+        _, heads, width = input_shape
+        limit = (6 / (width + self.num_labels)) ** 0.5
+        initializer = keras.initializers.RandomUniform(-limit, limit, seed=self.seed)
+        self.kernel = self.add_weight(shape=(heads, width, self.num_labels), initializer=initializer, name="kernel")
+        self.bias = self.add_weight(shape=(heads, self.num_labels), initializer="zeros", name="bias")
+
+    def call(self, embeddings):
+        """The logits."""
+        return ops.einsum("bnd,ndc->bnc", embeddings, self.kernel) + self.bias
+
+    def compute_output_shape(self, input_shape):
+        """(batch, N, num_labels)."""
+        return (*input_shape[:2], self.num_labels)
+
+    def get_config(self):
+        """Arguments to rebuild the layer from, as plain data."""
+        return {**super().get_config(), "num_labels": self.num_labels, "seed": self.seed}
+
+
+def embed(model, stimuli, batch_size=512):
+    """The embeddings of stimuli, computed batch by batch.
+
+    Args:
+        model: a `CLoSeR` model, or any Keras model.
+        stimuli: array (n, ...).
+        batch_size: samples at once; changes nothing but time and memory.
+
+    Returns:
+        Float array (n, N, D).
+    """
+    embeddings = np.empty((len(stimuli), *model.output_shape[1:]), dtype=model.compute_dtype)
+    for first in range(0, len(stimuli), 16 * batch_size):  # Keras holds a prediction twice: ask for a part at a time
+        part = stimuli[first : first + 16 * batch_size]
+        blocks, steps = _blocks(part, batch_size)
+        embeddings[first : first + len(part)] = model.predict(blocks, steps=steps, verbose=0)
+    return embeddings
+
+
+def _blocks(stimuli, batch_size):
+    """(stimuli batch by batch, number of batches) in the form that the backend takes in fastest."""
+    starts = range(0, len(stimuli), batch_size)
+    if keras.backend.backend() != "tensorflow":  # a stream has no fixed shape to compile anew for
+        return ((stimuli[start : start + batch_size],) for start in starts), len(starts)
+    from closer_tf.data.tensorflow_stream import blocks
+
+    return blocks(stimuli, batch_size), len(starts)
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class Stack(keras.layers.Layer):
+    """N embeddings (batch, D) as one tensor (batch, N, D)."""
+
+    def call(self, embeddings):
+        """The stacked embeddings."""
+        return ops.stack(embeddings, axis=1)
+
+    def compute_output_shape(self, input_shape):
+        """(batch, N, D)."""
+        return (input_shape[0][0], len(input_shape), input_shape[0][-1])
+
+
+def _check_grid(input_shape, receptive_fields):
+    side, grid = receptive_fields.patch_size, tuple(receptive_fields.grid)
+    if len(input_shape) > 1 and any(n % side for n in input_shape[:2]):
+        raise ValueError(f"patches of {side} x {side} pixels do not divide an input of shape {input_shape}")
+    expected = (1, input_shape[0]) if len(input_shape) == 1 else tuple(n // side for n in input_shape[:2])
+    if grid != expected:
+        raise ValueError(f"receptive fields over a {grid} grid of cells do not fit an input of shape {input_shape}")

@@ -1,0 +1,211 @@
+"""The CLoSeR loss over an interaction graph (paper: equations 1 to 5).
+
+For an edge (i, j), the sample b of encoder j is told from the whole batch of encoder i:
+
+    -log p(mu_i(x_b) | mu_j(x_b)) = log sum_m exp(-d2_ij(m, b) / tau) + d2_ij(b, b) / tau
+
+with d2_ij(m, b) the squared Euclidean distance between mu_i(x_m) and mu_j(x_b). |mu_j(x_b)|^2 is the same in every term of
+the sum, so it cancels and only the inner products and |mu_i(x_m)|^2 are computed. `pairwise.py` does that, block by block, with
+the gradient in closed form.
+"""
+
+import keras
+from keras import ops
+
+from closer_tf.bounds import check_settings
+from closer_tf.graphs import InteractionGraph, all_to_all
+from closer_tf.nn.pairwise import pair_loss
+
+# Above this share of all ordered pairs one product over all encoders is faster than one product per edge.
+DENSE_FROM_DENSITY = 0.6
+MAX_MEMORY_MB = 1024
+
+
+def closer_terms(embeddings, temperature, graph=None, stop_gradient=False, dense=None, max_memory_mb=MAX_MEMORY_MB):
+    """The CLoSeR loss of a batch and the two parts it consists of.
+
+    Args:
+        embeddings: tensor (B, N, D), the embeddings of B samples by N encoders.
+        temperature: scale of the squared distances [tau], > 0.
+        graph: `InteractionGraph` over the N encoders. Default: all-to-all.
+        stop_gradient: True: an edge (i, j) sends a gradient to encoder i only.
+        dense: compute all pairs (True) or only the graph's edges (False). Default: whichever is faster.
+        max_memory_mb: most memory, in MiB, for what is computed per pair of samples, whatever N and B; beside it are embeddings
+            and their gradient, B N D floats each.
+
+    Returns:
+        dict of scalars: `loss` (equation 5), and its parts `attraction` (mean d2_ij(b, b) / tau) and `contrast` (mean
+        log sum_m exp(-d2_ij(m, b) / tau)), which add up to it. Only `loss` carries a gradient, and that only once.
+
+    Raises:
+        ValueError: the embeddings are not (B, N, D) with the graph's N, or a setting is out of its `closer_tf.bounds`.
+    """
+    check_settings(temperature=temperature, max_memory_mb=max_memory_mb)
+    shape = tuple(embeddings.shape)
+    if len(shape) != 3:
+        raise ValueError(f"expected embeddings of shape (batch, encoders, dimensions), found {shape}")
+    graph = graph or all_to_all(shape[1])
+    if graph.num_encoders != shape[1]:
+        raise ValueError(f"the graph has {graph.num_encoders} encoders, the embeddings have {shape[1]}")
+    if dense is None:
+        dense = graph.density >= DENSE_FROM_DENSITY
+    by_encoder = ops.transpose(_centred(embeddings), (1, 0, 2))
+    loss = pair_loss(by_encoder, temperature, graph, stop_gradient, dense, max_memory_mb)
+    attraction = _attraction(ops.stop_gradient(by_encoder), temperature, graph)
+    return {"loss": loss, "attraction": attraction, "contrast": ops.stop_gradient(loss) - attraction}
+
+
+def _centred(embeddings):
+    """Embeddings without their common offset, in at least float32.
+
+    Distances do not change when one vector is subtracted from all embeddings, and inner products stay accurate.
+    """
+    embeddings = _at_least_float32(embeddings)
+    return embeddings - ops.stop_gradient(ops.mean(embeddings, axis=(0, 1), keepdims=True))
+
+
+def _at_least_float32(x):
+    """Tensors of float64 as they are, others in float32."""
+    return x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
+
+
+def _attraction(by_encoder, temperature, graph):
+    """Weighted mean of d2_ij(b, b) / tau, from the inner products of every pair of encoders over all samples and dimensions."""
+    flat = ops.reshape(by_encoder, (graph.num_encoders, -1))
+    products = ops.matmul(flat, ops.transpose(flat))
+    norms = ops.sum(ops.square(flat), axis=1)
+    distances = ops.expand_dims(norms, 1) + norms - 2 * products
+    weights = ops.convert_to_tensor(graph.matrix(), dtype=flat.dtype)
+    return ops.sum(weights * distances) / (temperature * ops.cast(ops.shape(by_encoder)[1], flat.dtype))
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class CLoSeRLoss(keras.losses.Loss):
+    """The CLoSeR loss as a Keras loss, for `model.compile(loss=CLoSeRLoss(...))`.
+
+    Called on (anything, embeddings) it returns the loss of the batch; `terms` also gives its parts. Labels are not used.
+
+    Args:
+        temperature: scale of the squared distances [tau]. Default: 10 D.
+        graph: `InteractionGraph`. Default: all-to-all.
+        stop_gradient: True: an edge (i, j) moves encoder i only.
+        max_memory_mb: most memory, in MiB, for what is computed per pair of samples; see `closer_terms`.
+
+    Reference:
+        Equations 1 to 5 of the paper.
+    """
+
+    term_names = ("attraction", "contrast")
+
+    def __init__(
+        self, temperature=None, graph=None, stop_gradient=False, max_memory_mb=MAX_MEMORY_MB, name="closer_loss", **kwargs
+    ):
+        kwargs.pop("reduction", None)  # the loss of a batch is one number already
+        super().__init__(name=name, reduction=None, **kwargs)
+        check_settings(max_memory_mb=max_memory_mb)
+        if temperature is not None:
+            check_settings(temperature=temperature)
+        self.temperature = temperature
+        self.graph = graph
+        self.stop_gradient = stop_gradient
+        self.max_memory_mb = max_memory_mb
+
+    def terms(self, embeddings, labels=None):
+        """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
+        del labels
+        temperature = self.temperature or 10.0 * embeddings.shape[-1]
+        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, max_memory_mb=self.max_memory_mb)
+
+    def call(self, y_true, y_pred):
+        """The loss of embeddings `y_pred` (B, N, D); `y_true` is ignored."""
+        return self.terms(y_pred, y_true)["loss"]
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
+        return self.call(y_true, ops.convert_to_tensor(y_pred))
+
+    def get_config(self):
+        """Arguments to rebuild the loss from, as plain data."""
+        return {
+            "name": self.name,
+            "temperature": self.temperature,
+            "graph": graph_to_config(self.graph),
+            "stop_gradient": self.stop_gradient,
+            "max_memory_mb": self.max_memory_mb,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """The loss that `get_config` described."""
+        return cls(**{**config, "graph": graph_from_config(config.get("graph"))})
+
+
+def graph_to_config(graph):
+    """An `InteractionGraph`, or None, as plain data."""
+    if graph is None:
+        return None
+    return {
+        "num_encoders": graph.num_encoders,
+        "edges": graph.edges.tolist(),
+        "weights": graph.weights.tolist(),
+        "family": graph.family,
+    }
+
+
+def graph_from_config(config):
+    """The graph that `graph_to_config` described."""
+    return None if config is None else InteractionGraph(**config)
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class SupervisedLoss(keras.losses.Loss):
+    """Independent cross-entropy of every encoder's own linear head (paper: equation 14).
+
+    For a model made by `with_heads`, whose outputs are a dict with `logits` (B, N, labels).
+    """
+
+    term_names = ("accuracy",)
+
+    def __init__(self, name="supervised_loss", **kwargs):
+        kwargs.pop("reduction", None)
+        super().__init__(name=name, reduction=None, **kwargs)
+
+    def terms(self, outputs, labels):
+        """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
+        logits = _at_least_float32(outputs["logits"])
+        targets = ops.broadcast_to(ops.expand_dims(ops.cast(labels, "int32"), 1), ops.shape(logits)[:2])
+        loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+        hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=2), "int32"), targets), "float32")
+        return {"loss": ops.mean(loss), "accuracy": ops.mean(hits)}
+
+    def call(self, y_true, y_pred):
+        """The loss of outputs `y_pred` for labels `y_true` (B,)."""
+        return self.terms(y_pred, y_true)["loss"]
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
+        return self.call(y_true, y_pred)
+
+    def get_config(self):
+        """Arguments to rebuild the loss from, as plain data."""
+        return {"name": self.name}
+
+
+def collapse_gauge(embeddings):
+    """Two numbers that go to zero, and to one, when an ensemble collapses onto a point, or onto a line.
+
+    Args:
+        embeddings: tensor (B, N, D), or of windows (B, bins, N, D), of which the last bin counts.
+
+    Returns:
+        dict of scalars, means over encoders: `embedding_sd`, the standard deviation over the batch, averaged over dimensions;
+        `effective_rank`, the participation ratio (tr C)^2 / tr(C^2) of the covariance C over the batch, between 1 and D.
+    """
+    current = embeddings[:, -1] if len(embeddings.shape) == 4 else embeddings
+    x = ops.transpose(ops.stop_gradient(ops.cast(current, "float32")), (1, 0, 2))
+    x = x - ops.mean(x, axis=1, keepdims=True)
+    variance = ops.mean(ops.square(x), axis=1)
+    gram = ops.matmul(x, ops.transpose(x, (0, 2, 1)))  # has the eigenvalues of B C, and B is often smaller than D
+    trace = ops.sum(ops.square(x), axis=(1, 2))
+    rank = ops.square(trace) / ops.maximum(ops.sum(ops.square(gram), axis=(1, 2)), 1e-30)
+    return {"embedding_sd": ops.mean(ops.sqrt(variance)), "effective_rank": ops.mean(rank)}

@@ -1,0 +1,240 @@
+"""The readout: a linear probe on embeddings (paper: "Training a linear classifier in the vision task")."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from closer_tf.bounds import check_settings
+from closer_tf.common.labels import as_labels
+from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
+from closer_tf.errors import DataError
+from closer_tf.readout.converged_regression import fit_converged
+from closer_tf.readout.softmax_regression import fit_penalties
+
+FITS = {"published": fit_penalties, "converged": fit_converged}
+COMBINATIONS = ("mean_probability", "max_probability", "mean_log_probability", "majority_vote")
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What one probe found.
+
+    Args:
+        C: the inverse penalty with the best validation accuracy; 0 stands for no penalty.
+        validation, test: accuracies, fractions, of the probe fitted with that C.
+        iterations: its L-BFGS iterations.
+        converged: whether it stopped by itself rather than at `max_iter`.
+        fits: one dict (C, validation, iterations, converged) per value of C tried.
+    """
+
+    C: float
+    validation: float
+    test: float
+    iterations: int
+    converged: bool
+    fits: tuple
+
+
+def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=None, protocol="published"):
+    """Read labels out of features by multinomial logistic regression.
+
+    Features are z-scored with the training samples' mean and standard deviation (ddof 1; constant features become 0). One
+    fit per value of C; the best validation accuracy chooses, ties go to the first.
+
+    Args:
+        features: dict `train`, `validation`, `test` of float arrays (n, d).
+        labels: dict of arrays (n,) of integers or strings, same keys.
+        C: inverse L2 penalties, as in scikit-learn's LogisticRegression; 0 stands for no penalty.
+        max_iter: most L-BFGS iterations per fit, from a cold start. Default: the protocol's, 100 or 5000.
+        protocol: 'published', scikit-learn's fit as it is, which mostly stops at 100 iterations; 'converged', the optimum.
+
+    Returns:
+        `ProbeResult`.
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`, or there is no such protocol.
+        DataError: labels are missing, or not one per sample.
+    """
+    check_settings(C=list(C))
+    if max_iter is not None:
+        check_settings(max_iter=max_iter)
+    labels = {key: as_labels(labels[key], f"labels['{key}']") for key in ("train", "validation", "test")}
+    for key, values in labels.items():
+        if len(values) != len(features[key]):
+            raise DataError(f"labels['{key}']: {len(values)} labels for {len(features[key])} samples")
+    names = np.unique(labels["train"])
+    labels = {key: _positions(values, names) for key, values in labels.items()}
+    return probe_all({"probe": features}, labels, C, max_iter, protocol=protocol)["probe"]
+
+
+def _positions(labels, names):
+    """The place of each label among the sorted `names`; -1 for one that is not among them."""
+    places = np.searchsorted(names, labels).clip(max=len(names) - 1)
+    return np.where(names[places] == labels, places, -1)
+
+
+def probe_all(
+    features_by_name,
+    labels,
+    C=PUBLISHED_C_GRID,
+    max_iter=None,
+    progress=None,
+    return_probabilities=False,
+    protocol="published",
+):
+    """One probe per set of features, all fits spread over the machine's cores.
+
+    Args:
+        features_by_name: dict name -> features as in `linear_probe`.
+        labels: dict `train`, `validation`, `test` of int arrays.
+        C, max_iter, protocol: as in `linear_probe`.
+        progress: function called with nothing after each fit. Default: none.
+        return_probabilities: also return what each chosen probe says of the test samples.
+
+    Returns:
+        dict name -> `ProbeResult`; with `return_probabilities` a second dict name -> float array (n, labels).
+
+    Raises:
+        ValueError: there is no such protocol.
+    """
+    if protocol not in FITS:
+        raise ValueError(f"protocol: expected one of {', '.join(FITS)}, found {protocol!r}")
+    limit = PROBE_ITERATIONS[protocol] if max_iter is None else max_iter
+    fits, probabilities = {}, {}
+    for name, features in features_by_name.items():
+        mean, scale = _scaling(features["train"])
+        models = FITS[protocol](_scaled(features["train"], mean, scale), labels["train"], C, limit, on_fit=progress)
+        said, said_in_validation = (_probabilities(models, features[key], mean, scale) for key in ("test", "validation"))
+        fits[name] = [
+            {
+                "C": c,
+                "validation": _accuracy(of_validation, labels["validation"]),
+                "test": _accuracy(of_test, labels["test"]),
+                "iterations": model.iterations,
+                "converged": model.converged,
+            }
+            for c, model, of_test, of_validation in zip(C, models, said, said_in_validation)
+        ]
+        best = _best(fits[name])
+        probabilities[name] = said[best].astype(np.float32)
+    results = {name: _result(of_name) for name, of_name in fits.items()}
+    return (results, probabilities) if return_probabilities else results
+
+
+def ridge_all(features_by_name, targets, C=PUBLISHED_C_GRID):
+    """As `probe_all`, for labels that are numbers: ridge regression, judged by R^2.
+
+    Args:
+        features_by_name: dict name -> features as in `linear_probe`.
+        targets: dict `train`, `validation`, `test` of float arrays (n,).
+        C: inverse L2 penalties; 0 stands for no penalty.
+
+    Returns:
+        dict name -> `ProbeResult`, whose accuracies are R^2.
+    """
+    from sklearn.linear_model import LinearRegression, Ridge
+
+    results = {}
+    for name, features in features_by_name.items():
+        scaled = standardise(features)
+        fits = []
+        for c in C:
+            model = (Ridge(alpha=1 / c) if c > 0 else LinearRegression()).fit(scaled["train"], targets["train"])
+            score = {key: float(model.score(scaled[key], targets[key])) for key in ("validation", "test")}
+            fits.append({"C": c, **score, "iterations": 1, "converged": True})
+        results[name] = _result(fits)
+    return results
+
+
+def standardise(features):
+    """Z-score features with the mean and standard deviation (ddof 1) of the training samples.
+
+    Args:
+        features: dict with key `train` of float arrays (n, d).
+
+    Returns:
+        dict of float64 arrays with the same keys. Features that are constant over the training samples are 0.
+    """
+    mean, scale = _scaling(features["train"])
+    return {key: _scaled(values, mean, scale) for key, values in features.items()}
+
+
+def _scaling(train):
+    """Mean of each feature, and what z-scores it: 1 / standard deviation, or 0 where it is constant."""
+    mean = train.mean(axis=0, dtype=np.float64)
+    variance = np.zeros(train.shape[1])
+    for start in range(0, len(train), 4096):  # by blocks of rows, to save memory
+        variance += np.square(train[start : start + 4096] - mean).sum(axis=0)
+    sd = np.sqrt(variance / (len(train) - 1))
+    constant = train.max(axis=0) == train.min(axis=0)  # the rounded sd of a constant need not be 0
+    return mean, np.where(constant, 0, 1 / np.where(constant, 1, sd))
+
+
+def _scaled(values, mean, scale):
+    scaled = np.subtract(values, mean, dtype=np.float64)
+    scaled *= scale
+    return scaled
+
+
+def _probabilities(models, values, mean, scale):
+    """One array (n, labels) per model; the features are z-scored block by block, to save memory."""
+    blocks = []
+    for start in range(0, len(values), 4096):
+        scaled = _scaled(values[start : start + 4096], mean, scale)
+        blocks.append([model.probabilities(scaled) for model in models])
+    return [np.concatenate(of_model) for of_model in zip(*blocks)]
+
+
+def _accuracy(probabilities, labels):
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def _best(fits):
+    return int(np.argmax([fit["validation"] for fit in fits]))  # the first of equals
+
+
+def _result(fits):
+    best = fits[_best(fits)]
+    tried = tuple({key: fit[key] for key in ("C", "validation", "iterations", "converged")} for fit in fits)
+    return ProbeResult(best["C"], best["validation"], best["test"], best["iterations"], best["converged"], tried)
+
+
+def combine(probabilities, method):
+    """Labels that N probes agree on.
+
+    Args:
+        probabilities: array (N, n, labels), what each probe says of each sample.
+        method: 'mean_probability', 'max_probability', 'mean_log_probability' or 'majority_vote' (ties go to the first label).
+
+    Returns:
+        Int array (n,).
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if method == "majority_vote":
+        votes = probabilities.argmax(axis=2)
+        scores = (votes[:, :, None] == np.arange(probabilities.shape[2])).sum(axis=0)
+    elif method == "mean_log_probability":
+        scores = np.log(np.maximum(probabilities, 1e-30)).mean(axis=0)
+    elif method == "max_probability":
+        scores = probabilities.max(axis=0)
+    elif method == "mean_probability":
+        scores = probabilities.mean(axis=0)
+    else:
+        raise ValueError(f"method: expected one of {', '.join(COMBINATIONS)}, found {method!r}")
+    return scores.argmax(axis=1)
+
+
+def knn_probe(features, labels, neighbours):
+    """Test accuracy of the k nearest training samples' majority, on z-scored features.
+
+    Args:
+        features: dict `train`, `test` of float arrays (n, d).
+        labels: dict of int arrays.
+        neighbours: k.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    check_settings(knn_neighbours=neighbours)
+    scaled = standardise({key: features[key] for key in ("train", "test")})
+    probe = KNeighborsClassifier(neighbours, algorithm="brute", n_jobs=-1).fit(scaled["train"], labels["train"])
+    return float(probe.score(scaled["test"], labels["test"]))
