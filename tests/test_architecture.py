@@ -1,6 +1,7 @@
 """What docs/architecture.md says of the package holds: imports only go down, and each kind of work has one place."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,11 @@ def test_imports_go_down(path):
             assert part in ("nn", "training"), "Keras takes seconds to import: import it where it is used"
         if other in PLACES:
             assert part in PLACES[other], f"{other} has its place in {', '.join(sorted(PLACES[other]))}"
+
+
+def test_the_page_names_every_part_and_what_it_names_is_there():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    for part in set.union(*LAYERS) - {"__main__"}:
+        assert f"`{part}.py`" in page or f"`{part}/`" in page, part
+    for name in re.findall(r"`(closer_tf/[\w/]+\.py)`", page):
+        assert (PACKAGE.parent / name).exists(), name

@@ -25,13 +25,12 @@ def test_files_that_are_named_are_there(path):
     assert (REPOSITORY / path).exists()
 
 
-def commands(module):
-    """The arguments of the README's commands of one module."""
-    text = README.replace("\\\n", " ")
-    return [shlex.split(line)[3:] for line in re.findall(rf"^    (python -m {module} .*)$", text, flags=re.MULTILINE)]
+def commands(name):
+    """The arguments of the README's commands of one kind."""
+    return [shlex.split(line)[2:] for line in re.findall(rf"^    (closer_tf {name} .*)$", README, flags=re.MULTILINE)]
 
 
-@pytest.mark.parametrize("arguments", commands("closer_tf.train"), ids=" ".join)
+@pytest.mark.parametrize("arguments", commands("train"), ids=" ".join)
 def test_configs_with_the_overrides_that_are_named_are_valid(arguments, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     overrides = [value for option, value in zip(arguments, arguments[1:]) if option == "--set"]

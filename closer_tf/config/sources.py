@@ -95,7 +95,7 @@ class RecordingSource(Section):
 
 
 class SessionSource(RecordingSource):
-    """A session file of your own or from `python -m closer_tf.data.neuro.allen`: two or more stimuli, each shown repeatedly."""
+    """A session file of your own or from `closer_tf allen`: two or more stimuli, each shown repeatedly."""
 
     name: Literal["session"]
     """Chooses this source."""

@@ -1,4 +1,4 @@
-"""Sessions of the Allen Visual Coding - Neuropixels data set, as session files: python -m closer_tf.data.neuro.allen.
+"""Sessions of the Allen Visual Coding - Neuropixels data set, as session files: closer_tf allen.
 
 Siegle et al. 2021, "Survey of spiking in the mouse visual system reveals functional hierarchy"; data from the Allen Brain
 Observatory, under the Allen Institute's terms of use.
@@ -24,12 +24,12 @@ PUBLISHED_AREAS = {
 
 _EXAMPLES = """examples:
   what there is (downloads the tables when the cache has none):
-    python -m closer_tf.data.neuro.allen --list --cache allen_cache --yes
+    closer_tf allen --list --cache allen_cache --yes
   one of the paper's mice: how large the download is, then download and write allen_sessions/session_751348571.npz:
-    python -m closer_tf.data.neuro.allen 751348571 --cache allen_cache
-    python -m closer_tf.data.neuro.allen 751348571 --cache allen_cache --yes
+    closer_tf allen 751348571 --cache allen_cache
+    closer_tf allen 751348571 --cache allen_cache --yes
   a session file that you have, without allensdk and without a network:
-    python -m closer_tf.data.neuro.allen --nwb session_751348571.nwb
+    closer_tf allen --nwb session_751348571.nwb
 
 An interrupted download continues where it stopped; a session file that is there already is not made again.
 allensdk needs Python 3.11: pip install 'closer_tf[allen]'.
@@ -49,7 +49,7 @@ def main(argv=None):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.data.neuro.allen",
+        prog="closer_tf allen",
         description="Write sessions of the Allen Visual Coding - Neuropixels data set as session files (.npz).",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
