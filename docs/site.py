@@ -11,11 +11,11 @@ from mkdocs.structure.files import File
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = {
-    "README.md": "overview.md",
+    "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
-    "docs/README.md": "README.md",
+    "docs/README.md": "guides.md",
     "notebooks": "notebooks/1_images.ipynb",
 }
 """file of the repository -> page of the site, where they differ by more than docs/"""
