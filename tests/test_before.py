@@ -39,8 +39,8 @@ def test_the_saved_model_is_that_of_the_checkpoint(run):
 
 
 def test_it_is_read_reported_and_read_out_again_to_the_same(run, tmp_path):
-    before = run.read_results()
-    assert summary.summarise([run.path])["accuracy"]["closer"]["single"]["mean"] == before["accuracy"]["closer"]["single"]["test"]
+    before, found = run.read_results(), summary.summarise([run.path])
+    assert found["accuracy"]["closer"]["single"]["mean"] == before["accuracy"]["closer"]["single"]["test"]
     page = tmp_path / "page.html"
     assert report.main([str(run.path), "-o", str(page)]) == 0 and "CLoSeR" in page.read_text()
     again = evaluate_run(run.path, redo=True)
