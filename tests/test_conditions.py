@@ -111,10 +111,10 @@ def test_nobody_else_lists_conditions():
         ("config/run_config.py", "closer"),  # defaults
         ("config/readout.py", "masked_input"),
         ("sweeps/config.py", "masked_input"),
-        ("temporal.py", "tcloser"),
-        ("experiment.py", "closer"),  # what a model that is not trained is compiled with
-        ("ensemble.py", "closer"),  # names of models
-        ("ensemble.py", "supervised"),
+        ("nn/temporal.py", "tcloser"),
+        ("training/experiment.py", "closer"),  # what a model that is not trained is compiled with
+        ("nn/ensemble.py", "closer"),  # names of models
+        ("nn/ensemble.py", "supervised"),
         ("report/drawing.py", "untrained"),  # a class of the page's style sheet
     }
 

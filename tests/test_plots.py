@@ -282,4 +282,4 @@ def test_matplotlib_draws_in_one_place():
     folder = Path(closer_tf.__file__).parent
     drawing = re.compile(r"^ *(import|from) matplotlib", flags=re.MULTILINE)
     found = {path.relative_to(folder) for path in folder.rglob("*.py") if drawing.search(path.read_text())}
-    assert {path.parts[0] for path in found} == {"plots", "style.py"}
+    assert {path.parts[0] for path in found} == {"plots"}

@@ -167,4 +167,4 @@ def test_committed_results_are_read(path):
 def test_nobody_else_interprets_the_file():
     folder = Path(closer_tf.__file__).parent
     told = [path for path in folder.rglob("*.py") if 'startswith("ridge")' in path.read_text()]
-    assert told == [folder / "readout" / "results.py"]
+    assert told == [folder / "results.py"]

@@ -86,7 +86,7 @@ def test_mouse_configs_hold_the_papers_settings():
             continue
         mouse = path.stem.split("_")[1]
         found.add((mouse, config.condition))
-        assert f"closer_tf.data.neuro.allen {mouse} --yes (" in config.description
+        assert f"closer_tf allen {mouse} --yes (" in config.description
         assert config.masks.areas == list(PUBLISHED_AREAS[int(mouse)])
         assert config.dataset.label == "stimulus" and not config.dataset.standardise and not config.dataset.full_range
         encoder = config.encoder

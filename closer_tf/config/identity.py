@@ -306,7 +306,7 @@ def keys_apart(one, other):
 
 def free_together():
     """The keys and sections at the top of a config that trainings in one may differ in, as a list of str."""
-    sections = dict.fromkeys(key.partition(".")[0] for key in ROLES if not key.startswith("$"))
+    sections = dict.fromkeys(key.partition(".")[0] for key in ROLES if key not in ("$schema", "base"))
     counted = {key.partition(".")[0] for key in ROLES if counts("together", key)} - {*APART_TOGETHER}
     return [section for section in sections if section not in counted]
 
