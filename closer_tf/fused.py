@@ -85,32 +85,20 @@ def train_fused(configs, run_dirs, callbacks=()):
         DivergedError: the loss or a weight of a run is not finite; raised after the other runs are done.
         closer_tf.training.signals.Interrupted: the process was asked to stop; everything is saved.
     """
-    from closer_tf.readout.checks import check_readout
-    from closer_tf.train import finish_stopped, train_run
-    from closer_tf.training import experiment
-    from closer_tf.training.determinism import make_deterministic
+    from closer_tf.train import finish_stopped, prepare, train_run
 
     configs = [as_config(config) for config in configs]
     runs = [RunFolder(run_dir) for run_dir in run_dirs]
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise RunError("run folders: expected a folder of its own for each run")
     check_alike(configs)
-    exist = [run.check(config) for run, config in zip(runs, configs)]
-    if configs[0].deterministic:
-        make_deterministic()
     splits, data, fields, models = {}, [], [], []
-    for config, run, exists in zip(configs, runs, exist):
+    for config, run in zip(configs, runs):
         seed = config.seeds.validation_split
-        splits[seed] = splits.get(seed) or experiment.load_splits(config)
+        splits[seed], masks, _, model = prepare(config, run, splits.get(seed))
         data.append(splits[seed])
-        if exists:
-            run.check_data(data[-1], config)
-        if config.readout.after_training:
-            check_readout(config, data[-1])
-        fields.append(run.load_masks() if exists else experiment.make_receptive_fields(config, data[-1]))
-        experiment.check_units(fields[-1], data[-1])
-        ensemble = experiment.make_ensemble(config, fields[-1], data[-1])
-        models.append(experiment.make_training_model(config, ensemble, len(data[-1].label_names)))
+        fields.append(masks)
+        models.append(model)
     _check_stackable(models)
     diverged, stopped = {}, []
     with contextlib.ExitStack() as held:

@@ -114,29 +114,12 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
         closer_tf.training.signals.Interrupted: the process was asked to stop; everything is saved.
     """
     from closer_tf.data.splits import steps_per_epoch
-    from closer_tf.readout.checks import check_readout
-    from closer_tf.training import experiment
     from closer_tf.training.checkpoints import latest_checkpoint
-    from closer_tf.training.determinism import make_deterministic
     from closer_tf.training.loop import run_training
     from closer_tf.training.progress_lines import ProgressLines
 
-    config = as_config(config)
-    run = RunFolder(run_dir)
-    exists = run.check(config)
-    if config.deterministic:
-        make_deterministic()
-    data = experiment.load_splits(config)
-    if exists:
-        run.check_data(data, config)
-    if config.readout.after_training:
-        check_readout(config, data)
-    fields = run.load_masks() if exists else experiment.make_receptive_fields(config, data)
-    experiment.check_masks(fields, config, data)
-    experiment.check_units(fields, data)
-    with experiment.on_devices(config):
-        ensemble = experiment.make_ensemble(config, fields, data)
-        model = experiment.make_training_model(config, ensemble, len(data.label_names))
+    config, run = as_config(config), RunFolder(run_dir)
+    data, fields, ensemble, model = prepare(config, run)
     with run.opened(config, fields, data):
         _describe(config, data, fields, ensemble, run)
         _draw_set_up(run, data, fields, model)
@@ -162,6 +145,41 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
             if callbacks:
                 _take_back(model, run, config)
         return _finish(run, config, data, Trained(ensemble, model, *run.moment()))
+
+
+def prepare(config, run, data=None):
+    """Check and build everything that a run is made of; nothing is written.
+
+    Args:
+        config: resolved `RunConfig`.
+        run: its `RunFolder`, which may hold what was begun.
+        data: its `Splits`, where they are loaded already.
+
+    Returns:
+        (data, receptive fields, ensemble, compiled model): `Splits`, `ReceptiveFields` and two `CLoSeR` models that share their
+        weights; the latter has heads where the condition needs them.
+
+    Raises:
+        ConfigError, DataError, RunError: as `train_run`.
+    """
+    from closer_tf.readout.checks import check_readout
+    from closer_tf.training import experiment
+    from closer_tf.training.determinism import make_deterministic
+
+    begun = run.check(config)
+    if config.deterministic:
+        make_deterministic()
+    data = data or experiment.load_splits(config)
+    if begun:
+        run.check_data(data, config)
+    if config.readout.after_training:
+        check_readout(config, data)
+    fields = run.load_masks() if begun else experiment.make_receptive_fields(config, data)
+    experiment.check_masks(fields, config, data)
+    experiment.check_units(fields, data)
+    with experiment.on_devices(config):
+        ensemble = experiment.make_ensemble(config, fields, data)
+        return data, fields, ensemble, experiment.make_training_model(config, ensemble, len(data.label_names))
 
 
 def finish_stopped(config, run_dir):
@@ -278,24 +296,9 @@ def dry_run(config, run_dir, timed_steps=5):
     """
     from closer_tf.common.progress import duration
     from closer_tf.data.splits import steps_per_epoch
-    from closer_tf.readout.checks import check_readout
-    from closer_tf.training import experiment
-    from closer_tf.training.determinism import make_deterministic
 
     run = RunFolder(run_dir)
-    exists = run.check(config)
-    if config.deterministic:
-        make_deterministic()
-    data = experiment.load_splits(config)
-    if exists:
-        run.check_data(data, config)
-    if config.readout.after_training:
-        check_readout(config, data)
-    fields = experiment.make_receptive_fields(config, data)
-    experiment.check_units(fields, data)
-    with experiment.on_devices(config):
-        ensemble = experiment.make_ensemble(config, fields, data)
-        model = experiment.make_training_model(config, ensemble, len(data.label_names))
+    data, fields, ensemble, model = prepare(config, run)
     _describe(config, data, fields, ensemble, run)
     if not config.trains:
         print("dry run: nothing was read out or written.")
