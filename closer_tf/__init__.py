@@ -5,10 +5,35 @@ The public names below are imported when they are first used, so that `import cl
 
 import importlib
 import os
+from typing import TYPE_CHECKING
 
 import wrapt
 
 from closer_tf.common.backend import choose_backend, require_backend
+
+if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
+    from closer_tf.config import RunConfig as RunConfig
+    from closer_tf.config import load_config as load_config
+    from closer_tf.data import load_data as load_data
+    from closer_tf.embed import embed_run as embed_run
+    from closer_tf.estimator import CLoSeRTransformer as CLoSeRTransformer
+    from closer_tf.evaluate import evaluate_run as evaluate_run
+    from closer_tf.export import export_ensemble as export_ensemble
+    from closer_tf.export import export_run as export_run
+    from closer_tf.graphs import InteractionGraph as InteractionGraph
+    from closer_tf.masks import ReceptiveFields as ReceptiveFields
+    from closer_tf.nn.augmentation import RandomAffine as RandomAffine
+    from closer_tf.nn.encoders import mlp as mlp
+    from closer_tf.nn.encoders import vit_lite as vit_lite
+    from closer_tf.nn.ensemble import CLoSeR as CLoSeR
+    from closer_tf.nn.ensemble import build_ensemble as build_ensemble
+    from closer_tf.nn.ensemble import with_heads as with_heads
+    from closer_tf.nn.losses import CLoSeRLoss as CLoSeRLoss
+    from closer_tf.nn.losses import SupervisedLoss as SupervisedLoss
+    from closer_tf.nn.optimizers import Nadam as Nadam
+    from closer_tf.nn.temporal import TemporalLoss as TemporalLoss
+    from closer_tf.readout.probes import linear_probe as linear_probe
+    from closer_tf.train import train_run as train_run
 
 __version__ = "0.1.0"
 
@@ -46,14 +71,16 @@ __all__ = sorted(_PUBLIC)
 wrapt.register_post_import_hook(lambda keras: importlib.import_module("closer_tf.nn"), "keras")
 
 
-def __getattr__(name):
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'closer_tf' has no attribute '{name}'")
-    module = _PUBLIC[name]
-    if module.startswith("nn."):
-        require_backend()
-    return getattr(importlib.import_module(f"closer_tf.{module}"), name)
+if not TYPE_CHECKING:  # to a type checker, every name would be there
+
+    def __getattr__(name):
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'closer_tf' has no attribute '{name}'")
+        module = _PUBLIC[name]
+        if module.startswith("nn."):
+            require_backend()
+        return getattr(importlib.import_module(f"closer_tf.{module}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*globals(), *_PUBLIC]

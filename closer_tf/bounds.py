@@ -5,6 +5,7 @@ arguments by the same names, `check_settings(fraction=fraction)`. Only NumPy is 
 """
 
 import operator
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ _REAL = {
     "validation_fraction": {"ge": 0, "lt": 1},
     "C": {"ge": 0},  # each inverse penalty
 }
-BOUNDS = _WHOLE | _REAL
+BOUNDS: dict[str, dict[str, Any]] = _WHOLE | _REAL
 """name -> bounds, in pydantic's words: ge (at least), gt (above), le (at most), lt (below)."""
 
 _WORDS = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}

@@ -3,10 +3,15 @@
 FILE.npz holds plain arrays, FILE.parquet a table with one row per sample; both say in `about` (a JSON text) what they are of.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
+import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +39,7 @@ In Python:
 exit codes: 0 done, 2 a mistake that the message explains."""
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.embed",
@@ -72,7 +77,16 @@ def _main(options):
     print(f"{options.out}: {samples} samples x {encoders} encoders x {width} dimensions, {moment}")
 
 
-def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None, force=False, overrides=()):
+def embed_run(
+    run_dir: str | os.PathLike,
+    out: str | os.PathLike,
+    data: str | os.PathLike | None = None,
+    splits: Sequence[str] = SPLITS,
+    encoders: str | Sequence[int | str] | None = None,
+    epoch: int | None = None,
+    force: bool = False,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
     """Write the embeddings of a run's encoders to a file.
 
     Args:
@@ -139,7 +153,9 @@ def embed_run(run_dir, out, data=None, splits=SPLITS, encoders=None, epoch=None,
     return about
 
 
-def write_arrays(path, embeddings, columns, about):
+def write_arrays(
+    path: str | os.PathLike, embeddings: np.ndarray, columns: dict[str, np.ndarray], about: dict[str, Any]
+) -> None:
     """Write an .npz of plain arrays: `embeddings`, the columns, `encoders`, `label_names`, `areas`, `about`.
 
     Args:
@@ -155,7 +171,7 @@ def write_arrays(path, embeddings, columns, about):
         )
 
 
-def write_table(path, embeddings, columns, about):
+def write_table(path: str | os.PathLike, embeddings: np.ndarray, columns: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     """Write a Parquet table: the columns, and per encoder one of lists of D numbers; arguments as for `write_arrays`."""
     import pyarrow
     import pyarrow.parquet

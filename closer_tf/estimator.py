@@ -1,6 +1,10 @@
 """CLoSeR as a scikit-learn transformer over arrays: `CLoSeRTransformer().fit(X).transform(X)`."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -14,6 +18,13 @@ from closer_tf.config import derived_seed
 from closer_tf.data.scales import check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError, DivergedError
 from closer_tf.masks import area_masks, gaussian_masks, random_patch_masks
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import ArrayLike
+
+    from closer_tf.graphs import InteractionGraph
+    from closer_tf.masks import ReceptiveFields
 
 
 class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -59,27 +70,27 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def __init__(
         self,
-        num_encoders=10,
-        embedding_dim=64,
-        hidden=(256, 128),
-        dropout=0.1,
-        make_encoder=None,
-        fraction=0.2,
-        sigma=2.0,
-        groups=None,
-        receptive_fields=None,
-        image_shape=None,
-        input_scale=None,
-        augmentation=None,
-        temperature=None,
-        graph=None,
-        stop_gradient=False,
-        learning_rate=1e-3,
-        epochs=100,
-        batch_size=128,
-        random_state=None,
-        verbose=0,
-    ):
+        num_encoders: int = 10,
+        embedding_dim: int = 64,
+        hidden: Sequence[int] = (256, 128),
+        dropout: float = 0.1,
+        make_encoder: Callable[[int, tuple[int, ...]], keras.Model] | None = None,
+        fraction: float = 0.2,
+        sigma: float = 2.0,
+        groups: Sequence[Any] | np.ndarray | None = None,
+        receptive_fields: ReceptiveFields | None = None,
+        image_shape: Sequence[int] | None = None,
+        input_scale: float | None = None,
+        augmentation: dict[str, Any] | None = None,
+        temperature: float | None = None,
+        graph: InteractionGraph | None = None,
+        stop_gradient: bool = False,
+        learning_rate: float = 1e-3,
+        epochs: int = 100,
+        batch_size: int = 128,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.num_encoders = num_encoders
         self.embedding_dim = embedding_dim
         self.hidden = hidden
@@ -101,7 +112,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y=None, groups=None):
+    def fit(self, X: ArrayLike, y: Any = None, groups: Sequence[Any] | np.ndarray | None = None) -> Self:
         """Train an ensemble.
 
         Args:
@@ -157,7 +168,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.input_shape_ = stimuli.shape[1:]
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """The embeddings of all encoders side by side.
 
         Args:

@@ -1,8 +1,13 @@
 """Read out what a run's encoders know: `python -m closer_tf.evaluate RUN_DIR`."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
+import os
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from closer_tf.common.command import add_figures, add_overrides, add_version, run_command
 from closer_tf.common.files import make_folder
@@ -14,6 +19,11 @@ from closer_tf.results import peak_so_far, read, write
 from closer_tf.training.memory import peak_memory_gb
 from closer_tf.training.runs import RunFolder
 
+if TYPE_CHECKING:
+    from closer_tf.config import RunConfig
+    from closer_tf.data.splits import Splits
+    from closer_tf.readout.trained import Trained
+
 EPILOG = """examples:
   python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20
   python -m closer_tf.evaluate runs/quickstart --set 'readout.at_epochs=[50, 100, 250]'
@@ -23,7 +33,7 @@ The latter reads out accuracy over epochs, as far as the weights are there: give
 __all__ = ["evaluate_run", "main", "readout", "trained_ensemble"]
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.evaluate",
@@ -42,7 +52,9 @@ def main(arguments=None):
     return run_command(lambda: evaluate_run(options.run_dir, options.redo, options.overrides, options.figures))
 
 
-def evaluate_run(run_dir, redo=False, overrides=(), figures=()):
+def evaluate_run(
+    run_dir: str | os.PathLike, redo: bool = False, overrides: Sequence[str] = (), figures: Sequence[str] = ()
+) -> dict[str, Any]:
     """Probe and measure every condition of a run; write results.json and pictures; print a table.
 
     A condition that results.json already holds, at the same epoch and with the same protocol, is kept; so are the epochs of
@@ -77,7 +89,14 @@ def evaluate_run(run_dir, redo=False, overrides=(), figures=()):
         return readout(run, config, data, redo, figures)
 
 
-def readout(run, config, data, redo=False, figures=(), trained=None):
+def readout(
+    run: RunFolder,
+    config: RunConfig,
+    data: Splits,
+    redo: bool = False,
+    figures: Sequence[str] = (),
+    trained: Trained | None = None,
+) -> dict[str, Any]:
     """As `evaluate_run`, for a folder that is locked already and data that is loaded.
 
     Args:

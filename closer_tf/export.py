@@ -11,14 +11,18 @@ Masks and input scaling are inside. Everything is written aside, loaded again fr
 moved into place only if it agrees.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import json
 import os
 import tempfile
 import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +33,9 @@ from closer_tf.common.quiet import stderr_set_aside
 from closer_tf.errors import CloserError, ExportError
 from closer_tf.model_card import LOADING, checksums, describe_run, describe_stimuli
 from closer_tf.training.runs import RunFolder, versions
+
+if TYPE_CHECKING:
+    from closer_tf.nn.ensemble import CLoSeR
 
 SAME_BATCH, ACROSS_BATCHES, ONNX = 1e-6, 1e-5, 1e-4
 """Largest allowed differences from `predict`, as parts of the largest |embedding|."""
@@ -51,7 +58,7 @@ In Python, with TensorFlow alone:
 exit codes: 0 done, 2 a mistake that the message explains, or an export that does not agree with the run."""
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.export",
@@ -79,7 +86,13 @@ def _main(options):
     print(f"exported: {options.to}, {len(card['files'])} files, {size / 2**20:.1f} MB, and model_card.json")
 
 
-def export_run(run_dir, to, onnx=False, overrides=(), saved_model=True):
+def export_run(
+    run_dir: str | os.PathLike,
+    to: str | os.PathLike,
+    onnx: bool = False,
+    overrides: Sequence[str] = (),
+    saved_model: bool = True,
+) -> dict[str, Any]:
     """Export the ensemble of a finished run.
 
     Args:
@@ -105,7 +118,15 @@ def export_run(run_dir, to, onnx=False, overrides=(), saved_model=True):
     return export_ensemble(ensemble, to, stimuli, onnx, about, named, saved_model)
 
 
-def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name="the given stimuli", saved_model=True):
+def export_ensemble(
+    ensemble: CLoSeR,
+    to: str | os.PathLike,
+    stimuli: np.ndarray,
+    onnx: bool = False,
+    about: dict[str, Any] | None = None,
+    stimuli_name: str = "the given stimuli",
+    saved_model: bool = True,
+) -> dict[str, Any]:
     """Export a trained ensemble, with or without a run.
 
     Args:
@@ -158,7 +179,7 @@ def export_ensemble(ensemble, to, stimuli, onnx=False, about=None, stimuli_name=
     return card
 
 
-def write_saved_model(ensemble, folder):
+def write_saved_model(ensemble: CLoSeR, folder: str | os.PathLike) -> None:
     """Write a SavedModel with the signatures `ensemble`, `embed` and `encoder_0`, `encoder_1`, ..., all for any batch size.
 
     Args:
@@ -177,7 +198,7 @@ def write_saved_model(ensemble, folder):
         archive.write_out(str(folder), verbose=False)
 
 
-def write_onnx(ensemble, path):
+def write_onnx(ensemble: CLoSeR, path: str | os.PathLike) -> None:
     """Write an ONNX file from `stimulus` to `ensemble` (B, N, D) and `embed` (B, N * D).
 
     Args:
@@ -344,7 +365,7 @@ def _check_backend():
         )
 
 
-def missing_for_onnx():
+def missing_for_onnx() -> list[str]:
     """The libraries that ONNX exports need and that are not installed."""
     return [name for name in ("onnx", "tf2onnx", "onnxruntime") if find_spec(name) is None]
 

@@ -3,8 +3,13 @@
 An edge (i, j) pulls encoder i towards encoder j. A graph is plain data: edges and their weights, which sum to 1.
 """
 
+from __future__ import annotations
+
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +18,10 @@ from closer_tf.common.files import given_path, read_text
 from closer_tf.common.limits import check_declared, check_regular
 from closer_tf.common.npz import read_npy, read_npz
 from closer_tf.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +41,14 @@ class InteractionGraph:
 
     num_encoders: int
     edges: np.ndarray
-    weights: np.ndarray = None
+    weights: np.ndarray = None  # type: ignore[assignment]  # an array from `__post_init__` on
     family: str = "custom"
+
+    if TYPE_CHECKING:  # what is taken, of which the fields are made
+
+        def __init__(
+            self, num_encoders: int, edges: ArrayLike, weights: ArrayLike | None = None, family: str = "custom"
+        ) -> None: ...
 
     def __post_init__(self):
         check_settings(num_encoders=self.num_encoders)
@@ -60,45 +75,45 @@ class InteractionGraph:
         object.__setattr__(self, "weights", weights / weights.sum())
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         """Number of edges |E|."""
         return len(self.edges)
 
     @property
-    def density(self):
+    def density(self) -> float:
         """Interaction density |E| / (N (N - 1))."""
         return self.num_edges / (self.num_encoders * (self.num_encoders - 1))
 
-    def matrix(self):
+    def matrix(self) -> np.ndarray:
         """Float array (N, N): the weight of edge (i, j) in row i, column j."""
         matrix = np.zeros((self.num_encoders, self.num_encoders))
         matrix[self.edges[:, 0], self.edges[:, 1]] = self.weights
         return matrix
 
-    def silent(self):
+    def silent(self) -> np.ndarray:
         """Int array: the encoders without an outgoing edge, which stay at their initialisation under stop-gradient."""
         return np.setdiff1d(np.arange(self.num_encoders), self.edges[:, 0])
 
-    def per_target(self):
+    def per_target(self) -> InteractionGraph:
         """The same graph, each weight divided by the sum of those towards its target (the published star's weighting)."""
         towards = np.bincount(self.edges[:, 1], weights=self.weights, minlength=self.num_encoders)[self.edges[:, 1]]
         weights = np.divide(self.weights, towards, out=np.zeros_like(self.weights), where=towards > 0)
         return InteractionGraph(self.num_encoders, self.edges, weights, self.family)
 
-    def plot(self, names=()):
+    def plot(self, names: Sequence[str] = ()) -> Figure:
         """Draw the graph: circle layout beside the adjacency matrix, with the encoders' names. Returns a matplotlib Figure."""
         from closer_tf.plots import plot_graph
 
         return plot_graph(self, names)
 
 
-def all_to_all(num_encoders):
+def all_to_all(num_encoders: int) -> InteractionGraph:
     """Every ordered pair."""
     edges = [(i, j) for i in range(num_encoders) for j in range(num_encoders) if i != j]
     return InteractionGraph(num_encoders, edges, family="all_to_all")
 
 
-def random_graph(num_encoders, num_edges, seed=0):
+def random_graph(num_encoders: int, num_edges: int, seed: int = 0) -> InteractionGraph:
     """G_N^k: k ordered pairs drawn uniformly without repeats.
 
     Args:
@@ -114,23 +129,23 @@ def random_graph(num_encoders, num_edges, seed=0):
     return InteractionGraph(num_encoders, pairs[chosen], family="random")
 
 
-def star(num_encoders):
+def star(num_encoders: int) -> InteractionGraph:
     """Every encoder towards encoder 0, and encoder 0 towards each of them."""
     edges = [pair for i in range(1, num_encoders) for pair in ((i, 0), (0, i))]
     return InteractionGraph(num_encoders, edges, family="star")
 
 
-def bidirectional_ring(num_encoders):
+def bidirectional_ring(num_encoders: int) -> InteractionGraph:
     """Every encoder towards its two neighbours around the ring."""
     return _ring(num_encoders, (1, -1), "bidirectional_ring")
 
 
-def directional_ring(num_encoders):
+def directional_ring(num_encoders: int) -> InteractionGraph:
     """Every encoder towards the next one and the one after it around the ring, never itself."""
     return _ring(num_encoders, (1, 2), "directional_ring")
 
 
-def from_matrix(matrix):
+def from_matrix(matrix: ArrayLike) -> InteractionGraph:
     """A graph from a weighted matrix: entry (i, j) is the weight of the edge that pulls i towards j; 0 is no edge.
 
     Args:
@@ -143,7 +158,7 @@ def from_matrix(matrix):
     return InteractionGraph(len(matrix), edges, matrix[tuple(edges.T)])
 
 
-def read_matrix(path):
+def read_matrix(path: str | os.PathLike) -> np.ndarray:
     """The weighted matrix of a .json file (a list of lists), a .csv file (numbers between commas), an .npy file, or of an .npz
     file's array `graph` or only array.
 

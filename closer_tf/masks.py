@@ -5,9 +5,14 @@ recording (one row). All schemes draw from an explicit seed with NumPy alone, so
 version, and encoder i's mask does not depend on how many encoders follow it.
 """
 
+from __future__ import annotations
+
 import io
 import math
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -16,6 +21,10 @@ from closer_tf.common.files import given_path
 from closer_tf.common.labels import as_areas
 from closer_tf.common.npz import read_npy, read_npz
 from closer_tf.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 _SMOOTHING = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 
@@ -34,10 +43,10 @@ class ReceptiveFields:
         ValueError: there is no encoder, or one sees nothing, a cell twice, or a cell outside the grid.
     """
 
-    indices: tuple
-    grid: tuple
+    indices: tuple[np.ndarray, ...]
+    grid: tuple[int, ...]
     patch_size: int = 1
-    labels: tuple = field(default=())
+    labels: tuple[str, ...] = field(default=())
 
     def __post_init__(self):
         object.__setattr__(self, "indices", tuple(_positions(cells, i) for i, cells in enumerate(self.indices)))
@@ -54,26 +63,26 @@ class ReceptiveFields:
                 raise ValueError(f"the receptive field of encoder {i} holds a cell twice")
 
     @property
-    def num_encoders(self):
+    def num_encoders(self) -> int:
         """Number of encoders N."""
         return len(self.indices)
 
-    def cells(self):
+    def cells(self) -> np.ndarray:
         """Boolean array (N, rows, columns): which cells of the grid each encoder sees."""
         seen = np.zeros((self.num_encoders, math.prod(self.grid)), dtype=bool)
         for row, cells in zip(seen, self.indices):
             row[cells] = True
         return seen.reshape(self.num_encoders, *self.grid)
 
-    def pixels(self):
+    def pixels(self) -> np.ndarray:
         """Boolean array (N, height, width): which pixels each encoder sees."""
         return self.cells().repeat(self.patch_size, axis=1).repeat(self.patch_size, axis=2)
 
-    def coverage(self):
+    def coverage(self) -> np.ndarray:
         """Int array (height, width): how many encoders see each pixel."""
         return self.pixels().sum(axis=0)
 
-    def apply(self, stimuli, encoder):
+    def apply(self, stimuli: np.ndarray, encoder: int) -> np.ndarray:
         """What one encoder sees of raw stimuli, as a matrix.
 
         Args:
@@ -93,13 +102,13 @@ class ReceptiveFields:
         x = (columns[:, None] * self.patch_size + offsets)[:, None, :]
         return stimuli[:, y, x].reshape(len(stimuli), -1)
 
-    def plot(self, image):
+    def plot(self, image: np.ndarray) -> Figure:
         """Draw what each encoder sees of an image (height, width, channels), and the coverage. Returns a matplotlib Figure."""
         from closer_tf.plots import plot_receptive_fields
 
         return plot_receptive_fields(self, image)
 
-    def to_bytes(self):
+    def to_bytes(self) -> bytes:
         """The receptive fields as the content of an .npz file (plain arrays, no pickles)."""
         buffer = io.BytesIO()
         np.savez_compressed(
@@ -113,7 +122,7 @@ class ReceptiveFields:
         return buffer.getvalue()
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike) -> Self:
         """Read what `to_bytes` wrote.
 
         Args:
@@ -134,7 +143,9 @@ class ReceptiveFields:
             raise DataError(f"{path}: not a file of receptive fields: {error}") from error
 
 
-def gaussian_masks(image_size, num_encoders, fraction, sigma=2.0, seed=0):
+def gaussian_masks(
+    image_size: Sequence[int], num_encoders: int, fraction: float, sigma: float = 2.0, seed: int = 0
+) -> ReceptiveFields:
     """Pixels around a random centre, drawn without replacement with p ~ exp(-distance^2 / (2 sigma^2)).
 
     Args:
@@ -164,7 +175,9 @@ def gaussian_masks(image_size, num_encoders, fraction, sigma=2.0, seed=0):
     return ReceptiveFields(tuple(indices), tuple(image_size))
 
 
-def random_patch_masks(image_size, num_encoders, fraction, patch_size=4, seed=0):
+def random_patch_masks(
+    image_size: Sequence[int], num_encoders: int, fraction: float, patch_size: int = 4, seed: int = 0
+) -> ReceptiveFields:
     """Patches drawn uniformly without replacement.
 
     Args:
@@ -187,7 +200,9 @@ def random_patch_masks(image_size, num_encoders, fraction, patch_size=4, seed=0)
     return ReceptiveFields(tuple(indices), grid, patch_size)
 
 
-def contiguous_patch_masks(image_size, num_encoders, fraction, patch_size=4, centres="paper", seed=0):
+def contiguous_patch_masks(
+    image_size: Sequence[int], num_encoders: int, fraction: float, patch_size: int = 4, centres: str = "paper", seed: int = 0
+) -> ReceptiveFields:
     """Patches near a random centre patch, with a ragged border.
 
     The distance of every cell to the centre, plus uniform noise in [0, 2], is smoothed by a 3 x 3 binomial kernel; the
@@ -224,7 +239,7 @@ def contiguous_patch_masks(image_size, num_encoders, fraction, patch_size=4, cen
     return ReceptiveFields(tuple(indices), grid, patch_size)
 
 
-def contiguous_centres(grid, num_encoders, centres="paper", seed=0):
+def contiguous_centres(grid: Sequence[int], num_encoders: int, centres: str = "paper", seed: int = 0) -> list[tuple[int, int]]:
     """The centre patches of `contiguous_patch_masks`.
 
     Args:
@@ -245,7 +260,7 @@ def contiguous_centres(grid, num_encoders, centres="paper", seed=0):
     return [(inner[k][0] + 1, inner[k][1] + 1) for k in order]
 
 
-def custom_masks(seen, patch_size=1):
+def custom_masks(seen: ArrayLike, patch_size: int = 1) -> ReceptiveFields:
     """Receptive fields from a boolean array.
 
     Args:
@@ -266,7 +281,7 @@ def custom_masks(seen, patch_size=1):
     return ReceptiveFields(tuple(np.flatnonzero(mask) for mask in seen), seen.shape[1:], patch_size)
 
 
-def area_masks(unit_areas, areas):
+def area_masks(unit_areas: Sequence[str] | np.ndarray, areas: Iterable[str]) -> ReceptiveFields:
     """One receptive field per brain area: all units of that area.
 
     Args:
@@ -291,7 +306,7 @@ def area_masks(unit_areas, areas):
     return ReceptiveFields(indices, (1, len(unit_areas)), 1, tuple(areas))
 
 
-def read_masks(path, patch_size=1):
+def read_masks(path: str | os.PathLike, patch_size: int = 1) -> ReceptiveFields:
     """Receptive fields from a file: a run's own `masks.npz`, or a boolean array (N, rows, columns).
 
     Args:

@@ -1,7 +1,12 @@
 """Many runs in one file and one picture: `python -m closer_tf.summary RUN_DIR ... -o results/NAME`."""
 
+from __future__ import annotations
+
 import argparse
 import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +21,14 @@ from closer_tf.errors import RunError
 from closer_tf.results import READOUTS, parse, read
 from closer_tf.training.runs import RunFolder
 
+if TYPE_CHECKING:
+    from closer_tf.config import RunConfig
+    from closer_tf.results import Results
+
 _BY_SEED = ("accuracy", "measures")  # what a summary holds seed by seed
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.summary",
@@ -85,7 +94,7 @@ def _draw_over_epochs(summary, title, chance, path, figures):
         plots.save(figure, path, figures)
 
 
-def summarise(run_dirs):
+def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
     """The readouts of several runs.
 
     Runs that differ in more than seeds are told apart by what differs: 'closer, objective.graph.family=star'. Only what a
@@ -128,7 +137,8 @@ def summarise(run_dirs):
     over_epochs = [(run, config, results) for run, config, results in found if results.at_epochs]
     pairs = [(condition, config) for _, config, results in found for condition in results.accuracy]
     names = _names(pairs + [(config.condition, config) for _, config, _ in over_epochs])
-    accuracy, measures = {}, {}
+    accuracy: dict[tuple[str, str], dict[int, float]] = {}
+    measures: dict[tuple[str, str], dict[int, float]] = {}
     for run, config, results in found:
         for condition, readouts in results.accuracy.items():
             name = names[condition, result_of(condition, config)]
@@ -206,7 +216,7 @@ def _steps(config, samples):
     return steps_per_epoch(count, config.training.batch_size)
 
 
-def read_summary(file):
+def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]]:
     """The readouts in a file that this module wrote, run by run.
 
     Args:

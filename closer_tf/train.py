@@ -1,13 +1,18 @@
 """Train an ensemble from a run config: `python -m closer_tf.train CONFIG.json`."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import functools
 import importlib.util
+import os
 import re
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +24,14 @@ from closer_tf.readout.trained import Trained, load_trained
 from closer_tf.training.memory import peak_memory_gb
 from closer_tf.training.runs import RunFolder, moment_in_words
 from closer_tf.versions import versions
+
+if TYPE_CHECKING:
+    import keras
+
+    from closer_tf.config import RunConfig
+    from closer_tf.data.splits import Splits
+    from closer_tf.masks import ReceptiveFields
+    from closer_tf.nn.ensemble import CLoSeR
 
 EPILOG = """examples:
   python -m closer_tf.train run_configs/quickstart.json
@@ -34,7 +47,7 @@ exit codes: 0 done, 2 a mistake that the message explains, 3 the loss or a weigh
 the run folder, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved)."""
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.train",
@@ -93,7 +106,12 @@ def _main(options):
     return 0
 
 
-def train_run(config, run_dir, callbacks=(), tensorboard=False):
+def train_run(
+    config: RunConfig | str | os.PathLike | dict[str, Any],
+    run_dir: str | os.PathLike,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    tensorboard: bool = False,
+) -> dict[str, Any]:
     """Train an ensemble, or go on with a run that was begun, then read it out.
 
     Args:
@@ -138,16 +156,18 @@ def train_run(config, run_dir, callbacks=(), tensorboard=False):
                 board = [watched.enter_context(_board(run, data, fields, model, ensemble))] if tensorboard else []
                 stopped = run_training(model, data, config, run, checkpoint, callbacks=[lines, *board, *callbacks])
             if stopped:
+                epoch, step = stopped
                 print(
-                    f"a callback stopped the training {moment_in_words(*stopped, steps)}, before its {config.training.epochs} "
-                    f"epochs: state saved; what follows is of this moment, and the same call goes on from here"
+                    f"a callback stopped the training {moment_in_words(epoch, step, steps)}, before its "
+                    f"{config.training.epochs} epochs: state saved; what follows is of this moment, and the same call goes on "
+                    "from here"
                 )
             if callbacks:
                 _take_back(model, run, config)
         return _finish(run, config, data, Trained(ensemble, model, *run.moment()))
 
 
-def prepare(config, run, data=None):
+def prepare(config: RunConfig, run: RunFolder, data: Splits | None = None) -> tuple[Splits, ReceptiveFields, CLoSeR, CLoSeR]:
     """Check and build everything that a run is made of; nothing is written.
 
     Args:
@@ -182,7 +202,7 @@ def prepare(config, run, data=None):
         return data, fields, ensemble, experiment.make_training_model(config, ensemble, len(data.label_names))
 
 
-def finish_stopped(config, run_dir):
+def finish_stopped(config: RunConfig, run_dir: str | os.PathLike) -> dict[str, Any]:
     """Save the ensemble of a run's last checkpoint and read it out as it is, without training on.
 
     Args:
@@ -286,7 +306,7 @@ def _draw_set_up(run, data, fields, model):
         plots.save(model.loss.graph.plot(fields.labels), run.figures / "interaction_graph.png")
 
 
-def dry_run(config, run_dir, timed_steps=5):
+def dry_run(config: RunConfig, run_dir: str | os.PathLike, timed_steps: int = 5) -> None:
     """Check and build everything a run needs, time a few throw-away steps, and say what would run. Writes nothing.
 
     Args:

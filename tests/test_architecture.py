@@ -35,9 +35,13 @@ def part_of(path):
 
 
 def imported(path):
-    """(part of closer_tf, or another library; whether at the file's top) of everything that a file imports."""
+    """(part of closer_tf, or another library; whether at the file's top) of everything that a file imports when it runs."""
     tree = ast.parse(path.read_text())
+    checked = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    unrun = {inner for node in checked for inner in ast.walk(node)}  # names for type hints alone
     for node in ast.walk(tree):
+        if node in unrun:
+            continue
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

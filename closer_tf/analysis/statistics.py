@@ -3,10 +3,16 @@
 Every result carries the number of seeds that it rests on.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 """(p below this, what is drawn), as in figures 4 and 8."""
@@ -30,7 +36,7 @@ class Estimate:
     sem: float | None
     ci95: float | None
 
-    def __str__(self):
+    def __str__(self) -> str:
         spread = "" if self.ci95 is None else f" +- {self.ci95:.4f}"
         return f"{self.mean:.4f}{spread} ({self.seeds} seed{'s' * (self.seeds != 1)})"
 
@@ -51,15 +57,15 @@ class Test:
     difference: float
     p: float | None
     statistic: float | None
-    seeds: tuple
+    seeds: tuple[int, int]
 
     @property
-    def stars(self):
+    def stars(self) -> str:
         """'***', '**', '*', or '' where p is .05 or more, or unknown."""
         return stars(self.p)
 
 
-def estimate(values, level=0.95):
+def estimate(values: ArrayLike, level: float = 0.95) -> Estimate:
     """Mean, spread and Student t confidence interval.
 
     Args:
@@ -81,7 +87,7 @@ def estimate(values, level=0.95):
     return Estimate(float(values.mean()), count, sd, sem, float(stats.t.ppf(0.5 + level / 2, count - 1)) * sem)
 
 
-def paired_t_test(first, second):
+def paired_t_test(first: ArrayLike, second: ArrayLike) -> Test:
     """One-sided paired t-test that `first` is larger (the paper's test between graphs, figure 4).
 
     Args:
@@ -107,7 +113,7 @@ def paired_t_test(first, second):
     return Test("one-sided paired t-test", float(differences.mean()), p, statistic, (len(first), len(second)))
 
 
-def independent_t_test(first, second):
+def independent_t_test(first: ArrayLike, second: ArrayLike) -> Test:
     """One-sided t-test of independent samples with equal variances that `first` is larger (figure 8's caption).
 
     Args:
@@ -128,7 +134,7 @@ def independent_t_test(first, second):
     return Test("one-sided independent t-test", difference, p, statistic, (len(first), len(second)))
 
 
-def permutation_test(first, second, resamples=10_000, seed=0):
+def permutation_test(first: ArrayLike, second: ArrayLike, resamples: int = 10_000, seed: int = 0) -> Test:
     """One-sided permutation test that the mean of `first` is larger (what figure 8's stars were computed with).
 
     Args:
@@ -163,7 +169,7 @@ def permutation_test(first, second, resamples=10_000, seed=0):
     return Test("one-sided permutation test", difference, p, difference, (len(first), len(second)))
 
 
-def stars(p):
+def stars(p: float | None) -> str:
     """The stars of a p-value: '***' below .001, '**' below .01, '*' below .05, '' otherwise and for None."""
     return next((shown for limit, shown in STARS if p is not None and p < limit), "")
 
@@ -178,7 +184,7 @@ def _leave_one(first, second):
     return float(np.mean(sign * differences >= seen - 1e-12))
 
 
-def _checked(values):
+def _checked(values: ArrayLike) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"expected a list of finite numbers, one per seed, found {values.tolist()}")

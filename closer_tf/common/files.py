@@ -10,7 +10,7 @@ from closer_tf.errors import RunError
 ASIDE = ".writing-"  # what a file is called before it is complete; what a killed process leaves starts with it
 
 
-def given_path(path):
+def given_path(path: str | os.PathLike) -> Path:
     """The `Path` of a name that a person gave. A leading '~' is the home folder: shells leave it alone after '='."""
     try:
         return Path(os.path.expanduser(path))
@@ -18,7 +18,7 @@ def given_path(path):
         return Path(path)
 
 
-def read_text(path):
+def read_text(path: str | os.PathLike) -> str:
     """The text of a file in UTF-8, with or without the byte order mark that Windows programs put first.
 
     Args:
@@ -31,7 +31,7 @@ def read_text(path):
     return decode_text(given_path(path).read_bytes())
 
 
-def decode_text(content):
+def decode_text(content: bytes) -> str:
     """What `read_text` returns for a file of this content (bytes)."""
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (len(content) > 1 and 0 in content[:2])
     if utf_16:

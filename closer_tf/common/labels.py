@@ -1,17 +1,23 @@
 """Labels of samples and areas of units, as tables and other programs hold them: one plain array each."""
 
+from __future__ import annotations
+
 import numbers
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from closer_tf.common.plain import one_per_row, plain, whole_numbers
 from closer_tf.errors import DataError
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 NO_AREA = ("", "nan", "none", "null", "nat", "<na>", "n/a", "unknown")
 """What tables write, in any case of letters, for a unit without a brain area."""
 
 
-def as_labels(values, what="labels"):
+def as_labels(values: ArrayLike, what: str = "labels") -> np.ndarray:
     """Class labels as a plain array.
 
     Args:
@@ -44,7 +50,7 @@ def as_labels(values, what="labels"):
     return labels if labels.dtype.kind == "U" else labels.astype(np.int64)
 
 
-def as_areas(values, count, what="areas", numbered=False):
+def as_areas(values: ArrayLike, count: int, what: str = "areas", numbered: bool = False) -> np.ndarray:
     """The brain areas of units as a plain array.
 
     Args:

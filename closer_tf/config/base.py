@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Callable, Iterable
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
@@ -12,7 +13,7 @@ from closer_tf.common.texts import shortened
 KIND_KEYS = ("name", "scheme", "type", "family")  # each chooses one of several kinds of a section
 
 
-def suggestion(word, known):
+def suggestion(word: object, known: Iterable[object]) -> str:
     """' Did you mean ...?' for the closest of `known`, or '' when nothing is close."""
     close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
@@ -52,7 +53,7 @@ class NameOf:
         names: function that returns a list of str.
     """
 
-    def __init__(self, names):
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
         self.names = names
 
     def __get_pydantic_core_schema__(self, source, handler):
@@ -69,7 +70,7 @@ class NameOf:
         return value
 
 
-def json_kind(value):
+def json_kind(value: object) -> str:
     """What a JSON value is, in the words of an error message."""
     if value is None:
         return "null"

@@ -5,18 +5,23 @@ says in which file a key stands.
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from closer_tf.config.base import KIND_KEYS, json_kind
 from closer_tf.config.files import read_json
 from closer_tf.config.shipped import config_file
 from closer_tf.errors import ConfigError
 
+Layers = Sequence[tuple[Any, dict[str, Any]]]
+"""(file, or what to call it; content) of a config and of those that it stands on, as from `read_layers`."""
+
 _SAY_NOTHING = ("seed", "seeds", "readout", "compute", "deterministic", "description", "$schema")  # no description is of them
 _PLACES = ("dataset.data_dir", "training.checkpoint_every", "training.checkpoint_minutes", "training.keep_checkpoints")
 
 
-def read_layers(path, folder="."):
+def read_layers(path: str | os.PathLike, folder: str | os.PathLike = ".") -> list[tuple[Path, dict[str, Any]]]:
     """Read a config file and those that it stands on.
 
     Args:
@@ -33,7 +38,9 @@ def read_layers(path, folder="."):
     return layers_of(read_json(file), file, file.parent)
 
 
-def layers_of(content, source, folder="."):
+def layers_of(
+    content: dict[str, Any], source: str | os.PathLike, folder: str | os.PathLike = "."
+) -> list[tuple[Any, dict[str, Any]]]:
     """As `read_layers`, for content given as plain data.
 
     Args:
@@ -66,7 +73,7 @@ def _real(file):
     return os.path.realpath(file)
 
 
-def compose(layers):
+def compose(layers: Layers) -> dict[str, Any]:
     """The content of layers as one config, as plain data.
 
     A file that stands on another and has no description of its own is described by what it changes.
@@ -89,7 +96,7 @@ def compose(layers):
     return content
 
 
-def merge(base, own):
+def merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """One config's keys over another's; both stay as they are.
 
     Objects merge key by key. Anything else replaces what is in the base, lists included; so does an object that chooses another
@@ -126,7 +133,7 @@ def _changed_keys(own, path=""):
             yield f"{path}{key}"
 
 
-def described(content, name, keys):
+def described(content: dict[str, Any], name: str, keys: Iterable[str]) -> dict[str, Any]:
     """A config whose description does not say what is no longer so: dropped for other data or another condition, else marked.
 
     Args:
@@ -146,7 +153,7 @@ def described(content, name, keys):
     return {**content, "description": changed if other else f"{said} [{changed}]"}
 
 
-def place_of(key, content, layers):
+def place_of(key: Sequence[str | int], content: Any, layers: Layers) -> Any:
     """In which file a key of a composed config stands.
 
     Args:

@@ -5,7 +5,9 @@ A new condition is a row here, and the function that makes its loss. The rows' o
 """
 
 import importlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Condition:
     title: str
     colour: str
     reads: str
-    learns_from: tuple
-    objective: tuple
+    learns_from: tuple[str, ...]
+    objective: tuple[str, ...]
     loss: str | None
-    weights: dict = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     windows: bool = False
     pseudo_likelihood_temperature: float = 10.0
 
@@ -51,12 +53,12 @@ class Condition:
             raise ValueError("weights: expected the paper's where `objective` has 'weights', and none otherwise")
 
     @property
-    def trained(self):
+    def trained(self) -> bool:
         """Whether there is something to train."""
         return bool(self.learns_from)
 
     @property
-    def embeds(self):
+    def embeds(self) -> bool:
         """Whether there are encoders whose embeddings are read out."""
         return self.reads == "encoders"
 
@@ -119,32 +121,32 @@ CONDITIONS = {
 """name, as in a config -> `Condition`"""
 
 
-def trained_conditions():
+def trained_conditions() -> list[str]:
     """The names of the conditions that train, in the table's order."""
     return [name for name, condition in CONDITIONS.items() if condition.trained]
 
 
-def compared_conditions():
+def compared_conditions() -> list[str]:
     """The names of the conditions that train nothing, which a run's own is compared with."""
     return [name for name, condition in CONDITIONS.items() if not condition.trained]
 
 
-def is_trained(name):
+def is_trained(name: str) -> bool:
     """Whether a condition trains; one that this version does not know counts as one that does not."""
     return name in CONDITIONS and CONDITIONS[name].trained
 
 
-def title_of(name):
+def title_of(name: str) -> str:
     """What a condition is called in pictures and tables; one that this version does not know keeps its name."""
     return CONDITIONS[name].title if name in CONDITIONS else name
 
 
-def colour_of(name):
+def colour_of(name: str) -> str:
     """The colour of a condition; grey of one that this version does not know."""
     return CONDITIONS[name].colour if name in CONDITIONS else "#7f7f7f"
 
 
-def in_order(names):
+def in_order(names: Iterable[str]) -> list[str]:
     """Names of conditions in the table's order, unknown ones last.
 
     Args:
@@ -158,7 +160,7 @@ def in_order(names):
     return sorted(names, key=lambda name: (place[name], name))
 
 
-def function_of(path):
+def function_of(path: str) -> Callable[..., Any]:
     """The function that a row of the table names as 'module:function'."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)

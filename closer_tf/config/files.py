@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from closer_tf.common.files import decode_text, given_path
 from closer_tf.config.base import json_kind, suggestion
@@ -10,7 +11,7 @@ from closer_tf.errors import ConfigError
 MAX_BYTES = 10_000_000  # of a config file
 
 
-def read_json(path):
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """The JSON object that a config file holds.
 
     Args:

@@ -22,15 +22,22 @@ together   can they be trained in one? `keys_apart`, which also lets masks and o
 `cost` counts for the weights, so that a folder's digest is what it always was.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.readout import PROBE_ITERATIONS
 from closer_tf.config.sources import PATH_KEYS
 from closer_tf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from closer_tf.config.run_config import RunConfig
 
 ROLES = {
     "$schema": "text",
@@ -87,7 +94,7 @@ _SEEDS_READ = {"encoders": ("masks", "initialization"), "masked input": ("masks"
 """What of a run that trains nothing is read out -> the seeds that it follows from."""
 
 
-def role(key):
+def role(key: str) -> str:
     """The role of a key.
 
     Args:
@@ -106,12 +113,12 @@ def role(key):
     raise KeyError(f"{key}: has no role; expected it in closer_tf.config.identity.ROLES")
 
 
-def counts(question, key):
+def counts(question: str, key: str) -> bool:
     """Whether a key counts for a question of `COUNTED`."""
     return role(key) in COUNTED[question]
 
 
-def digest(config):
+def digest(config: RunConfig) -> str:
     """SHA-256 (hex) of what the trained weights follow from.
 
     Keys at their default and temporal terms of weight 0 do not count either, so that a new key does not make old runs another
@@ -123,7 +130,7 @@ def digest(config):
     return _hashed(_of_weights(config))
 
 
-def digests(config):
+def digests(config: RunConfig) -> set[str]:
     """All digests that folders of a config may have: its own, and where `training` is at its defaults but for keys that do not
     count, the same without that empty section, or with it.
 
@@ -140,7 +147,7 @@ def digests(config):
     return {_hashed(without), _hashed({**without, "training": {}})}
 
 
-def same_weights(one, other):
+def same_weights(one: RunConfig, other: RunConfig) -> bool:
     """Whether two configs are of one training: what differs between them may change while a run goes on.
 
     Args:
@@ -175,12 +182,12 @@ def _hashed(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def is_free(key):
+def is_free(key: str) -> bool:
     """Whether a run may go on with another value of a key."""
     return not counts("weights", key)
 
 
-def differences(stored, given):
+def differences(stored: RunConfig, given: RunConfig) -> list[tuple[str, Any, Any]]:
     """The keys that keep a run from going on with another config.
 
     Args:
@@ -203,7 +210,7 @@ def _differing(one, other, prefix=""):
     return found
 
 
-def run_name(config):
+def run_name(config: RunConfig) -> str:
     """The name of a config's run folder: readable, and the same for the same training on the same files.
 
     Args:
@@ -228,7 +235,7 @@ def run_name(config):
     return re.sub(r"[^\w.-]+", "_", "_".join([*parts, name[:10]]))
 
 
-def result_of(condition, config):
+def result_of(condition: str, config: RunConfig) -> frozenset[tuple[str, str]]:
     """What a condition's result follows from beside seeds, as a frozenset of (key, JSON value).
 
     Args:
@@ -265,7 +272,7 @@ def _follows_from(key, condition):
     return condition.reads != "input" or section not in ("masks", "num_encoders")
 
 
-def baseline_of(config, condition):
+def baseline_of(config: RunConfig, condition: str) -> tuple[frozenset[tuple[str, str]], tuple[int, ...]]:
     """The key under which the result of a condition that trains nothing is found: what it follows from, seeds included.
 
     Args:
@@ -280,7 +287,7 @@ def baseline_of(config, condition):
     return result_of(condition, config), tuple(seeds[name] for name in names)
 
 
-def settings_of(config):
+def settings_of(config: RunConfig) -> dict[str, Any]:
     """What the runs of one group in a report have in common: dict key.path -> value.
 
     Unlike `result_of` it has every key, also those that the condition does without, and files with their folders.
@@ -291,7 +298,7 @@ def settings_of(config):
     return {key: value for key, value in flat(config.to_dict()) if counts("group", key)}
 
 
-def keys_apart(one, other):
+def keys_apart(one: RunConfig, other: RunConfig) -> list[tuple[str, Any, Any]]:
     """The keys that keep two configs from being trained in one.
 
     Args:
@@ -304,21 +311,21 @@ def keys_apart(one, other):
     return [found for found in differing if counts("together", found[0]) and found[0].split(".")[0] not in APART_TOGETHER]
 
 
-def free_together():
+def free_together() -> list[str]:
     """The keys and sections at the top of a config that trainings in one may differ in, as a list of str."""
     sections = dict.fromkeys(key.partition(".")[0] for key in ROLES if key not in ("$schema", "base"))
     counted = {key.partition(".")[0] for key in ROLES if counts("together", key)} - {*APART_TOGETHER}
     return [section for section in sections if section not in counted]
 
 
-def data_named(config):
+def data_named(config: RunConfig) -> dict[str, Any]:
     """The data that a config names, as plain data, wherever its files lie."""
     named = without_folders(config.to_dict())["dataset"]
     named.pop("data_dir", None)
     return named
 
 
-def flat(content, prefix=""):
+def flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(key.path, value) of every value that is no object."""
     for key, value in content.items():
         if isinstance(value, dict):
@@ -327,7 +334,7 @@ def flat(content, prefix=""):
             yield f"{prefix}{key}", value
 
 
-def without_folders(config):
+def without_folders(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the bare names of its files: where they lie says nothing to others."""
     for section in (config["dataset"], config["masks"]):
         for key in PATH_KEYS:

@@ -95,7 +95,7 @@ _NAMED_GRAPHS = {
 }
 
 
-def build_graph(options, num_encoders, seed):
+def build_graph(options: NamedGraph | RandomGraph | CustomGraph, num_encoders: int, seed: int) -> graphs.InteractionGraph:
     """The interaction graph that a config's `objective.graph` describes.
 
     Args:
@@ -119,5 +119,5 @@ def build_graph(options, num_encoders, seed):
         if graph.num_encoders != num_encoders:
             raise ValueError(f"{options.path} is a graph of {graph.num_encoders} encoders, num_encoders is {num_encoders}")
     else:
-        graph = graphs.InteractionGraph(num_encoders, options.edges, options.weights)
+        graph = graphs.InteractionGraph(num_encoders, options.edges or [], options.weights)
     return graph.per_target() if options.weighting == "per_target" else graph

@@ -2,16 +2,20 @@
 
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from closer_tf.config.base import json_kind, suggestion
-from closer_tf.config.composing import compose, described, layers_of, place_of, read_layers
+from closer_tf.config.composing import Layers, compose, described, layers_of, place_of, read_layers
 from closer_tf.config.run_config import RunConfig
 from closer_tf.errors import ConfigError, DataError
 
+Model = TypeVar("Model", bound=BaseModel)
 
-def load_config(path, overrides=()):
+
+def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run config, merge it with what it names as its base, override, validate and resolve it.
 
     Args:
@@ -35,15 +39,15 @@ def load_config(path, overrides=()):
     return resolve(content, str(file), [(file, overridden(overrides)), *layers])
 
 
-def overridden(overrides):
+def overridden(overrides: Iterable[str]) -> dict[str, Any]:
     """What overrides, such as 'key.path=value', set, as plain data."""
-    content = {}
+    content: dict[str, Any] = {}
     for override in overrides:
         apply_override(content, override)
     return content
 
 
-def resolve(content, source, layers=()):
+def resolve(content: dict[str, Any], source: str, layers: Layers = ()) -> RunConfig:
     """Validate and resolve a config given as plain data.
 
     Args:
@@ -62,7 +66,7 @@ def resolve(content, source, layers=()):
         raise ConfigError(f"{place}: objective.graph.path: {error}") from None
 
 
-def as_config(config):
+def as_config(config: RunConfig | str | os.PathLike | dict[str, Any]) -> RunConfig:
     """A resolved `RunConfig`, from what a caller has of it.
 
     Args:
@@ -85,7 +89,7 @@ def as_config(config):
     )
 
 
-def parse_config(content, source="config", layers=()):
+def parse_config(content: dict[str, Any], source: str = "config", layers: Layers = ()) -> RunConfig:
     """Validate a whole config given as plain data.
 
     Args:
@@ -107,7 +111,7 @@ def parse_config(content, source="config", layers=()):
     return validated(RunConfig, content, source, layers)
 
 
-def validated(model, content, source, layers=()):
+def validated(model: type[Model], content: Any, source: str, layers: Layers = ()) -> Model:
     """Plain data as an object of a pydantic model.
 
     Args:
@@ -139,7 +143,7 @@ def _check_text(content, source):
         raise ConfigError(f"{source}: nested too deeply") from None
 
 
-def apply_override(content, override):
+def apply_override(content: dict[str, Any], override: str) -> None:
     """Set one key of a config given as plain data, which is changed.
 
     Args:
@@ -159,7 +163,7 @@ def apply_override(content, override):
     set_key(content, key, value, f"--set {override}")
 
 
-def set_key(content, key, value, source):
+def set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None:
     """Set one key of a config given as plain data, which is changed.
 
     Args:
@@ -199,7 +203,7 @@ def _index(items, part, path, source):
     return int(part)
 
 
-def key_of(mistake, content):
+def key_of(mistake: Mapping[str, Any], content: Any) -> list[str]:
     """The key that a pydantic error is about, as the list of its parts.
 
     Args:
@@ -225,7 +229,7 @@ def _key_and_value(mistake, content):
     return path, found
 
 
-def explain(mistake, content):
+def explain(mistake: Mapping[str, Any], content: Any) -> str:
     """One line for one pydantic error in a config: the key's full path, what was expected, what came.
 
     Args:
@@ -266,7 +270,7 @@ def _tags(mistake):
     return ", ".join(names)
 
 
-def json_schema():
+def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a run config, as a dict, for editors and other programs.
 
     A config with a `base` may leave out what the base gives: it is held against the definitions `...OverBase`, which require

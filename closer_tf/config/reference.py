@@ -46,7 +46,7 @@ all defaults; every run folder keeps it as `config.json`.
 """
 
 
-def config_reference():
+def config_reference() -> str:
     """The reference as Markdown text: one table per section, one section per choice where there are several."""
     parts = [_HEADER, _table("Top level", RunConfig, "")]
     for name, field in RunConfig.model_fields.items():

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,7 +12,7 @@ from closer_tf.common.files import given_path
 from closer_tf.config import identity
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.conditions import CONDITIONS
-from closer_tf.config.encoders import Encoder, MLPEncoder
+from closer_tf.config.encoders import Encoder, MLPEncoder, ViTEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
 from closer_tf.config.objective import CustomGraph, Objective, TermWeights, build_graph
 from closer_tf.config.readout import Readout
@@ -96,21 +96,21 @@ class RunConfig(Section):
         return self
 
     @property
-    def trains(self):
+    def trains(self) -> bool:
         """Whether the condition trains."""
         return CONDITIONS[self.condition].trained
 
-    def each_encoder(self):
+    def each_encoder(self) -> list[MLPEncoder | ViTEncoder]:
         """List of the N encoders' options."""
         return self.encoders or [self.encoder] * self.num_encoders
 
-    def read_out_at(self):
+    def read_out_at(self) -> list[int]:
         """The epochs of `readout.at_epochs` that this training reaches; none where nothing is trained."""
         if not self.trains:
             return []
         return [epoch for epoch in self.readout.at_epochs if epoch <= self.training.epochs]
 
-    def resolved(self):
+    def resolved(self) -> Self:
         """The same config with every default that depends on other keys written out (seeds, temperature, weights, paths).
 
         Returns:
@@ -119,7 +119,7 @@ class RunConfig(Section):
         seeds = {
             name: derived_seed(self.seed, name) if value is None else value for name, value in self.seeds.model_dump().items()
         }
-        update = {"schema_": None, "seeds": Seeds(**seeds)}
+        update: dict[str, Any] = {"schema_": None, "seeds": Seeds(**seeds)}
         if self.objective.temperature is None:
             encoders = self.each_encoder()
             all_mlp = all(encoder.type == "mlp" for encoder in encoders)
@@ -138,15 +138,15 @@ class RunConfig(Section):
         update["objective"] = objective.model_copy(update={"graph": _written_out(objective.graph, self.num_encoders)})
         return self.model_copy(update=update)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The config as plain JSON data, every key written out."""
         return self.model_dump(mode="json", exclude={"schema_"})
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The config as indented JSON text."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 (hex) of what the trained weights follow from: see `closer_tf.config.identity.digest`."""
         return identity.digest(self)
 

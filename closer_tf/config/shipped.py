@@ -1,5 +1,6 @@
 """The run configs that ship with the package, which go by their names: 'quickstart' is run_configs/quickstart.json."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,18 +11,18 @@ from closer_tf.errors import ConfigError
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def shipped_folder():
+def shipped_folder() -> Path:
     """The folder of the run configs that ship with the package: inside it where it was installed, beside it in a clone."""
     installed = PACKAGE / "run_configs"
     return installed if installed.is_dir() else PACKAGE.parent / "run_configs"
 
 
-def shipped_names(kind="."):
+def shipped_names(kind: str = ".") -> list[str]:
     """The names of the run configs that ship with the package, or with kind 'sweeps' of the sweeps, sorted."""
     return sorted(path.stem for path in (shipped_folder() / kind).glob("*.json"))
 
 
-def config_file(given, folder=".", kind="."):
+def config_file(given: str | os.PathLike, folder: str | os.PathLike = ".", kind: str = ".") -> Path:
     """The file that somebody means.
 
     Args:

@@ -101,7 +101,7 @@ class Seeds(Section):
 SEED_NAMES = tuple(Seeds.model_fields)
 
 
-def derived_seed(seed, name):
+def derived_seed(seed: int, name: str) -> int:
     """The seed of one source of randomness, from the run's `seed`: independent between names, stable across versions.
 
     Args:

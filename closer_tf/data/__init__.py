@@ -3,7 +3,10 @@
 To add a source, write one function that returns a `Source` and name it in `_SOURCES`; its arguments are its config keys.
 """
 
+from __future__ import annotations
+
 import importlib
+from typing import Any
 
 from closer_tf.data.splits import Source, Split, Splits, hold_out, split_source
 from closer_tf.errors import DataError
@@ -23,7 +26,7 @@ _SOURCES = {
 __all__ = ["Source", "Split", "Splits", "hold_out", "load_data", "split_source"]
 
 
-def load_data(name, validation_fraction=0.1, validation_seed=0, **options):
+def load_data(name: str, validation_fraction: float = 0.1, validation_seed: int = 0, **options: Any) -> Splits:
     """Read a data source and split off a validation set.
 
     Args:

@@ -1,6 +1,10 @@
 """What every data source returns, and how it is split."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +27,16 @@ class Split:
 
     inputs: np.ndarray
     labels: np.ndarray
-    about: dict = field(default_factory=dict)
+    about: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
         if np.asarray(self.labels).dtype.kind in "iu":  # JAX has no 64-bit integers unless told to, and warns of them
             object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int32))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, chosen):
+    def __getitem__(self, chosen: slice | np.ndarray) -> Split:
         return Split(self.inputs[chosen], self.labels[chosen], {key: values[chosen] for key, values in self.about.items()})
 
 
@@ -57,14 +61,14 @@ class Source:
 
     train: Split
     test: Split
-    label_names: tuple
+    label_names: tuple[str, ...]
     input_scale: float = 1.0
     validation: Split | None = None
     windowed: bool = False
-    unit_areas: tuple = ()
+    unit_areas: tuple[str, ...] = ()
     simulated: bool = False
     labelled: bool = True
-    stimuli: tuple = ()
+    stimuli: tuple[str, ...] = ()
     bin_width: float | None = None
     white_level: float | None = None
 
@@ -95,15 +99,15 @@ class Splits:
     train: Split
     validation: Split
     test: Split
-    label_names: tuple
+    label_names: tuple[str, ...]
     input_scale: float = 1.0
     fixed_validation: bool = False
     windowed: bool = False
-    unit_areas: tuple = ()
+    unit_areas: tuple[str, ...] = ()
     simulated: bool = False
     labelled: bool = True
-    identity: dict | None = None
-    stimuli: tuple = ()
+    identity: dict[str, Any] | None = None
+    stimuli: tuple[str, ...] = ()
     bin_width: float | None = None
 
     def __post_init__(self):
@@ -114,16 +118,16 @@ class Splits:
             object.__setattr__(self, "unit_areas", tuple(areas.tolist()))
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, ...]:
         """Shape of one stimulus."""
         return self.train.inputs.shape[2 if self.windowed else 1 :]
 
     @property
-    def chance(self):
+    def chance(self) -> float:
         """Accuracy of always guessing the test set's most frequent label; 0 (as R^2) where labels are numbers."""
         return float(np.bincount(self.test.labels).max() / len(self.test)) if self.label_names else 0.0
 
-    def current(self):
+    def current(self) -> Splits:
         """The same data without what came before: of every window the current bin alone."""
         if not self.windowed:
             return self
@@ -148,7 +152,7 @@ def _plain(split, label_names, what):
     return Split(inputs, labels, split.about)
 
 
-def split_source(name, source, validation_fraction, seed):
+def split_source(name: str, source: Source, validation_fraction: float, seed: int) -> Splits:
     """Split a random validation set off a source's training samples, unless the source has its own.
 
     Args:
@@ -187,12 +191,12 @@ def split_source(name, source, validation_fraction, seed):
     )
 
 
-def held_out(samples, fraction):
+def held_out(samples: int, fraction: float) -> int:
     """How many of so many training samples a validation set drawn from them takes."""
     return round(fraction * samples)
 
 
-def steps_per_epoch(samples, batch_size):
+def steps_per_epoch(samples: int, batch_size: int) -> int:
     """Batches in one epoch of so many training samples, the last partial one counted."""
     return -(-samples // batch_size)
 
@@ -202,14 +206,14 @@ def _numbered(split):
     return split if "position" in split.about else replace(split, about=split.about | {"position": np.arange(len(split))})
 
 
-def without_labels(source):
+def without_labels(source: Source) -> Source:
     """The same `Source` as one that knows no labels: -1 for every sample."""
     splits = {name: getattr(source, name) for name in ("train", "validation", "test")}
     splits = {name: replace(split, labels=np.full(len(split), -1)) for name, split in splits.items() if split is not None}
     return replace(source, **splits, label_names=(), labelled=False)
 
 
-def hold_out(split, fraction, label_names, what):
+def hold_out(split: Split, fraction: float, label_names: Sequence[str], what: str) -> tuple[Split, Split]:
     """Take a fraction of each class away as a test set: at least one sample, the same ones every time.
 
     Args:

@@ -1,11 +1,15 @@
 """Random changes of training images, drawn anew for each sample, the same for all encoders (paper: methods)."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from closer_tf.bounds import check_settings
+from closer_tf.common.types import Shape, Tensor
 from closer_tf.nn.precision import true_float32
 
 
@@ -25,7 +29,9 @@ class RandomAffine(keras.layers.Layer):
     Input and output shape: (batch, height, width, channels).
     """
 
-    def __init__(self, horizontal_flip=False, rotation=0.0, zoom=0.0, seed=0, **kwargs):
+    def __init__(
+        self, horizontal_flip: bool = False, rotation: float = 0.0, zoom: float = 0.0, seed: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_settings(rotation=rotation, zoom=zoom)
         self.horizontal_flip = horizontal_flip
@@ -34,7 +40,7 @@ class RandomAffine(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
         """Changed images in training; the images themselves otherwise."""
         if not training:
             return images
@@ -42,7 +48,7 @@ class RandomAffine(keras.layers.Layer):
             images = affine(images, *coefficients)
         return images
 
-    def draw(self, batch):
+    def draw(self, batch: int | Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """What is done to the next `batch` images: list of coefficients of `affine`, four tensors (batch,) each."""
         drawn = []
         if self.horizontal_flip or self.rotation:
@@ -57,11 +63,11 @@ class RandomAffine(keras.layers.Layer):
     def _uniform(self, batch, low, high):
         return keras.random.uniform((batch,), low, high, seed=self.seed_generator)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The input's shape."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the layer from, as plain data."""
         return {
             **super().get_config(),
@@ -72,7 +78,7 @@ class RandomAffine(keras.layers.Layer):
         }
 
 
-def affine(images, xx, xy, yx, yy):
+def affine(images: Tensor, xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor) -> Tensor:
     """Resample images about their centre: the output pixel (x, y) shows the input at (xx x + xy y, yx x + yy y).
 
     Args:

@@ -1,27 +1,31 @@
 """Encoders: what maps one receptive field to an embedding. Each call makes one encoder with weights of its own."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from closer_tf.bounds import check_settings
+from closer_tf.common.types import Tensor
 from closer_tf.nn.dropout import Dropout
 from closer_tf.nn.transformer import ClassTokenAndPositions, FirstToken, SelfAttention
 
 
 def mlp(
-    input_shape,
-    hidden=(1024, 512, 256),
-    embedding_dim=256,
-    dropout=0.1,
-    l1=0.0,
-    l2=0.0,
-    init_seed=0,
-    dropout_seed=0,
-    name="mlp",
-):
+    input_shape: Sequence[int],
+    hidden: Sequence[int] = (1024, 512, 256),
+    embedding_dim: int = 256,
+    dropout: float = 0.1,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    init_seed: int = 0,
+    dropout_seed: int = 0,
+    name: str = "mlp",
+) -> keras.Model:
     """Fully connected encoder: GELU and dropout after each hidden layer, linear output.
 
     Args:
@@ -55,17 +59,17 @@ def mlp(
 
 
 def vit_lite(
-    input_shape,
-    embedding_dim=256,
-    blocks=2,
-    heads=4,
-    key_dim=64,
-    mlp_dim=512,
-    dropout=0.1,
-    init_seed=0,
-    dropout_seed=0,
-    name="vit_lite",
-):
+    input_shape: Sequence[int],
+    embedding_dim: int = 256,
+    blocks: int = 2,
+    heads: int = 4,
+    key_dim: int = 64,
+    mlp_dim: int = 512,
+    dropout: float = 0.1,
+    init_seed: int = 0,
+    dropout_seed: int = 0,
+    name: str = "vit_lite",
+) -> keras.Model:
     """Small vision transformer over the cells of a receptive field (ViTLite-2/4 with patches of 4 x 4 pixels).
 
     Each cell is mapped linearly to a token; a class token is put in front and positions are added; pre-norm blocks of
@@ -112,7 +116,7 @@ def vit_lite(
 
 
 @keras.saving.register_keras_serializable("closer_tf")
-def gelu(x):
+def gelu(x: Tensor) -> Tensor:
     """The exact (erf) Gaussian error linear unit, x Phi(x). Its gradient, Phi(x) + x phi(x), is written out: fewer passes."""
     return _gelu(x)
 

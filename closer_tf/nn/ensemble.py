@@ -1,17 +1,27 @@
 """The ensemble: N receptive fields and N encoders as one Keras functional model that supervises itself."""
 
+from __future__ import annotations
+
 import functools
 import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from closer_tf.bounds import check_settings
+from closer_tf.common.types import Shape, Tensor
 from closer_tf.nn.layers import Cells, ReceptiveField
 from closer_tf.nn.losses import CLoSeRLoss, collapse_gauge
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.nn.precision import true_float32
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from closer_tf.masks import ReceptiveFields
 
 NO_WEIGHTS = "sample_weight: the loss of a batch is one number, its samples cannot be weighted"
 
@@ -24,11 +34,13 @@ class CLoSeR(keras.Model):
     takes stimuli alone; labels may be passed and are handed to the loss. The parts of the loss are logged beside it.
     """
 
-    def __call__(self, stimuli, *args, **kwargs):
+    predict_function: Any  # Keras's
+
+    def __call__(self, stimuli: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Embeddings (B, N, D) of stimuli (B, ...), or (B, bins, N, D) of windows of consecutive stimuli (B, bins, ...)."""
         return self._over_bins(super().__call__, stimuli, *args, **kwargs)
 
-    def call(self, inputs, training=None, mask=None, **kwargs):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Tensor:
         """As `__call__`; JAX's training step comes in here."""
         return self._over_bins(super().call, inputs, training=training, mask=mask, **kwargs)
 
@@ -39,7 +51,9 @@ class CLoSeR(keras.Model):
         outputs = embed(ops.reshape(stimuli, (-1, *rest)), *args, **kwargs)
         return keras.tree.map_structure(lambda x: ops.reshape(x, (-1, bins, *x.shape[1:])), outputs)
 
-    def compile(self, optimizer=None, loss=None, **kwargs):
+    def compile(
+        self, optimizer: keras.optimizers.Optimizer | str | None = None, loss: keras.losses.Loss | None = None, **kwargs: Any
+    ) -> None:
         """Configure the training.
 
         Args:
@@ -64,17 +78,17 @@ class CLoSeR(keras.Model):
         self.__dict__["_term_trackers"] = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """The loss, its parts and the collapse gauge."""
         return [*super().metrics, *self.__dict__.get("_term_trackers", {}).values()]
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Configure the training as it was when the model was saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
     @functools.wraps(keras.Model.fit, assigned=())  # its signature
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`; what an ensemble cannot be trained with is refused before the first step.
 
         Raises:
@@ -90,12 +104,19 @@ class CLoSeR(keras.Model):
         return super().fit(*args, **kwargs)
 
     @functools.wraps(keras.Model.evaluate, assigned=())
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`; refuses what `fit` does."""
         _check_data(inspect.signature(super().evaluate).bind(*args, **kwargs).arguments)
         return super().evaluate(*args, **kwargs)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Tensor = None,
+        y_pred: Tensor | dict[str, Tensor] = None,
+        sample_weight: None = None,
+        training: bool = True,
+    ) -> Tensor:
         """The objective on the embeddings `y_pred` (B, N, D), plus regularisation; its parts and the collapse gauge are
         tracked."""
         del x, training
@@ -112,7 +133,7 @@ class CLoSeR(keras.Model):
             tracker.update_state(terms[name], sample_weight=samples)
         return terms["loss"] + terms.get("regularisation", 0.0)
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         """One step: embed the batch, let the encoders supervise each other, update. Called by `fit`."""
         if keras.backend.backend() != "tensorflow":
             return super().train_step(*args)
@@ -120,7 +141,7 @@ class CLoSeR(keras.Model):
 
         return train_step(self, *args)
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         """The objective on one batch. Called by `evaluate`."""
         if keras.backend.backend() != "tensorflow":
             return super().test_step(*args)
@@ -128,7 +149,7 @@ class CLoSeR(keras.Model):
 
         return test_step(self, *args)
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> None:
         """Make what `predict` calls for a batch; under TensorFlow, it is traced once for batches of all sizes."""
         new = force or self.predict_function is None
         super().make_predict_function(force)
@@ -138,7 +159,7 @@ class CLoSeR(keras.Model):
             self.predict_function = for_all_batch_sizes(self.predict_function, self)
 
     @property
-    def encoders(self):
+    def encoders(self) -> list[keras.Model]:
         """The N encoders, each a Keras model from its receptive field to an embedding (B, D)."""
         return [layer for layer in self.layers if layer.name.startswith("encoder_")]
 
@@ -174,8 +195,14 @@ def _of_whole_batch(outputs, labels, regularisation):
 
 
 def build_ensemble(
-    input_shape, receptive_fields, make_encoder, input_scale=1.0, normalisation=None, augmentation=None, name="closer"
-):
+    input_shape: Sequence[int],
+    receptive_fields: ReceptiveFields,
+    make_encoder: Callable[[int, tuple[int, ...]], keras.Model],
+    input_scale: float = 1.0,
+    normalisation: tuple[ArrayLike, ArrayLike] | None = None,
+    augmentation: keras.layers.Layer | None = None,
+    name: str = "closer",
+) -> CLoSeR:
     """Wrap N receptive fields and N encoders in one functional model.
 
     Args:
@@ -220,7 +247,7 @@ def build_ensemble(
     return CLoSeR(inputs, outputs, name=name)
 
 
-def with_heads(ensemble, num_labels, seed=0):
+def with_heads(ensemble: CLoSeR, num_labels: int, seed: int = 0) -> CLoSeR:
     """The ensemble with a linear head per encoder, for the supervised condition (paper: equation 14).
 
     Args:
@@ -245,11 +272,11 @@ class Heads(keras.layers.Layer):
         seed: int, seeds the kernels (Glorot uniform, each head on its own); biases are 0.
     """
 
-    def __init__(self, num_labels, seed=0, **kwargs):
+    def __init__(self, num_labels: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_labels, self.seed = num_labels, seed
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Make kernels and biases."""
         _, heads, width = input_shape
         limit = (6 / (width + self.num_labels)) ** 0.5
@@ -257,20 +284,20 @@ class Heads(keras.layers.Layer):
         self.kernel = self.add_weight(shape=(heads, width, self.num_labels), initializer=initializer, name="kernel")
         self.bias = self.add_weight(shape=(heads, self.num_labels), initializer="zeros", name="bias")
 
-    def call(self, embeddings):
+    def call(self, embeddings: Tensor) -> Tensor:
         """The logits."""
         return ops.einsum("bnd,ndc->bnc", embeddings, self.kernel) + self.bias
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """(batch, N, num_labels)."""
         return (*input_shape[:2], self.num_labels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the layer from, as plain data."""
         return {**super().get_config(), "num_labels": self.num_labels, "seed": self.seed}
 
 
-def embed(model, stimuli, batch_size=512):
+def embed(model: keras.Model, stimuli: np.ndarray, batch_size: int = 512) -> np.ndarray:
     """The embeddings of stimuli, computed batch by batch.
 
     Args:
@@ -303,11 +330,11 @@ def _blocks(stimuli, batch_size):
 class Stack(keras.layers.Layer):
     """N embeddings (batch, D) as one tensor (batch, N, D)."""
 
-    def call(self, embeddings):
+    def call(self, embeddings: Sequence[Tensor]) -> Tensor:
         """The stacked embeddings."""
         return ops.stack(embeddings, axis=1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """(batch, N, D)."""
         return (input_shape[0][0], len(input_shape), input_shape[0][-1])
 

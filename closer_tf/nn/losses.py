@@ -9,10 +9,15 @@ the sum, so it cancels and only the inner products and |mu_i(x_m)|^2 are compute
 the gradient in closed form.
 """
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import keras
 from keras import ops
 
 from closer_tf.bounds import check_settings
+from closer_tf.common.types import Tensor
 from closer_tf.graphs import InteractionGraph, all_to_all
 from closer_tf.nn.pairwise import pair_loss
 
@@ -21,7 +26,14 @@ DENSE_FROM_DENSITY = 0.6
 MAX_MEMORY_MB = 1024
 
 
-def closer_terms(embeddings, temperature, graph=None, stop_gradient=False, dense=None, max_memory_mb=MAX_MEMORY_MB):
+def closer_terms(
+    embeddings: Tensor,
+    temperature: float,
+    graph: InteractionGraph | None = None,
+    stop_gradient: bool = False,
+    dense: bool | None = None,
+    max_memory_mb: float = MAX_MEMORY_MB,
+) -> dict[str, Tensor]:
     """The CLoSeR loss of a batch and the two parts it consists of.
 
     Args:
@@ -98,8 +110,14 @@ class CLoSeRLoss(keras.losses.Loss):
     term_names = ("attraction", "contrast")
 
     def __init__(
-        self, temperature=None, graph=None, stop_gradient=False, max_memory_mb=MAX_MEMORY_MB, name="closer_loss", **kwargs
-    ):
+        self,
+        temperature: float | None = None,
+        graph: InteractionGraph | None = None,
+        stop_gradient: bool = False,
+        max_memory_mb: float = MAX_MEMORY_MB,
+        name: str = "closer_loss",
+        **kwargs: Any,
+    ) -> None:
         kwargs.pop("reduction", None)  # the loss of a batch is one number already
         super().__init__(name=name, reduction=None, **kwargs)
         check_settings(max_memory_mb=max_memory_mb)
@@ -110,21 +128,21 @@ class CLoSeRLoss(keras.losses.Loss):
         self.stop_gradient = stop_gradient
         self.max_memory_mb = max_memory_mb
 
-    def terms(self, embeddings, labels=None):
+    def terms(self, embeddings: Tensor, labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
         del labels
         temperature = self.temperature or 10.0 * embeddings.shape[-1]
         return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, max_memory_mb=self.max_memory_mb)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of embeddings `y_pred` (B, N, D); `y_true` is ignored."""
         return self.terms(y_pred, y_true)["loss"]
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: None = None) -> Tensor:
         """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
         return self.call(y_true, ops.convert_to_tensor(y_pred))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the loss from, as plain data."""
         return {
             "name": self.name,
@@ -135,12 +153,12 @@ class CLoSeRLoss(keras.losses.Loss):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The loss that `get_config` described."""
         return cls(**{**config, "graph": graph_from_config(config.get("graph"))})
 
 
-def graph_to_config(graph):
+def graph_to_config(graph: InteractionGraph | None) -> dict[str, Any] | None:
     """An `InteractionGraph`, or None, as plain data."""
     if graph is None:
         return None
@@ -152,7 +170,7 @@ def graph_to_config(graph):
     }
 
 
-def graph_from_config(config):
+def graph_from_config(config: dict[str, Any] | None) -> InteractionGraph | None:
     """The graph that `graph_to_config` described."""
     return None if config is None else InteractionGraph(**config)
 
@@ -166,11 +184,11 @@ class SupervisedLoss(keras.losses.Loss):
 
     term_names = ("accuracy",)
 
-    def __init__(self, name="supervised_loss", **kwargs):
+    def __init__(self, name: str = "supervised_loss", **kwargs: Any) -> None:
         kwargs.pop("reduction", None)
         super().__init__(name=name, reduction=None, **kwargs)
 
-    def terms(self, outputs, labels):
+    def terms(self, outputs: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
         """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
         logits = _at_least_float32(outputs["logits"])
         targets = ops.broadcast_to(ops.expand_dims(ops.cast(labels, "int32"), 1), ops.shape(logits)[:2])
@@ -178,20 +196,20 @@ class SupervisedLoss(keras.losses.Loss):
         hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=2), "int32"), targets), "float32")
         return {"loss": ops.mean(loss), "accuracy": ops.mean(hits)}
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: dict[str, Tensor]) -> Tensor:
         """The loss of outputs `y_pred` for labels `y_true` (B,)."""
         return self.terms(y_pred, y_true)["loss"]
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: dict[str, Tensor], sample_weight: None = None) -> Tensor:
         """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
         return self.call(y_true, y_pred)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the loss from, as plain data."""
         return {"name": self.name}
 
 
-def collapse_gauge(embeddings):
+def collapse_gauge(embeddings: Tensor) -> dict[str, Tensor]:
     """Two numbers that go to zero, and to one, when an ensemble collapses onto a point, or onto a line.
 
     Args:

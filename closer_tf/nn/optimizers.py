@@ -1,9 +1,15 @@
 """Nadam with the momentum schedule of TensorFlow 2.6."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from closer_tf.bounds import check_settings
+from closer_tf.common.types import Tensor
 
 
 @keras.saving.register_keras_serializable("closer_tf")
@@ -32,14 +38,14 @@ class Nadam(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=1e-3,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-7,
-        schedule_decay=0.004,
-        name="nadam",
-        **kwargs,
-    ):
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        schedule_decay: float = 0.004,
+        name: str = "nadam",
+        **kwargs: Any,
+    ) -> None:
         check_settings(beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, schedule_decay=schedule_decay)
         if not callable(learning_rate):  # as schedules are
             check_settings(learning_rate=learning_rate)
@@ -49,7 +55,7 @@ class Nadam(keras.optimizers.Optimizer):
         self.epsilon = epsilon
         self.schedule_decay = schedule_decay
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the running means of `variables`."""
         if self.built:
             return
@@ -75,7 +81,7 @@ class Nadam(keras.optimizers.Optimizer):
         )
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """One step of one variable."""
         gradient = ops.cast(gradient, variable.dtype)
         of_momentum, of_gradient, epsilon = (ops.cast(factor, variable.dtype) for factor in self._factors)
@@ -90,7 +96,7 @@ class Nadam(keras.optimizers.Optimizer):
             self.assign_add(v, (1.0 - self.beta_2) * (ops.square(gradient) - v))
             self.assign_sub(variable, (of_momentum * m + of_gradient * gradient) / (ops.sqrt(v) + epsilon))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the optimizer from, as plain data."""
         return {
             **super().get_config(),

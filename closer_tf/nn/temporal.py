@@ -10,17 +10,28 @@ through which no gradient flows:
     cov   = mean over i, k != m of     cov_i(k, m)^2                           no two dimensions say the same
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import keras
 from keras import ops
 
 from closer_tf.bounds import check_settings
+from closer_tf.common.types import Tensor
 from closer_tf.graphs import all_to_all
 from closer_tf.nn.losses import graph_from_config, graph_to_config
+
+if TYPE_CHECKING:
+    from closer_tf.graphs import InteractionGraph
 
 TERMS = ("tpull", "pull", "cont", "var", "cov")
 
 
-def temporal_terms(current, previous, graph=None, names=TERMS):
+def temporal_terms(
+    current: Tensor, previous: Tensor | None, graph: InteractionGraph | None = None, names: Sequence[str] = TERMS
+) -> dict[str, Tensor]:
     """The terms of the temporal objectives.
 
     Args:
@@ -83,7 +94,13 @@ class TemporalLoss(keras.losses.Loss):
         Equations 6 to 12 of the paper.
     """
 
-    def __init__(self, weights=None, graph=None, name="temporal_loss", **kwargs):
+    def __init__(
+        self,
+        weights: Mapping[str, float | None] | None = None,
+        graph: InteractionGraph | None = None,
+        name: str = "temporal_loss",
+        **kwargs: Any,
+    ) -> None:
         kwargs.pop("reduction", None)
         super().__init__(name=name, reduction=None, **kwargs)
         weights = _of_tcloser() if weights is None else weights
@@ -91,22 +108,22 @@ class TemporalLoss(keras.losses.Loss):
         if unknown:
             raise ValueError(f"weights: unknown terms {sorted(unknown)}; expected some of {', '.join(TERMS)}")
         check_settings(**{name: weight for name, weight in weights.items() if weight is not None})
-        self.weights = {name: float(weights[name]) for name in TERMS if weights.get(name)}
+        self.weights = {name: float(weight) for name in TERMS if (weight := weights.get(name))}
         if not self.weights:
             raise ValueError("weights: at least one term needs a weight other than 0")
         self.graph = graph
 
     @property
-    def term_names(self):
+    def term_names(self) -> tuple[str, ...]:
         """The terms that are computed and logged."""
         return tuple(self.weights)
 
     @property
-    def needs_previous(self):
+    def needs_previous(self) -> bool:
         """Whether a term looks at the bin before."""
         return "tpull" in self.weights or "cont" in self.weights
 
-    def terms(self, embeddings, labels=None):
+    def terms(self, embeddings: Tensor, labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars with `loss` and its terms for embeddings of windows (B, 2, N, D), in time order.
 
         Embeddings of single bins (B, N, D) will do where no term needs the bin before.
@@ -124,20 +141,20 @@ class TemporalLoss(keras.losses.Loss):
         terms = temporal_terms(current, previous, self.graph, self.term_names)
         return {"loss": sum(weight * terms[name] for name, weight in self.weights.items()), **terms}
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of embeddings `y_pred` (B, 2, N, D); `y_true` is ignored."""
         return self.terms(y_pred, y_true)["loss"]
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: None = None) -> Tensor:
         """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
         return self.call(y_true, ops.convert_to_tensor(y_pred))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the loss from, as plain data."""
         return {"name": self.name, "weights": self.weights, "graph": graph_to_config(self.graph)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The loss that `get_config` described."""
         return cls(**{**config, "graph": graph_from_config(config.get("graph"))})
 

@@ -5,7 +5,7 @@ import numpy as np
 from closer_tf.config.conditions import CONDITIONS
 
 
-def pseudo_likelihood_temperature(condition, embedding_dim):
+def pseudo_likelihood_temperature(condition: str, embedding_dim: int) -> float:
     """The temperature that the paper measures class pseudo-likelihoods with.
 
     Args:
@@ -18,7 +18,7 @@ def pseudo_likelihood_temperature(condition, embedding_dim):
     return CONDITIONS[condition].pseudo_likelihood_temperature * embedding_dim
 
 
-def conditional_pseudo_likelihood(embeddings, temperature):
+def conditional_pseudo_likelihood(embeddings: np.ndarray, temperature: float) -> np.ndarray:
     """p(x_k | x_b) within one encoder: a softmax of -squared distance / temperature over k != b.
 
     Args:
@@ -34,7 +34,9 @@ def conditional_pseudo_likelihood(embeddings, temperature):
     return likelihood / likelihood.sum(axis=1, keepdims=True)
 
 
-def class_pseudo_likelihood(embeddings, labels, temperature, per_class=50, draws=100, seed=0):
+def class_pseudo_likelihood(
+    embeddings: np.ndarray, labels: np.ndarray, temperature: float, per_class: int = 50, draws: int = 100, seed: int = 0
+) -> np.ndarray:
     """Class mean conditional pseudo-likelihood of one encoder (paper: equation 13).
 
     Args:
@@ -65,7 +67,7 @@ def class_pseudo_likelihood(embeddings, labels, temperature, per_class=50, draws
     return total / draws
 
 
-def alignment(embeddings, batches=50, batch_size=128, seed=0):
+def alignment(embeddings: np.ndarray, batches: int = 50, batch_size: int = 128, seed: int = 0) -> np.ndarray:
     """Alignment of embedding maps (paper: equations 17 and 18).
 
     For each batch and pair of encoders: the Pearson correlation, over pairs of samples, of the Euclidean distances that the two
@@ -96,7 +98,7 @@ def alignment(embeddings, batches=50, batch_size=128, seed=0):
     return total / batches
 
 
-def agreement(embeddings, batches=50, batch_size=128, seed=0):
+def agreement(embeddings: np.ndarray, batches: int = 50, batch_size: int = 128, seed: int = 0) -> np.ndarray:
     """Agreement score: how often a sample's nearest partner in another encoder's embeddings of the batch is itself.
 
     Args:
@@ -122,7 +124,7 @@ def agreement(embeddings, batches=50, batch_size=128, seed=0):
     return total / batches
 
 
-def off_diagonal_mean(matrix):
+def off_diagonal_mean(matrix: np.ndarray) -> float:
     """Mean over the ordered pairs i != j of a square matrix."""
     return float(matrix[~np.eye(len(matrix), dtype=bool)].mean())
 

@@ -1,6 +1,10 @@
 """The readout: a linear probe on embeddings (paper: "Training a linear classifier in the vision task")."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +14,9 @@ from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
 from closer_tf.errors import DataError
 from closer_tf.readout.converged_regression import fit_converged
 from closer_tf.readout.softmax_regression import fit_penalties
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 FITS = {"published": fit_penalties, "converged": fit_converged}
 COMBINATIONS = ("mean_probability", "max_probability", "mean_log_probability", "majority_vote")
@@ -32,10 +39,16 @@ class ProbeResult:
     test: float
     iterations: int
     converged: bool
-    fits: tuple
+    fits: tuple[dict[str, Any], ...]
 
 
-def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=None, protocol="published"):
+def linear_probe(
+    features: Mapping[str, np.ndarray],
+    labels: Mapping[str, ArrayLike],
+    C: Sequence[float] = PUBLISHED_C_GRID,
+    max_iter: int | None = None,
+    protocol: str = "published",
+) -> ProbeResult:
     """Read labels out of features by multinomial logistic regression.
 
     Features are z-scored with the training samples' mean and standard deviation (ddof 1; constant features become 0). One
@@ -58,13 +71,13 @@ def linear_probe(features, labels, C=PUBLISHED_C_GRID, max_iter=None, protocol="
     check_settings(C=list(C))
     if max_iter is not None:
         check_settings(max_iter=max_iter)
-    labels = {key: as_labels(labels[key], f"labels['{key}']") for key in ("train", "validation", "test")}
-    for key, values in labels.items():
+    given = {key: as_labels(labels[key], f"labels['{key}']") for key in ("train", "validation", "test")}
+    for key, values in given.items():
         if len(values) != len(features[key]):
             raise DataError(f"labels['{key}']: {len(values)} labels for {len(features[key])} samples")
-    names = np.unique(labels["train"])
-    labels = {key: _positions(values, names) for key, values in labels.items()}
-    return probe_all({"probe": features}, labels, C, max_iter, protocol=protocol)["probe"]
+    names = np.unique(given["train"])
+    positions = {key: _positions(values, names) for key, values in given.items()}
+    return probe_all({"probe": features}, positions, C, max_iter, protocol=protocol)["probe"]
 
 
 def _positions(labels, names):
@@ -74,14 +87,14 @@ def _positions(labels, names):
 
 
 def probe_all(
-    features_by_name,
-    labels,
-    C=PUBLISHED_C_GRID,
-    max_iter=None,
-    progress=None,
-    return_probabilities=False,
-    protocol="published",
-):
+    features_by_name: Mapping[str, Mapping[str, np.ndarray]],
+    labels: Mapping[str, np.ndarray],
+    C: Sequence[float] = PUBLISHED_C_GRID,
+    max_iter: int | None = None,
+    progress: Callable[[], object] | None = None,
+    return_probabilities: bool = False,
+    protocol: str = "published",
+) -> Any:
     """One probe per set of features, all fits spread over the machine's cores.
 
     Args:
@@ -121,7 +134,11 @@ def probe_all(
     return (results, probabilities) if return_probabilities else results
 
 
-def ridge_all(features_by_name, targets, C=PUBLISHED_C_GRID):
+def ridge_all(
+    features_by_name: Mapping[str, Mapping[str, np.ndarray]],
+    targets: Mapping[str, np.ndarray],
+    C: Sequence[float] = PUBLISHED_C_GRID,
+) -> dict[str, ProbeResult]:
     """As `probe_all`, for labels that are numbers: ridge regression, judged by R^2.
 
     Args:
@@ -146,7 +163,7 @@ def ridge_all(features_by_name, targets, C=PUBLISHED_C_GRID):
     return results
 
 
-def standardise(features):
+def standardise(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Z-score features with the mean and standard deviation (ddof 1) of the training samples.
 
     Args:
@@ -199,7 +216,7 @@ def _result(fits):
     return ProbeResult(best["C"], best["validation"], best["test"], best["iterations"], best["converged"], tried)
 
 
-def combine(probabilities, method):
+def combine(probabilities: ArrayLike, method: str) -> np.ndarray:
     """Labels that N probes agree on.
 
     Args:
@@ -224,7 +241,7 @@ def combine(probabilities, method):
     return scores.argmax(axis=1)
 
 
-def knn_probe(features, labels, neighbours):
+def knn_probe(features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], neighbours: int) -> float:
     """Test accuracy of the k nearest training samples' majority, on z-scored features.
 
     Args:
