@@ -343,9 +343,9 @@ def test_claims_are_corrected_for_their_number_and_two_seeds_do_not_count(points
     panels, found = of_curves(points, curves)
     alone = claims.check(some_claim(), panels, found)
     assert alone.verdict == "holds" and 0.02 < alone.p < 0.05 and alone.p_corrected == alone.p
-    twice = claims.check_all([some_claim()] * 2, [], panels, found)
-    assert [one.p_corrected for one in twice] == pytest.approx([2 * alone.p] * 2)
-    assert [one.verdict for one in twice] == ["cannot be seen yet"] * 2
+    thrice = claims.check_all([some_claim()] * 3, [], panels, found)
+    assert [one.p_corrected for one in thrice] == pytest.approx([3 * alone.p] * 3)
+    assert [one.verdict for one in thrice] == ["cannot be seen yet"] * 3
     elsewhere = claims.Claim(
         claim="", first={"panel": "3b", "series": "CLoSeR", "x": 0.2}, second={"panel": "3b", "series": "untrained", "x": 0.2}
     )
@@ -426,10 +426,10 @@ def test_every_claim_names_series_that_exist_and_the_published_means_agree_but_w
 def test_the_table_goes_between_the_marks_of_a_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n\n{reproduce.BEGIN}\nold\n{reproduce.END}\n\nafter\n")
+    page.write_text(f"before\n\n{reproduce.BEGIN}\nas it was\n{reproduce.END}\n\nafter\n")
     assert reproduce.main(["--claims", "--into", "page.md"]) == 0
     text = page.read_text()
-    assert text.startswith(f"before\n\n{reproduce.BEGIN}\n\nquick scale, 151 claims: 0 hold") and "old" not in text
+    assert text.startswith(f"before\n\n{reproduce.BEGIN}\n\nquick scale, 151 claims: 0 hold") and "as it was" not in text
     assert text.endswith(f"|\n\n{reproduce.END}\n\nafter\n") and "| no runs of" in text
     page.write_text("no marks")
     assert reproduce.main(["--claims", "--into", "page.md"]) != 0
