@@ -380,6 +380,10 @@ def differences_temperatures():
 
 
 def readme():
+    lengths = [run["epochs"] for path in RESULTS.glob("cifar*.json") for run in content(path.stem)["runs"].values()]
+    yield f"at {min(length for length in lengths if length)} to {max(lengths)} of the paper's 1000 (MLP) or 2000 (ViT) epochs"
+    settled = [one["claim"] for one in content("figures/claims_quick")["claims"] if one["verdict"] != "cannot be seen yet"]
+    yield f"which of its claims that can settle ({len(settled) or 'none'} yet)"
     for name, condition in (("masked input", "masked_input"), ("untrained", "untrained"), ("CLoSeR", "closer")):
         single, ensemble = (f"{accuracy('quickstart', condition, way, 'test')[0]:.3f}" for way in ("single", "ensemble"))
         yield f"│ {name:<12} │ {single:>14} │ {ensemble:>8} │"
