@@ -139,6 +139,8 @@ def write_panel(name, panel, file, found, options):
     of_paper = is_of_paper(name)
     title = f"Figure {name}: {panel.title}" if of_paper else panel.title
     scale = scale_note(found, rows, options.scale)
+    if panel.form == "matrices":
+        scale = scale.partition("; bars")[0]
     for suffix in ("png", "svg"):
         plots.save(draw(panel, name, found, rows, f"{title}\n{scale}"), out.with_suffix(f".{suffix}"))
     notes = [file.about, scale]
