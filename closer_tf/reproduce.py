@@ -19,6 +19,8 @@ A panel's runs are made by the sweep engine in --runs-dir, where panels share th
 the published values beside ours, the table the difference in units of the joint standard error, with seeds and epochs. 'quick'
 has fewer epochs, seeds and points than the paper, and says so. Ctrl-C stops; the same command goes on.
 exit codes: as for closer_tf.sweep."""
+BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"
+"""What the table of claims stands between in a Markdown file."""
 
 
 def main(arguments=None):
@@ -35,6 +37,7 @@ def main(arguments=None):
     add_seeds(parser, "seeds in place of the scale's")
     parser.add_argument("--out", default="results/figures", help="folder of pictures and tables (default: results/figures)")
     parser.add_argument("--claims", action="store_true", help="check the paper's orderings on finished runs; run nothing")
+    parser.add_argument("--into", metavar="FILE", help="also put the table of --claims into this Markdown file")
     parser.add_argument("--no-run", action="store_true", help="draw what finished runs hold; run nothing")
     parser.add_argument(
         "--from",
@@ -51,6 +54,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if bool(options.panels) == (options.all or options.claims):
         parser.error("expected panels, such as fig3b, or --all, or --claims")
+    if options.into and not options.claims:
+        parser.error("--into takes the table of --claims: give both")
     return run_command(lambda: _main(options), needs_keras=False)
 
 
@@ -123,17 +128,19 @@ def write_panel(name, panel, file, found, options):
     from closer_tf import plots
     from closer_tf.analysis.published import reference
     from closer_tf.common.files import make_folder, write_atomically
+    from closer_tf.reproduction import matrices, table
     from closer_tf.reproduction.draw import draw
     from closer_tf.reproduction.panels import is_of_paper
     from closer_tf.reproduction.results import note_of_mixed_data
-    from closer_tf.reproduction.table import rows_of, to_csv, to_markdown
 
-    rows = rows_of(panel, found)
+    rows = table.rows_of(panel, found)
     out = given_path(options.out) / f"{'fig' * is_of_paper(name)}{name}_{options.scale}"
     make_folder(out.parent, parents=True)
     of_paper = is_of_paper(name)
     title = f"Figure {name}: {panel.title}" if of_paper else panel.title
     scale = scale_note(found, rows, options.scale)
+    if panel.form == "matrices":
+        scale = scale.partition("; bars")[0]
     for suffix in ("png", "svg"):
         plots.save(draw(panel, name, found, rows, f"{title}\n{scale}"), out.with_suffix(f".{suffix}"))
     notes = [file.about, scale]
@@ -153,9 +160,13 @@ def write_panel(name, panel, file, found, options):
         "versions": found[0].about["versions"] if found else None,
         "rows": rows,
     }
+    shown, rows_in = rows, table
+    if panel.form == "matrices":
+        shown, rows_in = matrices.matrices_of(panel, found), matrices
+        content["matrices"] = shown
     write_atomically(out.with_suffix(".json"), json.dumps(content, indent=1) + "\n")
-    write_atomically(out.with_suffix(".md"), to_markdown(rows, title, notes))
-    write_atomically(out.with_suffix(".csv"), to_csv(rows))
+    write_atomically(out.with_suffix(".md"), rows_in.to_markdown(shown, title, notes))
+    write_atomically(out.with_suffix(".csv"), rows_in.to_csv(shown))
     print(f"{title}: {out}.png, .svg, .json, .md, .csv")
 
 
@@ -167,25 +178,51 @@ def write_claims(chosen, of_file, shelf, options):
         of_file: dict path -> list of `Point`.
         shelf: `Shelf`.
         options: the command line's.
+
+    Raises:
+        RunError: the file of `--into` has no place for the table.
     """
     from closer_tf.common.files import make_folder, write_atomically
-    from closer_tf.reproduction.claims import check, load_claims, to_dicts, to_markdown
+    from closer_tf.reproduction.claims import check_all, load_claims, load_groups, note_on, to_dicts, to_markdown
 
     by_file = {path: [one for point in points if (one := shelf.find(point))] for path, points in of_file.items()}
     found = {name: by_file[path] for path, _, name, _ in chosen}
     panels = {name: panel for _, _, name, panel in chosen}
-    verdicts = [check(claim, panels, found) for claim in load_claims()]
-    note = (
-        f"{options.scale} scale. Differences are means over the seeds that both sides have, with 95% CI (Student t, paired). "
-        "'Holds' and 'does not hold' are said at p < .05, one-sided; everything else cannot be seen yet."
-    )
+    verdicts = check_all(load_claims(), load_groups(), panels, found)
+    note, table = note_on(verdicts, options.scale), to_markdown(verdicts)
     out = given_path(options.out) / f"claims_{options.scale}"
     make_folder(out.parent, parents=True)
+    if options.into:
+        put_between_marks(given_path(options.into), f"{note}\n\n{table}")
     write_atomically(out.with_suffix(".json"), json.dumps({"note": note, "claims": to_dicts(verdicts)}, indent=1) + "\n")
-    write_atomically(out.with_suffix(".md"), to_markdown(verdicts, note))
+    write_atomically(out.with_suffix(".md"), f"# Orderings that the paper claims\n\n{note}\n\n{table}")
     for one in verdicts:
         print(f"{one.verdict}: {one.claim}: {one.why}, {one.seeds} seed{'s' * (one.seeds != 1)}")
     print(f"{out}.json, .md")
+
+
+def put_between_marks(path, text):
+    """Replace what stands between the lines `BEGIN` and `END` of a Markdown file.
+
+    Args:
+        path: the file.
+        text: what is to stand there.
+
+    Raises:
+        RunError: the file cannot be read, or does not hold both lines, once and in that order.
+    """
+    from closer_tf.common.files import read_text, write_atomically
+    from closer_tf.errors import RunError
+
+    try:
+        content = read_text(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+    before, begin, rest = content.partition(f"{BEGIN}\n")
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in after:
+        raise RunError(f"{path}: expected the lines '{BEGIN}' and, below it, '{END}', once each; the table goes between them")
+    write_atomically(path, f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def scale_note(found, rows, scale):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from closer_tf.results import Results
 
 _BY_SEED = ("accuracy", "measures")  # what a summary holds seed by seed
+MOST_CLASSES = 20  # of matrices that a summary keeps: their size grows with the square
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,9 +107,11 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
 
     Returns:
         dict: `accuracy.<condition>.<readout>` with `seeds`, `test` (one value per seed), `mean` and `sd` (ddof 1, null for one
-        seed), `measures` likewise, `chance`, `score` ('accuracy' or 'R^2'), `simulated`, and `runs`: config, versions, steps,
-        seconds, memory and protocol of each. Where runs were read out at single epochs (`readout.at_epochs`) also
-        `at_epochs.<epoch>`, as `accuracy`, and `published.<condition>.<readout>` with `mean` and `epochs`.
+        seed), `measures` likewise, `class_pseudo_likelihood.<condition>` of at most 20 classes, where it was measured, with
+        `seeds`, `matrices` (of encoder 0, one per seed; rows: the given class), `temperature` and `draws`, `chance`, `score`
+        ('accuracy' or 'R^2'), `simulated`, and `runs`: config, versions, steps, seconds, memory and protocol of each. Where
+        runs were read out at single epochs (`readout.at_epochs`) also `at_epochs.<epoch>`, as `accuracy`, and
+        `published.<condition>.<readout>` with `mean` and `epochs`.
 
     Raises:
         RunError: a folder has no readout or an outdated one, the runs have different data, or two runs of one seed and
@@ -139,9 +142,13 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
     names = _names(pairs + [(config.condition, config) for _, config, _ in over_epochs])
     accuracy: dict[tuple[str, str], dict[int, float]] = {}
     measures: dict[tuple[str, str], dict[int, float]] = {}
+    matrices: dict[tuple[str, str], Any] = {}
     for run, config, results in found:
         for condition, readouts in results.accuracy.items():
             name = names[condition, result_of(condition, config)]
+            likelihood = getattr(results.measures.get(condition), "class_pseudo_likelihood", None)
+            if likelihood is not None and len(likelihood.per_encoder[0]) <= MOST_CLASSES:
+                matrices.setdefault(name, {}).setdefault(config.seed, likelihood)  # of runs that differ in draws the first
             for readout, score in readouts.items():
                 _note(accuracy, run, (name, readout), config.seed, score.test)
             for measure in ("alignment", "agreement"):
@@ -151,7 +158,20 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
     chance, score, simulated = kinds.pop()
     about = {"chance": chance, "score": score, "simulated": simulated}
     single_epochs = _at_epochs(over_epochs, names) if over_epochs else {}
-    return {**about, "accuracy": _by_name(accuracy), "measures": _by_name(measures), **single_epochs, "runs": runs}
+    shown = {"class_pseudo_likelihood": {name: _first_encoder(of) for name, of in matrices.items()}} if matrices else {}
+    return {**about, "accuracy": _by_name(accuracy), "measures": _by_name(measures), **shown, **single_epochs, "runs": runs}
+
+
+def _first_encoder(by_seed):
+    """What a summary keeps of class mean pseudo-likelihoods (dict seed -> `ClassPseudoLikelihood`): that of encoder 0."""
+    seeds = sorted(by_seed)
+    return {
+        "encoder": 0,
+        "temperature": by_seed[seeds[0]].temperature,
+        "draws": by_seed[seeds[0]].draws,
+        "seeds": seeds,
+        "matrices": [by_seed[seed].per_encoder[0] for seed in seeds],
+    }
 
 
 def _at_epochs(found, names):
@@ -224,7 +244,7 @@ def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]
 
     Returns:
         dict run name -> (resolved `RunConfig`, `Results`): of the results `test` of each readout, `alignment` and `agreement`,
-        `chance`, `protocol`, `versions`, `epochs` and `data`.
+        the class mean pseudo-likelihood of encoder 0, `chance`, `protocol`, `versions`, `epochs` and `data`.
 
     Raises:
         RunError: the file cannot be read or is no summary.
@@ -238,6 +258,13 @@ def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]
         for name, config in configs.items():
             named = {condition: names[condition, result_of(condition, config)] for condition in conditions[name]}
             accuracy, measures = ({c: _of_seed(summary[key].get(named[c], {}), config.seed) for c in named} for key in _BY_SEED)
+            for condition in named:
+                kept = summary.get("class_pseudo_likelihood", {}).get(named[condition], {"seeds": []})
+                if config.seed in kept["seeds"]:
+                    measures[condition]["class_pseudo_likelihood"] = {
+                        **{key: kept[key] for key in ("temperature", "draws")},
+                        "per_encoder": [kept["matrices"][kept["seeds"].index(config.seed)]],
+                    }
             content = {
                 "accuracy": {
                     condition: {key: {"test": value} for key, value in of.items()} for condition, of in accuracy.items() if of

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closer_tf.analysis.statistics import estimate, independent_t_test, paired_t_test, permutation_test, stars
+from closer_tf.analysis.statistics import (
+    estimate,
+    holm,
+    independent_t_test,
+    level_test,
+    paired_t_test,
+    permutation_test,
+    seeds_needed,
+    stars,
+)
 
 FIRST = [0.432, 0.441, 0.425, 0.437, 0.430]
 SECOND = [0.412, 0.428, 0.424, 0.419, 0.409]
@@ -87,3 +96,38 @@ def test_too_few_or_constant_values_have_no_p():
 
 def test_the_papers_stars():
     assert [stars(p) for p in (0.0009, 0.001, 0.0099, 0.01, 0.0499, 0.05, None)] == ["***", "**", "**", "*", "*", "", ""]
+
+
+def test_holms_correction_worked_out_by_hand():
+    # the smallest times 4, the next times 3, 2 and 1; none below one before it
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0] and holm([0.03]) == [0.03] and holm([]) == []
+
+
+def test_a_level_test_is_the_worse_of_two_one_sided_tests():
+    differences = np.array([0.012, 0.018, 0.015, 0.011])
+    found = level_test(0.3 + differences, np.full(4, 0.3), 0.02)
+    assert found.p == pytest.approx(stats.ttest_1samp(differences, 0.02, alternative="less").pvalue)
+    assert found.difference == pytest.approx(differences.mean())
+    assert level_test(np.full(4, 0.3), 0.3 + differences, 0.02).p == pytest.approx(found.p)
+    assert level_test([0.4, 0.41], [0.3, 0.33], 0.02).p > 0.5 and level_test([0.4], [0.4], 0.02).p is None
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("difference, level", [(0.01, 0.05), (0.02, 0.05), (0.02, 0.001)])
+def test_so_many_seeds_see_it_four_times_of_five(paired, difference, level):
+    seeds = seeds_needed(difference, (0.012, 0.009), level, paired=paired)
+    rng = np.random.default_rng(0)
+
+    def seen(count):
+        first, second = rng.normal(difference, 0.012, (20_000, count)), rng.normal(0, 0.009, (20_000, count))
+        test = stats.ttest_rel if paired else stats.ttest_ind
+        return np.mean(test(first, second, axis=1, alternative="greater").pvalue < level)
+
+    assert seen(seeds) > 0.79 and seen(seeds - 1) < 0.81
+
+
+def test_seeds_that_cannot_be_told():
+    assert seeds_needed(0.0, (0.01, 0.01), 0.05) is None and seeds_needed(-0.1, (0.01, 0.01), 0.05) is None
+    assert seeds_needed(1e-5, (0.01, 0.01), 0.05) is None  # too many
+    assert seeds_needed(0.1, (0.0, 0.0), 0.05) == 2

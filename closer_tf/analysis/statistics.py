@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike
 
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 """(p below this, what is drawn), as in figures 4 and 8."""
+MOST_SEEDS = 10_000  # where the search for enough of them ends
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,78 @@ def permutation_test(first: ArrayLike, second: ArrayLike, resamples: int = 10_00
             )
             p = float(found.pvalue)
     return Test("one-sided permutation test", difference, p, difference, (len(first), len(second)))
+
+
+def level_test(first: ArrayLike, second: ArrayLike, margin: float) -> Test:
+    """Paired test that two means are the same within a margin: both one-sided t-tests against it, the larger p (TOST).
+
+    Args:
+        first, second: one number per seed, the same seeds in the same order.
+        margin: means that differ by less are the same.
+
+    Returns:
+        `Test`; p is None for one seed.
+
+    Raises:
+        ValueError: the numbers of values differ, there are none, or some are not finite.
+    """
+    first, second = _checked(first), _checked(second)
+    above, below = paired_t_test(first + margin, second), paired_t_test(second + margin, first)
+    p = None if above.p is None else max(above.p, below.p)
+    return Test(f"paired t-tests against a margin of {margin:g}", above.difference - margin, p, None, above.seeds)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number by Holm's method, which holds whether the tests depend on each other or not.
+
+    Args:
+        p_values: list of numbers.
+
+    Returns:
+        List of numbers in the same order: the smallest times their number, the next times one less, and so on; none smaller
+        than that of a smaller one, and at most 1.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, k in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[k]))
+        corrected[k] = largest
+    return corrected
+
+
+def seeds_needed(
+    difference: float, sds: tuple[float, float], level: float, power: float = 0.8, paired: bool = True
+) -> int | None:
+    """How many seeds a one-sided t-test needs to see a difference.
+
+    Args:
+        difference: the true difference of the means.
+        sds: the standard deviation of each side over seeds, taken as independent of each other.
+        level: p below which it counts as seen.
+        power: how often it is to be seen.
+        paired: whether seeds are compared one by one, or the two sides as independent samples.
+
+    Returns:
+        Seeds of each side, at least 2; None where the difference is not positive, or more than 10,000 would be needed.
+    """
+    if difference <= 0:
+        return None
+    spread = float(np.hypot(*sds))
+    if spread == 0:
+        return 2
+
+    def seen(seeds):
+        freedom = (seeds - 1) * (1 if paired else 2)
+        return special.nctdtr(freedom, difference / spread * seeds**0.5, stats.t.isf(level, freedom)) <= 1 - power
+
+    few, enough = 1, 2
+    while not seen(enough):
+        few, enough = enough, 2 * enough
+        if enough > MOST_SEEDS:
+            return None
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if seen(middle) else (middle, enough)
+    return enough
 
 
 def stars(p: float | None) -> str:

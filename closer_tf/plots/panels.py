@@ -141,6 +141,7 @@ def plot_panel_matrices(columns, names, heading):
     for k, column in enumerate(columns):
         for axis, key, title in zip(axes[:, k], ("ours", "published"), column["titles"]):
             axis.set_title(title, fontsize=8)
+            axis.set_box_aspect(1)
             if column[key] is not None:
                 image = axis.imshow(column[key], cmap="viridis", vmin=0, vmax=largest)
             axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)

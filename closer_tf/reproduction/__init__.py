@@ -1,3 +1,4 @@
 """The paper's panels: `panels` what each of them shows and the sweep behind it, `results` what runs found, `table` ours beside
-the published numbers, `draw` the pictures, `claims` the orderings that the paper claims, `estimate` how long it all takes.
+the published numbers, `matrices` those of figure 2a, `draw` the pictures, `claims` what the paper claims, `estimate` how long
+it all takes.
 """

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from closer_tf.analysis.published import reference
 from closer_tf.config.conditions import CONDITIONS, colour_of
+from closer_tf.plots.matrices import CIFAR10_CLASS_ORDER
 from closer_tf.plots.panels import plot_panel_lines, plot_panel_matrices, plot_panel_violins
+from closer_tf.reproduction.matrices import matrices_of
 from closer_tf.reproduction.panels import published_points
-from closer_tf.reproduction.results import of_series
 
 READOUT_NAMES = {"single": "single encoder", "ensemble": "ensemble", "alignment": "alignment of embedding maps"}
 
@@ -77,29 +77,19 @@ def _distribution(series, row):
 
 
 def _matrices(panel, found, heading):
-    from closer_tf.plots import CIFAR10_CLASS_ORDER
-
-    names = list(CIFAR10_CLASS_ORDER)
-    alphabetic = sorted(names)  # CIFAR-10's labels
-    order = [alphabetic.index(name) for name in names]
     columns = []
-    for series in panel.series:
-        mine = min((one for one in of_series(found, series) if one.matrices), key=lambda one: one.config.seed, default=None)
-        wanted = series.published
-        entries = reference()["class_pseudo_likelihood"] if wanted else []
-        theirs = next((entry for entry in entries if entry["condition"] == wanted.condition), None)
-        notes = (
-            "no run yet" if mine is None else f"ours, seed {mine.config.seed}, {mine.epochs} epochs",
-            "never published" if theirs is None else f"published, seed {theirs['seed']}",
-        )
-        columns.append(
-            {
-                "ours": None if mine is None else np.array(mine.matrices[0])[np.ix_(order, order)],
-                "published": None if theirs is None else np.array(theirs["matrix_rows_given_class"]),
-                "titles": [f"{series.name} ({note})" for note in notes],
-            }
-        )
-    return plot_panel_matrices(columns, names, heading)
+    for one in matrices_of(panel, found):
+        ours, published = "no run yet", "never published"
+        if one["ours"] is not None:
+            ours = f"ours, seed {one['seed']}, {one['epochs']} epochs\n{one['smallest']:.4f} to {one['largest']:.4f}"
+            if one["correlation"] is not None:
+                ours += f", correlation {one['correlation']:.2f}"
+        if one["published"] is not None:
+            published = f"published, seed {one['published_seed']}"
+            published += f"\n{one['published_smallest']:.4f} to {one['published_largest']:.4f}"
+        matrices = {key: None if one[key] is None else np.array(one[key]) for key in ("ours", "published")}
+        columns.append({**matrices, "titles": [f"{one['series']}: {note}" for note in (ours, published)]})
+    return plot_panel_matrices(columns, list(CIFAR10_CLASS_ORDER), heading)
 
 
 def _has_published(panel):

@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 PANELS = PACKAGE / "panels"
 SCALES = ("quick", "full")
 
-Readout = Literal["single", "ensemble", "alignment"]
+Readout = Literal["single", "ensemble", "alignment", "mean_probability", "max_probability"]
 
 
 class Published(Section):

@@ -10,7 +10,7 @@ from closer_tf.config.conditions import CONDITIONS, is_trained
 from closer_tf.config.identity import baseline_of, data_named, run_name
 from closer_tf.errors import RunError
 from closer_tf.readout.protocol import protocol
-from closer_tf.results import READOUTS, Measures, read
+from closer_tf.results import Measures, read
 from closer_tf.summary import read_summary
 from closer_tf.sweeps.points import finished_runs, is_finished
 from closer_tf.training.runs import RunFolder
@@ -22,12 +22,12 @@ class Found:
 
     Args:
         config: `RunConfig` of the point that asked for it.
-        values: dict 'single', 'ensemble', 'alignment' -> number; what there is.
+        values: dict 'single', 'ensemble', 'mean_probability', ..., 'alignment' -> number; what there is.
         epochs: whole epochs that were trained.
         run: name of the run folder.
-        matrices: class mean pseudo-likelihood per encoder, or None.
-        label_names: names of the classes for the matrices.
-        about: dict with `chance`, `protocol` and `versions` of the readout, and the fingerprint of its `data` or None.
+        matrices: class mean pseudo-likelihood per encoder (of a summary that of encoder 0 alone), or None.
+        about: dict with `chance`, `protocol` and `versions` of the readout, the fingerprint of its `data` or None, and the
+            `temperature` of the matrices or None.
     """
 
     config: object
@@ -96,7 +96,7 @@ def _found(point, run, results):
     condition = point.config.condition
     if results is None or condition not in results.accuracy:
         return None
-    values = {key: score.test for key, score in results.accuracy[condition].items() if key in READOUTS}
+    values = {key: score.test for key, score in results.accuracy[condition].items()}
     measures = results.measures.get(condition, Measures())
     if measures.alignment is not None:
         values["alignment"] = measures.alignment
@@ -104,6 +104,7 @@ def _found(point, run, results):
     matrices = likelihood.per_encoder if likelihood else None
     content = results.to_dict()
     about = {**{key: content[key] for key in ("chance", "protocol", "versions")}, "data": results.data}
+    about["temperature"] = likelihood.temperature if likelihood else None
     epochs = results.epochs if is_trained(condition) else 0
     return Found(point.config, values, epochs, run, matrices, about)
 
