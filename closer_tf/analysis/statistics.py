@@ -187,7 +187,7 @@ def level_test(first: ArrayLike, second: ArrayLike, margin: float) -> Test:
     """
     first, second = _checked(first), _checked(second)
     above, below = paired_t_test(first + margin, second), paired_t_test(second + margin, first)
-    p = None if above.p is None else max(above.p, below.p)
+    p = None if above.p is None or below.p is None else max(above.p, below.p)
     return Test(f"paired t-tests against a margin of {margin:g}", above.difference - margin, p, None, above.seeds)
 
 
