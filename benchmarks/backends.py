@@ -36,24 +36,28 @@ def main():
     )
     parser.add_argument("--turns", type=int, default=3, help="turns of each backend (default: %(default)s)")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="what to train (default: all)")
-    parser.add_argument("--before", help="a checkout of an earlier version: its `fit` and `training` under JAX are timed too")
+    parser.add_argument("--before", help="a checkout of an earlier version, whose `training` under JAX is timed too")
     parser.add_argument("-o", "--output", help="write every turn here (JSON)")
     parser.add_argument("--one", choices=list(CASES), help=argparse.SUPPRESS)  # what a child does
-    parser.add_argument("--fit-alone", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(steps_per_second(options.one, options.fit_alone)))
+        print(json.dumps(steps_per_second(options.one)))
         return
     from benchmarks.timing import OtherWork, machine
 
-    sides = [("jax", None), ("tensorflow", None), *([("jax", options.before)] if options.before else [])]
     other_work, rows = OtherWork(), []
     for case in options.cases:
         for turn in range(options.turns):
-            for backend, checkout in sides:
-                for what, speed in _in_a_process(backend, case, checkout).items():
-                    what += " before" if checkout else ""
-                    rows.append({"case": case, "turn": turn, "backend": backend, "what": what, **speed})
+            found = {backend: _in_a_process(backend, case) for backend in ("jax", "tensorflow")}
+            if case in TRAININGS:
+                found["jax"]["training"] = _training(case)
+                if options.before:
+                    found["jax"]["training before"] = _training(case, Path(options.before).resolve())
+            rows += [
+                {"case": case, "turn": turn, "backend": backend, "what": what, **speed}
+                for backend, speeds in found.items()
+                for what, speed in speeds.items()
+            ]
         for line in _summary(rows, case):
             print(line, flush=True)
     if options.output:
@@ -61,28 +65,25 @@ def main():
         Path(options.output).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _in_a_process(backend, case, checkout):
-    """What `steps_per_second` and `_training` give for the package here, or for that of an earlier checkout."""
-    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+def _in_a_process(backend, case):
     command = [sys.executable, "-m", "benchmarks.backends", "--one", case]
-    if checkout:
-        environment["PYTHONPATH"] = str(Path(checkout).resolve())
-        command[1:3] = [str(Path(__file__).resolve()), "--fit-alone"]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    if case in TRAININGS and backend == "jax":
-        found["training"] = _training(environment, case)
-    return found
+    done = subprocess.run(command, env=_environment(backend), check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def _training(environment, case):
-    """Steps per second of `closer_tf train`, by the median of its epochs but the first."""
+def _environment(backend):
+    return os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def _training(case, checkout=CONFIGS.parent):
+    """Steps per second of `closer_tf train` under JAX from a checkout, by the median of its epochs but the first."""
     name, epochs, steps = TRAININGS[case]
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"training.epochs={epochs}", "training.checkpoint_every=25", "readout.after_training=false"]
         command = [sys.executable, "-m", "closer_tf.train", str(CONFIGS / f"{name}.json"), "--run-dir", folder]
         options = [part for setting in settings for part in ("--set", setting)]
-        subprocess.run([*command, *options], env=environment, check=True, stdout=subprocess.DEVNULL)
+        environment = _environment("jax") | {"PYTHONPATH": str(checkout)}
+        subprocess.run([*command, *options], env=environment, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
         with open(Path(folder, "history.csv"), newline="") as file:
             seconds = [float(row["seconds"]) for row in csv.DictReader(file)][1:]
     return {"steps_per_second": round(steps / float(np.median(seconds)), 2), "epochs": len(seconds)}
@@ -100,8 +101,8 @@ def _summary(rows, case):
         yield f"{case}: {backend} {what}: {median:.1f} steps/s; JAX's compiled epoch makes {ratio:.2f} times as many"
 
 
-def steps_per_second(case, fit_alone=False):
-    """dict: kind -> steps per second of a config on the present backend, after what compiles; of `fit` if that alone."""
+def steps_per_second(case):
+    """dict: kind -> steps per second of a config on the present backend, after what compiles."""
     import keras
 
     from closer_tf.config import load_config
@@ -123,8 +124,6 @@ def steps_per_second(case, fit_alone=False):
 
     if keras.backend.backend() != "jax":
         return {"epoch": _speed(fit(training_stream(split, size, seed)), steps)}
-    if fit_alone:
-        return {"fit": _speed(fit(batches(split, size, seed)), steps)}
     from closer_tf.training.jax_steps import CompiledSteps
 
     none = Split(split.inputs[:0], split.labels[:0])

@@ -2,9 +2,7 @@
 
 import functools
 import itertools
-import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation, Text
 
-import closer_tf
 from closer_tf import graphs, masks, plots
 from closer_tf.config import CONDITIONS
 from closer_tf.errors import ConfigError
@@ -276,10 +273,3 @@ def test_pictures_of_very_many_encoders_can_be_written(tmp_path):
     ):
         plots.save(figure, tmp_path / "x.png")  # matplotlib draws nothing wider than 65,536 pixels
     assert figure._suptitle.get_text() == "first 30 of 500 encoders"
-
-
-def test_matplotlib_draws_in_one_place():
-    folder = Path(closer_tf.__file__).parent
-    drawing = re.compile(r"^ *(import|from) matplotlib", flags=re.MULTILINE)
-    found = {path.relative_to(folder) for path in folder.rglob("*.py") if drawing.search(path.read_text())}
-    assert {path.parts[0] for path in found} == {"plots"}
