@@ -128,7 +128,10 @@ def steps_per_second(case):
 
     none = Split(split.inputs[:0], split.labels[:0])
     compiled = CompiledSteps(model, [split], [none], size, [seed])
-    found = {"epoch": _speed(lambda: compiled.fit(0, 1), steps), "steps": _speed(_bare_steps(model, split, size), steps)}
+    found = {
+        "epoch": _speed(lambda: compiled.fit(0, 1), steps),
+        "steps": _speed(_bare_steps(compiled.computed, split, size), steps),
+    }
     return found | {"fit": _speed(fit(batches(split, size, seed)), steps)}
 
 
@@ -150,15 +153,24 @@ def _data(config, steps):
 
 
 def _bare_steps(model, split, size):
-    """A function that takes an epoch's compiled steps one after the other, on batches that are on the device, and waits."""
+    """A function that takes an epoch's compiled steps one after the other, on batches that are on the device, and waits.
+
+    Args:
+        model: what is computed: a `CLoSeR` model, or `FusedEnsembles` of one.
+        split: `Split`.
+        size: samples per step.
+    """
     import jax
     import jax.numpy as jnp
+
+    from closer_tf.nn.fused_model import FusedEnsembles
 
     groups = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables
     step = jax.jit(model.train_step, donate_argnums=0)
     state = [tuple([jnp.array(variable.value) for variable in group] for group in groups)]
+    front = (None,) if isinstance(model, FusedEnsembles) else ()  # an axis for the run
     ready = [
-        (jnp.asarray(split.inputs[k : k + size]), jnp.asarray(split.labels[k : k + size].astype("int32")))
+        (jnp.asarray(split.inputs[k : k + size])[front], jnp.asarray(split.labels[k : k + size].astype("int32"))[front])
         for k in range(0, len(split), size)
     ]
 
