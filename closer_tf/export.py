@@ -14,7 +14,6 @@ moved into place only if it agrees.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import tempfile
@@ -151,13 +150,15 @@ def export_ensemble(
     if onnx:
         _check_onnx()
     to = given_path(to)
+    from closer_tf.nn.precision import products_in  # TF32 would round products differently in each program
+
     stimuli = np.asarray(stimuli, dtype="float32")[np.arange(CHECKED) % len(stimuli)]
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{to.name}.writing-", dir=to.parent) as aside:
             folder = Path(aside) / to.name
             folder.mkdir()
-            with _full_precision():
+            with products_in("float32"):
                 if saved_model:
                     write_saved_model(ensemble, folder / "saved_model")
                 _write_keras(ensemble, folder / "ensemble.keras")
@@ -374,27 +375,6 @@ def _check_onnx():
     missing = missing_for_onnx()
     if missing:
         raise ExportError(f"ONNX export needs {', '.join(missing)}: pip install 'closer_tf[onnx]'")
-
-
-@contextlib.contextmanager
-def _full_precision():
-    """Without TensorFloat-32, which on a GPU rounds products to 10 bits, differently in each program."""
-    import keras
-
-    if keras.backend.backend() == "jax":
-        import jax
-
-        with jax.default_matmul_precision("highest"):
-            yield
-        return
-    import tensorflow as tf
-
-    was = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(was)
 
 
 def _move(folder, to):

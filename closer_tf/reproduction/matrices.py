@@ -1,12 +1,10 @@
 """Figure 2a: class mean pseudo-likelihoods beside the published ones, with how alike they are and over what range."""
 
-import csv
-import io
-
 import numpy as np
 
 from closer_tf.analysis.published import reference
 from closer_tf.plots.matrices import CIFAR10_CLASS_ORDER
+from closer_tf.reproduction import table
 from closer_tf.reproduction.results import of_series
 
 COLUMNS = (
@@ -89,11 +87,7 @@ def to_markdown(matrices, title, notes):
 
 def to_csv(matrices):
     """The same table as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(matrices)
-    return text.getvalue()
+    return table.to_csv(matrices, COLUMNS)
 
 
 def _text(value, form):

@@ -103,10 +103,10 @@ def to_markdown(rows, title, notes):
     return "\n".join(lines) + "\n"
 
 
-def to_csv(rows):
-    """A table of rows as CSV."""
+def to_csv(rows, columns=COLUMNS):
+    """A table of rows (dicts) as CSV, with these of their keys as its columns."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
