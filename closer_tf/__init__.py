@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import wrapt
 
-from closer_tf.common.backend import choose_backend, require_backend
+from closer_tf.common.backend import choose_backend
 
 if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.config import RunConfig as RunConfig
@@ -77,8 +77,8 @@ if not TYPE_CHECKING:  # to a type checker, every name would be there
         if name not in _PUBLIC:
             raise AttributeError(f"module 'closer_tf' has no attribute '{name}'")
         module = _PUBLIC[name]
-        if module.startswith("nn."):
-            require_backend()
+        if module.startswith("nn."):  # these import Keras
+            importlib.import_module("closer_tf.common.quiet").import_keras()
         return getattr(importlib.import_module(f"closer_tf.{module}"), name)
 
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from closer_tf.bounds import check_settings
 from closer_tf.common.labels import as_areas
-from closer_tf.common.quiet import first_traces_unsaid
+from closer_tf.common.quiet import first_traces_unsaid, import_keras
 from closer_tf.config import derived_seed
 from closer_tf.data.scales import check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError, DivergedError
@@ -128,7 +128,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             DivergedError: the loss or a weight is no longer finite.
         """
         del y
-        import keras  # before the modules that use it
+        keras = import_keras()  # before the modules that use it
 
         from closer_tf.data import Split
         from closer_tf.data.splits import steps_per_epoch
