@@ -13,6 +13,7 @@ EPILOG = """examples:
   python -m closer_tf.reproduce fig2b --data-dir ~/tensorflow_datasets
   python -m closer_tf.reproduce fig3b fig3c --scale full --scheduler tcp://10.0.0.5:8786
   python -m closer_tf.reproduce --all --dry-run
+  python -m closer_tf.reproduce fig3 fig5 --scale full --conditions untrained,masked_input
   python -m closer_tf.reproduce fig4 --no-run --from my_runs --from results/of_last_year.json
 
 A panel's runs are made by the sweep engine in --runs-dir, where panels share them; what is finished is used. The picture shows
@@ -35,6 +36,9 @@ def main(arguments=None):
     parser.add_argument("--all", action="store_true", help="every panel of figures 2 to 5, 8, S1 and S2")
     parser.add_argument("--scale", choices=("quick", "full"), default="quick", help="(default: quick)")
     add_seeds(parser, "seeds in place of the scale's")
+    parser.add_argument(
+        "--conditions", metavar="NAMES", help="only the runs of these, such as untrained,masked_input, which train nothing"
+    )
     parser.add_argument("--out", default="results/figures", help="folder of pictures and tables (default: results/figures)")
     parser.add_argument("--claims", action="store_true", help="check the paper's orderings on finished runs; run nothing")
     parser.add_argument("--into", metavar="FILE", help="also put the table of --claims into this Markdown file")
@@ -83,8 +87,11 @@ def _main(options):
     if missing and not options.no_run:
         name = "all" if options.all else "_".join(options.panels)
         code = run_points(f"{name}_{options.scale}", list(missing.values()), 2, options)
+    rows = []
     for path, file, name, panel in chosen:
-        write_panel(name, panel, file, [one for point in of_file[path] if (one := shelf.find(point))], options)
+        rows += write_panel(name, panel, file, [one for point in of_file[path] if (one := shelf.find(point))], options)
+    if len(chosen) > 1 and (said := agreement_note(rows)):
+        print(f"all panels: {said}")
     absent = sum(shelf.find(point) is None for point in missing.values())
     if absent:
         print(f"{absent} of the runs behind these panels are not there; the pictures leave them out")
@@ -112,7 +119,29 @@ def panel_points(path, file, options):
         overrides.append(f"dataset.data_dir={json.dumps(options.data_dir)}")
     if dataset["name"] == "session" and options.sessions:
         overrides.append(f"dataset.path={json.dumps(str(given_path(options.sessions) / Path(dataset['path']).name))}")
-    return sweep_points(sweep, str(path), overrides, seeds_of(options))
+    points = sweep_points(sweep, str(path), overrides, seeds_of(options))
+    conditions = conditions_of(options)
+    return [point for point in points if conditions is None or point.config.condition in conditions]
+
+
+def conditions_of(options):
+    """The conditions that `--conditions` names, or None: all.
+
+    Raises:
+        ConfigError: there is no such condition.
+    """
+    from closer_tf.config import suggestion
+    from closer_tf.config.conditions import CONDITIONS
+    from closer_tf.errors import ConfigError
+
+    if options.conditions is None:
+        return None
+    names = [name.strip() for name in options.conditions.split(",")]
+    for name in names:
+        if name not in CONDITIONS:
+            hint = suggestion(name, list(CONDITIONS))
+            raise ConfigError(f"--conditions: expected some of {', '.join(CONDITIONS)}, found '{name}'.{hint}")
+    return names
 
 
 def write_panel(name, panel, file, found, options):
@@ -124,6 +153,9 @@ def write_panel(name, panel, file, found, options):
         file: `PanelFile`.
         found: list of `Found`.
         options: the command line's.
+
+    Returns:
+        The table's rows.
     """
     from closer_tf import plots
     from closer_tf.analysis.published import reference
@@ -144,6 +176,9 @@ def write_panel(name, panel, file, found, options):
     for suffix in ("png", "svg"):
         plots.save(draw(panel, name, found, rows, f"{title}\n{scale}"), out.with_suffix(f".{suffix}"))
     notes = [file.about, scale]
+    if said := agreement_note(rows):
+        print(f"figure {name}: {said}")
+        notes.append(f"{said[0].upper()}{said[1:]}.")
     if mixed := note_of_mixed_data(found):
         print(f"note: {mixed}")
         notes.append(mixed)
@@ -158,6 +193,7 @@ def write_panel(name, panel, file, found, options):
         "published_source": reference()["source"] if of_paper else None,
         "readout": found[0].about["protocol"] if found else None,
         "versions": found[0].about["versions"] if found else None,
+        "agreement": table.agreement(rows),
         "rows": rows,
     }
     shown, rows_in = rows, table
@@ -168,6 +204,17 @@ def write_panel(name, panel, file, found, options):
     write_atomically(out.with_suffix(".md"), rows_in.to_markdown(shown, title, notes))
     write_atomically(out.with_suffix(".csv"), rows_in.to_csv(shown))
     print(f"{title}: {out}.png, .svg, .json, .md, .csv")
+    return rows
+
+
+def agreement_note(rows):
+    """What to say of how a panel's points, or those of several, agree with the published ones; '' without any to compare."""
+    from closer_tf.reproduction.table import agreement
+
+    found = agreement(rows)
+    if not found["points"]:
+        return ""
+    return f"{found['within_2']} of {found['points']} points lie within 2 joint standard errors of the published ones"
 
 
 def write_claims(chosen, of_file, shelf, options):

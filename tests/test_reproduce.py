@@ -177,6 +177,19 @@ def test_every_form_is_drawn_and_says_its_scale(points, name, tmp_path):
         assert "20 epochs (published: 1000), 1 to 2 seeds (published: 10)" in content["scale_note"]
 
 
+def test_points_within_two_joint_standard_errors_are_counted(points, tmp_path, capsys):
+    path, file, _, panel = choose_panels(["3b"])[0]
+    rows = reproduce.write_panel("3b", panel, file, invented(points[path, "full"]), Namespace(out=str(tmp_path), scale="full"))
+    sizes = [abs(row["difference"] / row["joint_standard_error"]) for row in rows if row["joint_standard_error"]]
+    within = sum(size <= 2 for size in sizes)
+    said = f"{within} of {len(sizes)} points lie within 2 joint standard errors of the published ones"
+    assert 0 < within < len(sizes) and f"figure 3b: {said}" in capsys.readouterr().out
+    agreement = json.loads((tmp_path / "fig3b_full.json").read_text())["agreement"]
+    assert (agreement["points"], agreement["within_2"]) == (len(sizes), within) and said in (
+        tmp_path / "fig3b_full.md"
+    ).read_text()
+
+
 def test_a_panel_without_runs_shows_the_published_alone(tmp_path):
     path, file, _, panel = choose_panels(["3b"])[0]
     reproduce.write_panel("3b", panel, file, [], Namespace(out=str(tmp_path), scale="full"))
@@ -473,6 +486,12 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         reproduce.main([])
     assert "expected panels, such as fig3b, or --all" in capsys.readouterr().err
+    assert reproduce.main(["fig3b", "--no-run", "--conditions", "untraind"]) == 2
+    assert "found 'untraind'. Did you mean 'untrained'?" in capsys.readouterr().err
+    assert reproduce.main(["fig3b", "fig2d", "--no-run", "--scale", "full", "--conditions", "untrained, masked_input"]) == 0
+    assert (
+        "100 of the runs behind these panels are not there" in capsys.readouterr().out
+    )  # ten seeds of 8 q, and at q = .1 masked
     assert reproduce.main(["fig3b", "--no-run"]) == 0
     assert "16 of the runs behind these panels are not there" in capsys.readouterr().out
     assert reproduce.main(["--claims"]) == 0

@@ -80,6 +80,19 @@ def _row(series, readout, x, ours, theirs):
     return row
 
 
+def agreement(rows):
+    """How many points lie within 2 joint standard errors of the published ones: about 95% of those that are the same.
+
+    Args:
+        rows: from `rows_of`, of one panel or of several.
+
+    Returns:
+        dict with `points` that can be compared (several seeds of ours, and published ones), `within_2`, `within_3` of them.
+    """
+    sizes = [abs(size) for row in rows if (size := row["difference_in_joint_standard_errors"]) is not None]
+    return {"points": len(sizes), "within_2": sum(size <= 2 for size in sizes), "within_3": sum(size <= 3 for size in sizes)}
+
+
 def to_markdown(rows, title, notes):
     """A table of rows in Markdown, with a title and notes."""
     names = ("series", "readout", "x", "ours", "seeds", "epochs", "published", "seeds", "epochs", "difference", "in joint SE")
