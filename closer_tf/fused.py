@@ -52,16 +52,9 @@ def _main(options):
         RunFolder(run_dir).check(config)
         RunFolder(run_dir).refuse_if_held()
     import_keras()
-    from closer_tf.training.signals import Interrupted
+    from closer_tf.training.signals import run_training
 
-    try:
-        train_fused(configs, run_dirs)
-    except ConfigError as error:
-        raise ConfigError(f"{options.config}: {error}") from None
-    except Interrupted as stop:
-        print(f"{stop}: state saved in {folder}; the same command goes on from here.")
-        return 128 + stop.signal_number
-    return 0
+    return run_training(lambda: train_fused(configs, run_dirs), options.config, folder)
 
 
 def train_fused(configs, run_dirs, callbacks=()):

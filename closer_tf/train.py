@@ -91,19 +91,15 @@ def _main(options):
     if not options.dry_run:
         run.refuse_if_held()
     import_keras()
-    from closer_tf.training.signals import Interrupted
+    from closer_tf.training.signals import run_training
 
-    try:
+    def work():
         if options.dry_run:
             dry_run(config, run_dir)
         else:
             train_run(config, run_dir, tensorboard=options.tensorboard)
-    except ConfigError as error:
-        raise ConfigError(f"{options.config}: {error}") from None
-    except Interrupted as stop:
-        print(f"{stop}: state saved in {run_dir}; the same command goes on from here.")
-        return 128 + stop.signal_number
-    return 0
+
+    return run_training(work, options.config, run_dir)
 
 
 def train_run(

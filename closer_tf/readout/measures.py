@@ -84,14 +84,12 @@ def alignment(embeddings: np.ndarray, batches: int = 50, batch_size: int = 128, 
         with fewer than 3 samples, which have no two distances.
         Its off-diagonal mean is the paper's score.
     """
-    rng = np.random.default_rng(seed)
     size = min(batch_size, len(embeddings))
     if size < 3:
         return np.full((embeddings.shape[1],) * 2, np.nan)
     upper = np.triu_indices(size, k=1)
     total = np.zeros((embeddings.shape[1],) * 2)
-    for _ in range(batches):
-        chosen = embeddings[rng.permutation(len(embeddings))[:size]]
+    for chosen in _batches(embeddings, batches, size, seed):
         distances = [np.sqrt(_squared_distances(chosen[:, i])[upper]) for i in range(chosen.shape[1])]
         with np.errstate(invalid="ignore"):  # an encoder that gives all samples one embedding correlates with nothing
             total += np.corrcoef(distances)
@@ -111,17 +109,22 @@ def agreement(embeddings: np.ndarray, batches: int = 50, batch_size: int = 128, 
         Float array (N, N), row i, column j: the share of samples of encoder i whose nearest embedding by encoder j is of the
         same sample. Ones on the diagonal, unless samples share an embedding.
     """
-    rng = np.random.default_rng(seed)
     size = min(batch_size, len(embeddings))
     encoders = embeddings.shape[1]
     total = np.zeros((encoders, encoders))
-    for _ in range(batches):
-        chosen = np.asarray(embeddings[rng.permutation(len(embeddings))[:size]], dtype=np.float64)
+    for chosen in _batches(embeddings, batches, size, seed):
         for i in range(encoders):
             for j in range(encoders):
                 nearest = _squared_distances(chosen[:, i], chosen[:, j]).argmin(axis=1)
                 total[i, j] += (nearest == np.arange(size)).mean()
     return total / batches
+
+
+def _batches(embeddings, batches, size, seed):
+    """Batches of `size` samples each, without repeats within a batch, from one seed."""
+    rng = np.random.default_rng(seed)
+    for _ in range(batches):
+        yield np.asarray(embeddings[rng.permutation(len(embeddings))[:size]], dtype=np.float64)
 
 
 def off_diagonal_mean(matrix: np.ndarray) -> float:

@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 
+from closer_tf.errors import ConfigError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -53,3 +55,27 @@ def _end_at_the_second(reader):
         if heard == 2:
             os._exit(128 + number[0])
     os.close(reader)
+
+
+def run_training(work, source, folder):
+    """Do the training of a command line.
+
+    Args:
+        work: function without arguments that trains.
+        source: the config's file, which its mistakes are said to be in.
+        folder: where the state is saved when a signal stops the training.
+
+    Returns:
+        The exit code: 0, or 128 + the signal's number.
+
+    Raises:
+        ConfigError: of `work`, with the file's name.
+    """
+    try:
+        work()
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    except Interrupted as stop:
+        print(f"{stop}: state saved in {folder}; the same command goes on from here.")
+        return 128 + stop.signal_number
+    return 0
