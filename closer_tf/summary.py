@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from closer_tf.config import RunConfig
     from closer_tf.results import Results
 
+EPILOG = """examples:
+  python -m closer_tf.summary runs/mouse_* -o results/mouse --title "Mouse 1"
+  python -m closer_tf.summary results/mouse.json -o figures/mouse --figures pdf"""
 _BY_SEED = ("accuracy", "measures")  # what a summary holds seed by seed
 MOST_CLASSES = 20  # of matrices that a summary keeps: their size grows with the square
 
@@ -34,11 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m closer_tf.summary",
         description="Collect the readouts of runs that differ in seed, condition or settings: a JSON file and a picture.",
-        epilog="example: python -m closer_tf.summary runs/mouse_* -o results/mouse",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_dirs", nargs="+", help="run folders that have been read out")
+    parser.add_argument("run_dirs", nargs="+", help="run folders that have been read out, or one NAME.json to draw anew")
     parser.add_argument("-o", "--out", required=True, help="path of NAME.json and NAME.png, without suffix")
-    parser.add_argument("--title", default="", help="title of the picture")
+    parser.add_argument("--title", help="title of the picture (default: none, or that of the NAME.json)")
     add_figures(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
@@ -48,7 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(options):
     from closer_tf import plots
 
-    summary = summarise(options.run_dirs)
+    if len(options.run_dirs) == 1 and options.run_dirs[0].endswith(".json"):
+        read_summary(options.run_dirs[0])  # which says what is wrong with it
+        older = {"title": "", "score": "accuracy", "simulated": False}  # what files of earlier versions do not say
+        summary = {**older, **json.loads(read_text(given_path(options.run_dirs[0])))}
+    else:
+        summary = {"title": "", **summarise(options.run_dirs)}
+    if options.title is not None:
+        summary["title"] = options.title
     out = given_path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
@@ -56,7 +67,7 @@ def _main(options):
         condition: {readout: found["test"] for readout, found in readouts.items() if readout in READOUTS}
         for condition, readouts in summary["accuracy"].items()
     }
-    title = ", ".join(part for part in (options.title, "simulated data" * summary["simulated"]) if part)
+    title = ", ".join(part for part in (summary["title"], "simulated data" * summary["simulated"]) if part)
     chance = None if summary["score"] == "R^2" else summary["chance"]
     figure = plots.plot_violins(values, chance, title, summary["score"])
     plots.save(figure, out.with_suffix(".png"), options.figures)

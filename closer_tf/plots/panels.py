@@ -35,6 +35,7 @@ def plot_panel_lines(series, heading, x_label, y_label, chance=None, has_publish
     if chance is not None:
         _chance_line(axis, chance)
     axis.set(xlabel=x_label, ylabel=y_label)
+    axis.set_xticks(sorted({point["x"] for one in series for point in one["published"] if not one["constant"]}), minor=True)
     axis.spines[["top", "right"]].set_visible(False)
     _legend(figure, series, has_published)
     return figure
@@ -157,7 +158,8 @@ def _chance_line(axis, chance):
 
 
 def _legend(figure, series, has_published):
-    handles = [Line2D([], [], color=one["colour"], linewidth=3, label=one["name"]) for one in series]
+    names = [f"${one['name']}$" if "^" in one["name"] else one["name"] for one in series]  # formulas, such as G_N^k
+    handles = [Line2D([], [], color=one["colour"], linewidth=3, label=name) for one, name in zip(series, names)]
     handles.append(OURS)
     if has_published:
         handles.append(PUBLISHED)
