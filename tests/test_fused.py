@@ -2,13 +2,19 @@
 
 import contextlib
 
+import keras
 import numpy as np
 import pytest
 
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.data.streams import batches
+from closer_tf.masks import gaussian_masks
+from closer_tf.nn.dropout import Dropout
+from closer_tf.nn.ensemble import build_ensemble
 from closer_tf.nn.fused_model import FusedEnsembles
+from closer_tf.nn.losses import CLoSeRLoss
+from closer_tf.nn.optimizers import Nadam
 from closer_tf.training import experiment
 
 MLP = {"type": "mlp", "hidden": [16, 12], "embedding_dim": 8, "dropout": 0.0}
@@ -100,6 +106,52 @@ def check(start, apart, models, logs, together, atol):
     assert set(together) == set(logs[0])
     for name, values in together.items():
         np.testing.assert_allclose(values, [log[name] for log in logs], rtol=1e-6)
+
+
+def own_encoder(i, shape):
+    """What no encoder of the package has: a layer with moving averages, one that is frozen, one that penalises activities."""
+    kernel = keras.initializers.GlorotUniform(seed=i)
+    frozen = keras.layers.Dense(6, kernel_initializer=keras.initializers.GlorotUniform(seed=100 + i), trainable=False)
+    layers = [
+        keras.layers.Flatten(),
+        keras.layers.Dense(9, kernel_initializer=kernel, activity_regularizer=keras.regularizers.L2(1e-3)),
+        keras.layers.BatchNormalization(),
+        frozen,
+        Dropout(0.3, seed=i),
+        keras.layers.Dense(8, kernel_initializer=kernel),
+    ]
+    inputs = x = keras.Input(shape)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+def test_encoders_of_ones_own(digits):
+    def models():
+        found = []
+        for seed in (0, 1):
+            fields = gaussian_masks((8, 8), 3, 0.2, seed=seed)
+            model = build_ensemble((8, 8, 1), fields, lambda i, shape, seed=seed: own_encoder(10 * seed + i, shape), 1 / 16)
+            model.compile(Nadam(0.01), CLoSeRLoss(8.0))
+            model.optimizer.build(model.trainable_variables)
+            found.append(model)
+        return found
+
+    apart, together, batch = models(), models(), digits.train.inputs[:64]
+    start = weights_of(apart)
+    fused = FusedEnsembles(together)
+    assert len(fused.stacks) == 1
+    for _ in range(3):
+        logs = [model.train_on_batch(batch, return_dict=True) for model in apart]
+        of_runs = fused.train_on_batch(np.stack([batch, batch]), return_dict=True)
+    fused.scatter()
+    assert np.abs(weights_of(apart) - start).max() > 5e-3
+    for one, other in zip(together, apart):
+        for ours, theirs in zip(one.variables, other.variables):
+            np.testing.assert_allclose(ours, theirs, atol=2e-5, rtol=1e-4, err_msg=theirs.path)
+    assert min(log["regularisation"] for log in logs) > 0
+    for name, values in of_runs.items():
+        np.testing.assert_allclose(values, [log[name] for log in logs], rtol=1e-4)
 
 
 @pytest.mark.parametrize("case", ["mlp", slow("mlp, one by one")])

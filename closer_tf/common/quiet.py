@@ -36,17 +36,22 @@ def import_keras():
     return keras
 
 
-@contextlib.contextmanager
 def first_traces_unsaid():
     """Context in which TensorFlow does not warn of retracing.
 
     A model's training step is traced once, at its first call. TensorFlow counts the traces of all models as those of one
     function, since Keras makes them by one line of code, and warns when five models in a row take few steps each.
     """
+    return unsaid("triggered tf.function retracing")
+
+
+@contextlib.contextmanager
+def unsaid(words):
+    """Context in which TensorFlow's log does not say what has these words in it."""
     logger = logging.getLogger("tensorflow")
 
     def is_something_else(record):
-        return "triggered tf.function retracing" not in record.getMessage()
+        return words not in record.getMessage()
 
     logger.addFilter(is_something_else)
     try:

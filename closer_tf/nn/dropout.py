@@ -30,29 +30,10 @@ def mask(shape, rate, seed_generator, dtype):
         seed_generator: `keras.random.SeedGenerator`; moves on.
         dtype: the mask's.
     """
-    return _from_seed(seed_generator.next(), shape, rate, dtype)
-
-
-def masks(seeds, shape, rate, dtype):
-    """The masks that G generators would draw next, side by side (G, *shape).
-
-    Args:
-        seeds: Keras variable (G, 2), the generators' states; moves on.
-        shape, rate, dtype: as in `mask`.
-    """
-    now = seeds * 1  # read before they move on
-    seeds.assign(now + ops.convert_to_tensor([0, 1], dtype=seeds.dtype))
-    if keras.backend.backend() == "jax":
-        return ops.vectorized_map(lambda seed: _from_seed(seed, shape, rate, dtype), now)
-    return ops.stack([_from_seed(seed, shape, rate, dtype) for seed in ops.unstack(now)])
-
-
-def _from_seed(seed, shape, rate, dtype):
-    """The mask that follows from one seed (2,)."""
     if keras.backend.backend() == "jax":
         from closer_tf.nn.jax_dropout import levels
     else:
         from closer_tf.nn.tensorflow_dropout import levels
     dropped = round(rate * LEVELS)
-    kept = ops.cast(levels(seed, shape) >= dropped, dtype)
+    kept = ops.cast(levels(seed_generator.next(), shape) >= dropped, dtype)
     return kept * ops.convert_to_tensor(LEVELS / (LEVELS - dropped), dtype=dtype)

@@ -72,7 +72,8 @@ class CLoSeR(keras.Model):
         if kwargs.get("loss_weights") is not None:
             raise ValueError("loss_weights: there is but one loss; an objective's terms are weighed in the objective itself")
         super().compile(optimizer=optimizer or Nadam(), loss=loss, **kwargs)
-        regularised = any(getattr(layer, "kernel_regularizer", None) for layer in self._flatten_layers())
+        kinds = ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "activity_regularizer")
+        regularised = any(getattr(layer, kind, None) for layer in self._flatten_layers() for kind in kinds)
         names = (*loss.term_names, *(["regularisation"] if regularised else []), "embedding_sd", "effective_rank")
         # Set past Keras's attribute tracking, which would keep the trackers of an earlier `compile`.
         self.__dict__["_term_trackers"] = {name: keras.metrics.Mean(name=name) for name in names}
@@ -130,7 +131,8 @@ class CLoSeR(keras.Model):
         if regularisation is not None:
             terms["regularisation"] = regularisation
         for name, tracker in self._term_trackers.items():
-            tracker.update_state(terms[name], sample_weight=samples)
+            if name in terms:  # Keras builds a model without the penalties on activities
+                tracker.update_state(terms[name], sample_weight=samples)
         return terms["loss"] + terms.get("regularisation", 0.0)
 
     def train_step(self, *args: Any) -> Any:

@@ -13,7 +13,7 @@ from closer_tf.nn.augmentation import RandomAffine, affine
 from closer_tf.nn.losses import collapse_gauge
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.nn.precision import true_float32
-from closer_tf.nn.stacked import StackedEncoders, architecture, can_be_stacked
+from closer_tf.nn.stacked import StackedEncoders, architecture
 
 ACROSS_WEIGHTS = ("clipnorm", "global_clipnorm", "use_ema", "gradient_accumulation_steps", "weight_decay")
 """Settings of an optimizer by which a stacked weight is not updated as those in it are."""
@@ -23,7 +23,7 @@ class FusedEnsembles(keras.Model):
     """S compiled ensembles as one Keras model: stimuli (S, B, ...) -> embeddings (S, B, N, D), run by run.
 
     The ensembles stay what they are and serve as the ordinary form of the state: `gather` takes weights, optimizer and running
-    means from them, `scatter` hands them back; the states of dropout's generators go with them. Those of the augmentation are
+    means from them, `scatter` hands them back; the encoders' states go with them. Those of the augmentation are
     shared and always up to date in both.
 
     Args:
@@ -234,7 +234,7 @@ class FusedEnsembles(keras.Model):
                 of_runs = [_slot(optimizers[s], slots, each) for s, each in zip(runs, own)]
                 found.append((_slot(self.optimizer, slots, weight), of_runs))
         for encoders in self.stacks:
-            found += encoders.seeds()
+            found += encoders.states()
         rate = ["_learning_rate"] if isinstance(self.optimizer._learning_rate, keras.Variable) else []
         for name in ("iterations", "_mu_product", *rate):
             found.append((getattr(self.optimizer, name), [getattr(optimizer, name) for optimizer in optimizers]))
@@ -309,10 +309,9 @@ def _heads(model):
 
 
 def can_be_fused(model):
-    """Whether `FusedEnsembles` can compute a compiled ensemble: its encoders, and an optimizer to whom weights are apart."""
+    """Whether `FusedEnsembles` can compute a compiled ensemble: with an optimizer to whom weights are apart."""
     optimizer = model.optimizer
-    apart = isinstance(optimizer, Nadam) and not any(getattr(optimizer, name) for name in ACROSS_WEIGHTS)
-    return apart and all(can_be_stacked(encoder) for encoder in model.encoders)
+    return isinstance(optimizer, Nadam) and not any(getattr(optimizer, name) for name in ACROSS_WEIGHTS)
 
 
 def places(models, stack=True):
