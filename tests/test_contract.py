@@ -21,9 +21,11 @@ from closer_tf.masks import gaussian_masks, random_patch_masks
 from closer_tf.nn.augmentation import RandomAffine, affine
 from closer_tf.nn.dropout import Dropout
 from closer_tf.nn.encoders import gelu, mlp, vit_lite
-from closer_tf.nn.ensemble import Heads, Stack, build_ensemble, with_heads
+from closer_tf.nn.ensemble import Stack, build_ensemble, with_heads
+from closer_tf.nn.heads import Heads
 from closer_tf.nn.layers import Cells, ReceptiveField
 from closer_tf.nn.losses import CLoSeRLoss, SupervisedLoss
+from closer_tf.nn.objectives import Objective, StepNumber, training_model
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.nn.temporal import TemporalLoss
 from closer_tf.nn.transformer import ClassTokenAndPositions, FirstToken, SelfAttention
@@ -82,12 +84,15 @@ LOSSES = {
 }
 """row -> (what makes a loss, shape of what it takes, its name where the loss takes a dict)"""
 
+STATES = {"StepNumber": StepNumber}
+"""row -> what makes a layer that holds a state and lets no gradient through"""
+
 OPTIMIZERS = {"Nadam": lambda: Nadam(0.01, 0.8, 0.99, 1e-5, 0.1)}
 """row -> what makes an optimizer"""
 
 
 def test_every_registered_object_has_a_row():
-    rows = {row.partition(" ")[0] for table in (LAYERS, LOSSES, OPTIMIZERS) for row in table}
+    rows = {row.partition(" ")[0] for table in (LAYERS, LOSSES, STATES, OPTIMIZERS) for row in table}
     assert rows == set(REGISTERED)
     for kind, table in ((keras.losses.Loss, LOSSES), (keras.optimizers.Optimizer, OPTIMIZERS)):
         of_kind = {name for name, it in REGISTERED.items() if isinstance(it, type) and issubclass(it, kind)}
@@ -275,6 +280,35 @@ def loss_numbers(row):
 @pytest.mark.parametrize("row", LOSSES)
 def test_losses_compute_the_same_under_both_backends(row):
     hold_against_file(row, loss_numbers(row))
+
+
+@pytest.mark.parametrize("row", LOSSES)
+def test_a_loss_is_an_objective_with_a_model_to_fit(row):
+    loss, outputs, point, labels = loss_of(row)
+    assert isinstance(loss, Objective)
+    ensemble = of_mlps()
+    model = training_model(loss, ensemble, 3, seed=1)
+    assert model is ensemble if LOSSES[row][2] is None else set(loss.needs_outputs) < set(model.output)
+    shared = {id(weight) for weight in model.weights}
+    assert all(id(weight) in shared for weight in ensemble.weights)
+    before = model.get_weights()
+    model.compile("sgd", loss)
+    loss.after_step(model)
+    assert_equal(model.get_weights(), before)
+
+
+@pytest.mark.parametrize("row", STATES)
+def test_a_state_is_a_weight_that_is_not_trained_and_is_kept_in_files(row, tmp_path):
+    layer = STATES[row]()
+    model = in_model(layer, (5, 3))
+    assert not layer.trainable_variables and layer.non_trainable_variables
+    x = numbers((5, 3))
+    assert arrays(model(x))[0].shape == tuple(layer.compute_output_spec(symbolic((5, 3))).shape) == (5,)
+    layer.advance()
+    layer.advance()
+    assert_equal(arrays(model(x)), [np.full(5, 2.0)])
+    model.save(tmp_path / "model.keras")
+    assert_equal(arrays(keras.saving.load_model(tmp_path / "model.keras")(x)), arrays(model(x)))
 
 
 def stepped(row, steps):

@@ -23,8 +23,8 @@ class Condition:
         objective: the keys of the config's `objective` that it has: its loss is made from these, and its results follow from
             no others.
         loss: 'module:function' of what makes its loss, called as function(compute, **objective): the config's section
-            `compute`, and what is under the keys above, `graph` as an `InteractionGraph` and `weights` as a dict. None where
-            nothing is trained.
+            `compute`, and what is under the keys above, `graph` as an `InteractionGraph` and `weights` as a dict; or that
+            function itself, of an objective that was registered. None where nothing is trained.
         weights: dict term -> the paper's weight, for losses with `objective.weights`.
         windows: trains on windows of consecutive bins, if its loss says `needs_previous`.
         pseudo_likelihood_temperature: what the paper measures class pseudo-likelihoods with, per embedding dimension.
@@ -35,7 +35,7 @@ class Condition:
     reads: str
     learns_from: tuple[str, ...]
     objective: tuple[str, ...]
-    loss: str | None
+    loss: str | Callable[..., Any] | None
     weights: dict[str, float] = field(default_factory=dict)
     windows: bool = False
     pseudo_likelihood_temperature: float = 10.0
@@ -65,6 +65,9 @@ class Condition:
 
 UNTRAINED = "untrained"
 """The condition of encoders at their initialisation, which trained ones are compared with."""
+
+MADE_IN_PYTHON = "made_in_python"
+"""The condition of a model that was made in Python, with any objective: what its run folder says of it."""
 
 CONDITIONS = {
     "masked_input": Condition("masked input", "#0072b2", "masked input", (), (), None),
@@ -117,6 +120,14 @@ CONDITIONS = {
         weights={"tpull": 2.0, "var": 1.0, "cov": 10.0},
         windows=True,
     ),
+    MADE_IN_PYTHON: Condition(
+        title="own objective",
+        colour="#8c564b",
+        reads="encoders",
+        learns_from=("encoders",),
+        objective=("options",),
+        loss="closer_tf.training.experiment:loss_made_in_python",
+    ),
 }
 """name, as in a config -> `Condition`"""
 
@@ -160,7 +171,9 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (place[name], name))
 
 
-def function_of(path: str) -> Callable[..., Any]:
-    """The function that a row of the table names as 'module:function'."""
+def function_of(path: str | Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a row of the table names as 'module:function', or is given."""
+    if callable(path):
+        return path
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)

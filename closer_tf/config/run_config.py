@@ -12,7 +12,7 @@ from closer_tf.common.files import given_path
 from closer_tf.config import identity
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.conditions import CONDITIONS
-from closer_tf.config.encoders import Encoder, MLPEncoder, ViTEncoder
+from closer_tf.config.encoders import Encoder, MLPEncoder, OwnEncoder, ViTEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
 from closer_tf.config.objective import CustomGraph, Objective, TermWeights, build_graph
 from closer_tf.config.readout import Readout
@@ -78,6 +78,8 @@ class RunConfig(Section):
             if weight and name not in terms:
                 expected = f"expected {', '.join(terms)}" if terms else "it has no weights, expected null"
                 _inconsistent(f"objective.weights.{name}", f"no term of '{self.condition}'; {expected}")
+        if self.objective.options and "options" not in CONDITIONS[self.condition].objective:
+            _inconsistent("objective.options", f"'{self.condition}' has none; they are of an objective of your own")
         if self.compute.xla and (self.augmentation.horizontal_flip or self.augmentation.rotation or self.augmentation.zoom):
             _inconsistent("compute.xla", "XLA cannot compile TensorFlow's augmentation; expected false, or no augmentation")
         if self.compute.xla and self.compute.distribution != "none":
@@ -100,7 +102,7 @@ class RunConfig(Section):
         """Whether the condition trains."""
         return CONDITIONS[self.condition].trained
 
-    def each_encoder(self) -> list[MLPEncoder | ViTEncoder]:
+    def each_encoder(self) -> list[MLPEncoder | ViTEncoder | OwnEncoder]:
         """List of the N encoders' options."""
         return self.encoders or [self.encoder] * self.num_encoders
 
@@ -122,8 +124,8 @@ class RunConfig(Section):
         update: dict[str, Any] = {"schema_": None, "seeds": Seeds(**seeds)}
         if self.objective.temperature is None:
             encoders = self.each_encoder()
-            all_mlp = all(encoder.type == "mlp" for encoder in encoders)
-            temperature = 10.0 * encoders[0].embedding_dim if all_mlp else 10.0
+            some_vit = any(encoder.type == "vit_lite" for encoder in encoders)
+            temperature = 10.0 if some_vit else 10.0 * encoders[0].embedding_dim
             update["objective"] = self.objective.model_copy(update={"temperature": temperature})
         papers = CONDITIONS[self.condition].weights
         if papers:

@@ -11,7 +11,7 @@ the gradient in closed form.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 from keras import ops
@@ -19,7 +19,12 @@ from keras import ops
 from closer_tf.bounds import check_settings
 from closer_tf.common.types import Tensor
 from closer_tf.graphs import InteractionGraph, all_to_all
+from closer_tf.nn.heads import Heads
+from closer_tf.nn.objectives import Objective
 from closer_tf.nn.pairwise import pair_loss
+
+if TYPE_CHECKING:
+    from closer_tf.nn.ensemble import CLoSeR
 
 # Above this share of all ordered pairs one product over all encoders is faster than one product per edge.
 DENSE_FROM_DENSITY = 0.6
@@ -92,7 +97,7 @@ def _attraction(by_encoder, temperature, graph):
 
 
 @keras.saving.register_keras_serializable("closer_tf")
-class CLoSeRLoss(keras.losses.Loss):
+class CLoSeRLoss(Objective):
     """The CLoSeR loss as a Keras loss, for `model.compile(loss=CLoSeRLoss(...))`.
 
     Called on (anything, embeddings) it returns the loss of the batch; `terms` also gives its parts. Labels are not used.
@@ -118,8 +123,7 @@ class CLoSeRLoss(keras.losses.Loss):
         name: str = "closer_loss",
         **kwargs: Any,
     ) -> None:
-        kwargs.pop("reduction", None)  # the loss of a batch is one number already
-        super().__init__(name=name, reduction=None, **kwargs)
+        super().__init__(name, **kwargs)
         check_settings(max_memory_mb=max_memory_mb)
         if temperature is not None:
             check_settings(temperature=temperature)
@@ -133,14 +137,6 @@ class CLoSeRLoss(keras.losses.Loss):
         del labels
         temperature = self.temperature or 10.0 * embeddings.shape[-1]
         return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, max_memory_mb=self.max_memory_mb)
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """The loss of embeddings `y_pred` (B, N, D); `y_true` is ignored."""
-        return self.terms(y_pred, y_true)["loss"]
-
-    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: None = None) -> Tensor:
-        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
-        return self.call(y_true, ops.convert_to_tensor(y_pred))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the loss from, as plain data."""
@@ -176,17 +172,23 @@ def graph_from_config(config: dict[str, Any] | None) -> InteractionGraph | None:
 
 
 @keras.saving.register_keras_serializable("closer_tf")
-class SupervisedLoss(keras.losses.Loss):
+class SupervisedLoss(Objective):
     """Independent cross-entropy of every encoder's own linear head (paper: equation 14).
 
-    For a model made by `with_heads`, whose outputs are a dict with `logits` (B, N, labels).
+    It owns the heads: the outputs of its `training_model` are a dict with `logits` (B, N, labels).
     """
 
     term_names = ("accuracy",)
+    needs_outputs = ("logits",)
 
     def __init__(self, name: str = "supervised_loss", **kwargs: Any) -> None:
-        kwargs.pop("reduction", None)
-        super().__init__(name=name, reduction=None, **kwargs)
+        super().__init__(name, **kwargs)
+
+    def training_model(self, ensemble: CLoSeR, num_labels: int = 0, seed: int = 0) -> CLoSeR:
+        """The ensemble with a linear head per encoder; see `Objective.training_model`."""
+        embeddings = ensemble.output
+        logits = Heads(num_labels, seed, name="heads")(embeddings)
+        return type(ensemble)(ensemble.input, {"embeddings": embeddings, "logits": logits}, name="supervised")
 
     def terms(self, outputs: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
         """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
@@ -195,18 +197,6 @@ class SupervisedLoss(keras.losses.Loss):
         loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
         hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=2), "int32"), targets), "float32")
         return {"loss": ops.mean(loss), "accuracy": ops.mean(hits)}
-
-    def call(self, y_true: Tensor, y_pred: dict[str, Tensor]) -> Tensor:
-        """The loss of outputs `y_pred` for labels `y_true` (B,)."""
-        return self.terms(y_pred, y_true)["loss"]
-
-    def __call__(self, y_true: Tensor, y_pred: dict[str, Tensor], sample_weight: None = None) -> Tensor:
-        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
-        return self.call(y_true, y_pred)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments to rebuild the loss from, as plain data."""
-        return {"name": self.name}
 
 
 def collapse_gauge(embeddings: Tensor) -> dict[str, Tensor]:
