@@ -55,6 +55,7 @@ HELD = {
         lambda v: CLoSeRLoss(temperature=v),
         lambda v: closer_terms(np.zeros((3, 2, 2), np.float32), temperature=v),
     ],
+    "push_weight": [lambda v: CLoSeRLoss(push_weight=v)],
     "max_memory_mb": [lambda v: CLoSeRLoss(max_memory_mb=v)],
     "input_scale": [lambda v: build_ensemble((4, 4, 1), GRID, tiny_encoder, input_scale=v)],
     "rotation": [lambda v: RandomAffine(rotation=v)],

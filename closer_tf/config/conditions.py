@@ -78,7 +78,7 @@ CONDITIONS = {
         colour="#009e73",
         reads="encoders",
         learns_from=("encoders",),
-        objective=("temperature", "graph", "stop_gradient"),
+        objective=("temperature", "graph", "stop_gradient", "push"),
         loss="closer_tf.training.experiment:closer_loss",
     ),
     "supervised": Condition(

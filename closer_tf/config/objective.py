@@ -77,6 +77,16 @@ class OwnGraph(Section):
 Graph = Annotated[NamedGraph | RandomGraph | CustomGraph | OwnGraph, Field(discriminator="family")]
 
 
+class Push(Section):
+    """Edges that push, beside those of `objective.graph` that pull: encoder i shall not be recognised by encoder j. Beyond the
+    paper: docs/beyond.md."""
+
+    graph: Graph
+    """The graph of the edges that push, with the same families as the interaction graph."""
+    weight: float = Field(1.0, **BOUNDS["push_weight"])
+    """Its weight in the loss [lambda]; 0 is the paper's loss."""
+
+
 class TermWeights(Section):
     """Weights of the terms of a temporal objective (equations 6 to 12). Default null: the paper's for the condition, 0 where
     the condition has no such term."""
@@ -102,6 +112,8 @@ class Objective(Section):
     """The interaction graph [G]."""
     stop_gradient: bool = False
     """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
+    push: Push | None = None
+    """Edges that push, for the condition closer. Default null: none, as in the paper."""
     weights: TermWeights | None = None
     """Weights of the temporal terms, for the conditions tcloser, notcloser and lpl. Default null: all the paper's."""
     options: dict[str, JsonValue] = {}

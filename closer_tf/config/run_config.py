@@ -90,11 +90,15 @@ class RunConfig(Section):
             widths = sorted({encoder.embedding_dim for encoder in self.encoders})
             if len(widths) > 1:
                 _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
-        if not isinstance(self.objective.graph, CustomGraph) or self.objective.graph.path is None:
-            try:
-                build_graph(self.objective.graph, self.num_encoders, seed=0)
-            except ValueError as error:
-                _inconsistent("objective.graph", str(error))
+        push = self.objective.push
+        if push is not None and "push" not in CONDITIONS[self.condition].objective:
+            _inconsistent("objective.push", f"no part of '{self.condition}'; expected null")
+        for key, graph in (("objective.graph", self.objective.graph), ("objective.push.graph", push and push.graph)):
+            if graph is not None and not (isinstance(graph, CustomGraph) and graph.path is not None):
+                try:
+                    build_graph(graph, self.num_encoders, seed=0)
+                except ValueError as error:
+                    _inconsistent(key, str(error))
         return self
 
     @property
@@ -137,7 +141,11 @@ class RunConfig(Section):
         for name in ("dataset", "masks"):
             update[name] = _with_absolute_paths(getattr(self, name))
         objective = update.get("objective", self.objective)
-        update["objective"] = objective.model_copy(update={"graph": _written_out(objective.graph, self.num_encoders)})
+        graphs: dict[str, Any] = {"graph": _written_out(objective.graph, self.num_encoders)}
+        if objective.push is not None:
+            pushed = _written_out(objective.push.graph, self.num_encoders)
+            graphs["push"] = objective.push.model_copy(update={"graph": pushed})
+        update["objective"] = objective.model_copy(update=graphs)
         return self.model_copy(update=update)
 
     def to_dict(self) -> dict[str, Any]:

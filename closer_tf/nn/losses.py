@@ -38,8 +38,10 @@ def closer_terms(
     stop_gradient: bool = False,
     dense: bool | None = None,
     max_memory_mb: float = MAX_MEMORY_MB,
+    push: InteractionGraph | None = None,
+    push_weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """The CLoSeR loss of a batch and the two parts it consists of.
+    """The CLoSeR loss of a batch and the parts it consists of.
 
     Args:
         embeddings: tensor (B, N, D), the embeddings of B samples by N encoders.
@@ -49,27 +51,38 @@ def closer_terms(
         dense: compute all pairs (True) or only the graph's edges (False). Default: whichever is faster.
         max_memory_mb: most memory, in MiB, for what is computed per pair of samples, whatever N and B; beside it are embeddings
             and their gradient, B N D floats each.
+        push: `InteractionGraph` whose edges (i, j) push encoder i away from being recognised by encoder j: mean -log(1 -
+            p(mu_i(x_b) | mu_j(x_b))). Default: none, as in the paper.
+        push_weight: its weight in the loss; 0 is no push.
 
     Returns:
-        dict of scalars: `loss` (equation 5), and its parts `attraction` (mean d2_ij(b, b) / tau) and `contrast` (mean
-        log sum_m exp(-d2_ij(m, b) / tau)), which add up to it. Only `loss` carries a gradient, and that only once.
+        dict of scalars: `loss` (equation 5, and the weighted push), and its parts `attraction` (mean d2_ij(b, b) / tau) and
+        `contrast` (mean log sum_m exp(-d2_ij(m, b) / tau)), which add up to equation 5, and `push` where there is one. Only
+        `loss` carries a gradient, and that only once.
 
     Raises:
         ValueError: the embeddings are not (B, N, D) with the graph's N, or a setting is out of its `closer_tf.bounds`.
     """
-    check_settings(temperature=temperature, max_memory_mb=max_memory_mb)
+    check_settings(temperature=temperature, max_memory_mb=max_memory_mb, push_weight=push_weight)
     shape = tuple(embeddings.shape)
     if len(shape) != 3:
         raise ValueError(f"expected embeddings of shape (batch, encoders, dimensions), found {shape}")
     graph = graph or all_to_all(shape[1])
-    if graph.num_encoders != shape[1]:
-        raise ValueError(f"the graph has {graph.num_encoders} encoders, the embeddings have {shape[1]}")
+    for name, each in (("graph", graph), ("push graph", push)):
+        if each is not None and each.num_encoders != shape[1]:
+            raise ValueError(f"the {name} has {each.num_encoders} encoders, the embeddings have {shape[1]}")
+    dense_push = dense
     if dense is None:
         dense = graph.density >= DENSE_FROM_DENSITY
     by_encoder = ops.transpose(_centred(embeddings), (1, 0, 2))
     loss = pair_loss(by_encoder, temperature, graph, stop_gradient, dense, max_memory_mb)
     attraction = _attraction(ops.stop_gradient(by_encoder), temperature, graph)
-    return {"loss": loss, "attraction": attraction, "contrast": ops.stop_gradient(loss) - attraction}
+    terms = {"loss": loss, "attraction": attraction, "contrast": ops.stop_gradient(loss) - attraction}
+    if push is None or not push_weight:
+        return terms
+    dense = push.density >= DENSE_FROM_DENSITY if dense_push is None else dense_push
+    pushed = pair_loss(by_encoder, temperature, push, stop_gradient, dense, max_memory_mb, push=True)
+    return {**terms, "loss": loss + push_weight * pushed, "push": ops.stop_gradient(pushed)}
 
 
 def _centred(embeddings):
@@ -107,12 +120,12 @@ class CLoSeRLoss(Objective):
         graph: `InteractionGraph`. Default: all-to-all.
         stop_gradient: True: an edge (i, j) moves encoder i only.
         max_memory_mb: most memory, in MiB, for what is computed per pair of samples; see `closer_terms`.
+        push: `InteractionGraph` of the edges that push (beyond the paper). Default: none.
+        push_weight: weight of the push in the loss [lambda]; 0 is the paper's loss.
 
     Reference:
         Equations 1 to 5 of the paper.
     """
-
-    term_names = ("attraction", "contrast")
 
     def __init__(
         self,
@@ -120,23 +133,33 @@ class CLoSeRLoss(Objective):
         graph: InteractionGraph | None = None,
         stop_gradient: bool = False,
         max_memory_mb: float = MAX_MEMORY_MB,
+        push: InteractionGraph | None = None,
+        push_weight: float = 1.0,
         name: str = "closer_loss",
         **kwargs: Any,
     ) -> None:
         super().__init__(name, **kwargs)
-        check_settings(max_memory_mb=max_memory_mb)
+        check_settings(max_memory_mb=max_memory_mb, push_weight=push_weight)
         if temperature is not None:
             check_settings(temperature=temperature)
         self.temperature = temperature
         self.graph = graph
         self.stop_gradient = stop_gradient
         self.max_memory_mb = max_memory_mb
+        self.push = push
+        self.push_weight = push_weight
+
+    @property
+    def term_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The parts that are logged."""
+        return ("attraction", "contrast") + (("push",) if self.push is not None and self.push_weight else ())
 
     def terms(self, embeddings: Tensor, labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
         del labels
         temperature = self.temperature or 10.0 * embeddings.shape[-1]
-        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, max_memory_mb=self.max_memory_mb)
+        how = {"max_memory_mb": self.max_memory_mb, "push": self.push, "push_weight": self.push_weight}
+        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, **how)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the loss from, as plain data."""
@@ -146,12 +169,14 @@ class CLoSeRLoss(Objective):
             "graph": graph_to_config(self.graph),
             "stop_gradient": self.stop_gradient,
             "max_memory_mb": self.max_memory_mb,
+            "push": graph_to_config(self.push),
+            "push_weight": self.push_weight,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The loss that `get_config` described."""
-        return cls(**{**config, "graph": graph_from_config(config.get("graph"))})
+        return cls(**{**config, **{key: graph_from_config(config.get(key)) for key in ("graph", "push")}})
 
 
 def graph_to_config(graph: InteractionGraph | None) -> dict[str, Any] | None:

@@ -261,6 +261,11 @@ def make_objective(config):
         graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
     if "graph" in options:
         options["graph"] = graph
+    if options.get("push") is not None:
+        with _about("objective.push.graph"):  # random edges that push are others than those that pull
+            push_seed = seed_per_encoder(config.seeds.graph, 1)[0]
+            options["push"] = build_graph(config.objective.push.graph, config.num_encoders, push_seed)
+            options["push_weight"] = config.objective.push.weight
     if "weights" in options:
         options["weights"] = options["weights"].model_dump()
     make = function_of(condition.loss)
@@ -292,11 +297,11 @@ def check_objective(objective, what):
         )
 
 
-def closer_loss(compute, temperature, graph, stop_gradient):
+def closer_loss(compute, temperature, graph, stop_gradient, push=None, push_weight=1.0):
     """The loss of condition 'closer'."""
     from closer_tf.nn.losses import CLoSeRLoss
 
-    return CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb)
+    return CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb, push, push_weight)
 
 
 def supervised_loss(compute):
