@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.graphs import InteractionGraph as InteractionGraph
     from closer_tf.masks import ReceptiveFields as ReceptiveFields
     from closer_tf.nn.augmentation import RandomAffine as RandomAffine
+    from closer_tf.nn.distilled import DistilledLoss as DistilledLoss
     from closer_tf.nn.encoders import mlp as mlp
     from closer_tf.nn.encoders import vit_lite as vit_lite
     from closer_tf.nn.ensemble import CLoSeR as CLoSeR
@@ -51,6 +52,7 @@ _PUBLIC = {
     "CLoSeR": "nn.ensemble",
     "CLoSeRLoss": "nn.losses",
     "CLoSeRTransformer": "estimator",
+    "DistilledLoss": "nn.distilled",
     "InteractionGraph": "graphs",
     "Nadam": "nn.optimizers",
     "Objective": "nn.objectives",

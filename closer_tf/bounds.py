@@ -47,6 +47,7 @@ _REAL = {
     "epsilon": {"gt": 0},
     "schedule_decay": {"ge": 0},
     "push_weight": {"ge": 0},
+    "momentum": {"ge": 0, "lt": 1},
     "tpull": {"ge": 0},
     "pull": {"ge": 0},
     "cont": {"ge": 0},

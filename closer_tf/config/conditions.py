@@ -120,6 +120,14 @@ CONDITIONS = {
         weights={"tpull": 2.0, "var": 1.0, "cov": 10.0},
         windows=True,
     ),
+    "distilled": Condition(
+        title="distilled",
+        colour="#f0e442",
+        reads="encoders",
+        learns_from=("encoders",),
+        objective=("graph", "momentum", "predictor"),
+        loss="closer_tf.training.experiment:distilled_loss",
+    ),
     MADE_IN_PYTHON: Condition(
         title="own objective",
         colour="#8c564b",

@@ -87,6 +87,16 @@ class Push(Section):
     """Its weight in the loss [lambda]; 0 is the paper's loss."""
 
 
+class Predictor(Section):
+    """The predictors of condition distilled, one per encoder, which serve the training alone. Beyond the paper:
+    docs/beyond.md."""
+
+    hidden: int | None = Field(None, **BOUNDS["hidden"])
+    """Width of their hidden layer. Default null: half of `embedding_dim`."""
+    batch_norm: bool = False
+    """Normalise that layer over the batch, which makes samples depend on each other."""
+
+
 class TermWeights(Section):
     """Weights of the terms of a temporal objective (equations 6 to 12). Default null: the paper's for the condition, 0 where
     the condition has no such term."""
@@ -114,6 +124,11 @@ class Objective(Section):
     """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
     push: Push | None = None
     """Edges that push, for the condition closer. Default null: none, as in the paper."""
+    momentum: float | None = Field(None, **BOUNDS["momentum"])
+    """Condition distilled: share of the old weights in the moving averages of the encoders that are predicted, such as 0.996
+    (BYOL). Default null: the encoders themselves are predicted (SimSiam)."""
+    predictor: Predictor = Predictor()
+    """Condition distilled: the predictors."""
     weights: TermWeights | None = None
     """Weights of the temporal terms, for the conditions tcloser, notcloser and lpl. Default null: all the paper's."""
     options: dict[str, JsonValue] = {}

@@ -38,8 +38,9 @@ class RunConfig(Section):
     on a CPU. See docs/reproducibility.md."""
     condition: Annotated[str, NameOf(lambda: CONDITIONS)] = "closer"
     """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
-    ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
-    nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
+    ('notcloser'), their own recent past ('lpl'), each other without contrast ('distilled'), or labels, each on its own with a
+    linear head ('supervised'); 'made_in_python' is what the folder of a model made in Python says. The others train nothing:
+    encoders at their initialisation, the raw input through the masks, the whole raw input."""
     num_encoders: int = Field(10, **BOUNDS["num_encoders"])
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()
@@ -91,8 +92,11 @@ class RunConfig(Section):
             if len(widths) > 1:
                 _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
         push = self.objective.push
-        if push is not None and "push" not in CONDITIONS[self.condition].objective:
-            _inconsistent("objective.push", f"no part of '{self.condition}'; expected null")
+        for name in ("push", "momentum"):
+            if getattr(self.objective, name) is not None and name not in CONDITIONS[self.condition].objective:
+                _inconsistent(f"objective.{name}", f"no part of '{self.condition}'; expected null")
+        if self.objective.momentum is not None and self.compute.distribution != "none":
+            _inconsistent("objective.momentum", "moving averages are kept on one device; expected null, or distribution 'none'")
         for key, graph in (("objective.graph", self.objective.graph), ("objective.push.graph", push and push.graph)):
             if graph is not None and not (isinstance(graph, CustomGraph) and graph.path is not None):
                 try:

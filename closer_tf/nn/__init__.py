@@ -2,6 +2,7 @@
 
 from closer_tf.nn import (  # noqa: F401
     augmentation,
+    distilled,
     encoders,
     ensemble,
     heads,

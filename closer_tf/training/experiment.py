@@ -318,6 +318,13 @@ def temporal_loss(compute, weights, graph=None):
     return TemporalLoss(weights, graph)
 
 
+def distilled_loss(compute, graph, momentum, predictor):
+    """The loss of condition 'distilled'."""
+    from closer_tf.nn.distilled import DistilledLoss
+
+    return DistilledLoss(graph, momentum, predictor.hidden, predictor.batch_norm)
+
+
 def loss_made_in_python(compute, options):
     """No config has what it takes to make it."""
     return call("objective", None, {}, {})
