@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.nn.ensemble import CLoSeR as CLoSeR
     from closer_tf.nn.ensemble import build_ensemble as build_ensemble
     from closer_tf.nn.ensemble import with_heads as with_heads
+    from closer_tf.nn.layer_local import LayerLocal as LayerLocal
     from closer_tf.nn.losses import CLoSeRLoss as CLoSeRLoss
     from closer_tf.nn.losses import SupervisedLoss as SupervisedLoss
     from closer_tf.nn.objectives import Objective as Objective
@@ -54,6 +55,7 @@ _PUBLIC = {
     "CLoSeRTransformer": "estimator",
     "DistilledLoss": "nn.distilled",
     "InteractionGraph": "graphs",
+    "LayerLocal": "nn.layer_local",
     "Nadam": "nn.optimizers",
     "Objective": "nn.objectives",
     "RandomAffine": "nn.augmentation",

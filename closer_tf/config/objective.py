@@ -124,6 +124,10 @@ class Objective(Section):
     """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
     push: Push | None = None
     """Edges that push, for the condition closer. Default null: none, as in the paper."""
+    local: bool = False
+    """True: every layer of the encoders has this objective on its own activity, and no gradient crosses a layer; for MLP
+    encoders of equal hidden widths. `temperature` is that of the last layer, others' are in proportion to their widths. Beyond
+    the paper: docs/beyond.md."""
     momentum: float | None = Field(None, **BOUNDS["momentum"])
     """Condition distilled: share of the old weights in the moving averages of the encoders that are predicted, such as 0.996
     (BYOL). Default null: the encoders themselves are predicted (SimSiam)."""

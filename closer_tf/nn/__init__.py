@@ -6,6 +6,7 @@ from closer_tf.nn import (  # noqa: F401
     encoders,
     ensemble,
     heads,
+    layer_local,
     losses,
     objectives,
     optimizers,

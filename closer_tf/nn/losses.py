@@ -154,6 +154,12 @@ class CLoSeRLoss(Objective):
         """The parts that are logged."""
         return ("attraction", "contrast") + (("push",) if self.push is not None and self.push_weight else ())
 
+    def at_width(self, width: int, embedding_dim: int) -> CLoSeRLoss:
+        """The loss for a layer of another width, with a temperature that is as many times as high."""
+        if self.temperature is None or width == embedding_dim:
+            return self
+        return type(self).from_config({**self.get_config(), "temperature": self.temperature * width / embedding_dim})
+
     def terms(self, embeddings: Tensor, labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
         del labels

@@ -65,6 +65,11 @@ class Objective(keras.losses.Loss):
         del num_labels, seed
         return ensemble
 
+    def at_width(self, width: int, embedding_dim: int) -> Objective:
+        """The objective for a layer of another width than the embeddings': itself, unless it has a scale that goes with it."""
+        del width, embedding_dim
+        return self
+
     def after_step(self, model: CLoSeR) -> None:
         """Bring the objective's states up to date, by `assign` to weights of the model; called after each training step.
 

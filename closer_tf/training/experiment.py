@@ -266,6 +266,8 @@ def make_objective(config):
             push_seed = seed_per_encoder(config.seeds.graph, 1)[0]
             options["push"] = build_graph(config.objective.push.graph, config.num_encoders, push_seed)
             options["push_weight"] = config.objective.push.weight
+    if "local" in options:
+        options["local"] = len(config.each_encoder()[0].hidden) + 1 if config.objective.local else 0
     if "weights" in options:
         options["weights"] = options["weights"].model_dump()
     make = function_of(condition.loss)
@@ -297,11 +299,11 @@ def check_objective(objective, what):
         )
 
 
-def closer_loss(compute, temperature, graph, stop_gradient, push=None, push_weight=1.0):
-    """The loss of condition 'closer'."""
+def closer_loss(compute, temperature, graph, stop_gradient, push=None, push_weight=1.0, local=0):
+    """The loss of condition 'closer'; `local` layers have it, 0 stands for the embeddings alone."""
     from closer_tf.nn.losses import CLoSeRLoss
 
-    return CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb, push, push_weight)
+    return _at_layers(CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb, push, push_weight), local)
 
 
 def supervised_loss(compute):
@@ -311,11 +313,18 @@ def supervised_loss(compute):
     return SupervisedLoss()
 
 
-def temporal_loss(compute, weights, graph=None):
-    """The loss of the conditions with temporal terms."""
+def temporal_loss(compute, weights, graph=None, local=0):
+    """The loss of the conditions with temporal terms; `local` as for `closer_loss`."""
     from closer_tf.nn.temporal import TemporalLoss
 
-    return TemporalLoss(weights, graph)
+    return _at_layers(TemporalLoss(weights, graph), local)
+
+
+def _at_layers(objective, layers):
+    """The objective at so many layers, or as it is for 0."""
+    from closer_tf.nn.layer_local import LayerLocal
+
+    return LayerLocal(objective, layers) if layers else objective
 
 
 def distilled_loss(compute, graph, momentum, predictor):
