@@ -16,13 +16,15 @@ import pytest
 from gradients import value_and_gradient, weight_gradients
 
 import closer_tf.nn  # noqa: F401  registers
-from closer_tf.graphs import directional_ring
+from closer_tf.graphs import directional_ring, star
 from closer_tf.masks import gaussian_masks, random_patch_masks
 from closer_tf.nn.augmentation import RandomAffine, affine
+from closer_tf.nn.distilled import DistilledLoss
 from closer_tf.nn.dropout import Dropout
 from closer_tf.nn.encoders import gelu, mlp, vit_lite
 from closer_tf.nn.ensemble import Stack, build_ensemble, with_heads
 from closer_tf.nn.heads import Heads
+from closer_tf.nn.layer_local import LayerLocal
 from closer_tf.nn.layers import Cells, ReceptiveField
 from closer_tf.nn.losses import CLoSeRLoss, SupervisedLoss
 from closer_tf.nn.objectives import Objective, StepNumber, training_model
@@ -74,7 +76,22 @@ ALL_TERMS = {"tpull": 2.0, "pull": 0.5, "cont": 1.0, "var": 1.0, "cov": 10.0}
 LOSSES = {
     "CLoSeRLoss": (lambda: CLoSeRLoss(3.0, directional_ring(4), True, 100.0, name="mine"), (7, 4, 5), None),
     "CLoSeRLoss by default": (CLoSeRLoss, (7, 4, 5), None),
-    "SupervisedLoss": (lambda: SupervisedLoss(name="mine"), (7, 4, 3), "logits"),
+    "CLoSeRLoss that pushes": (
+        lambda: CLoSeRLoss(3.0, directional_ring(4), push=star(4), push_weight=0.5),
+        (7, 4, 5),
+        None,
+    ),
+    "DistilledLoss": (
+        lambda: DistilledLoss(directional_ring(4), hidden=3, name="mine"),
+        (7, 4, 5),
+        lambda x: {"embeddings": x, "predictions": keras.ops.flip(x, 0)},
+    ),
+    "LayerLocal": (
+        lambda: LayerLocal(CLoSeRLoss(3.0, directional_ring(4)), 2, name="mine"),
+        (7, 4, 5),
+        lambda x: {"embeddings": x, "layers": [2 * x, x]},
+    ),
+    "SupervisedLoss": (lambda: SupervisedLoss(name="mine"), (7, 4, 3), lambda x: {"logits": x}),
     "TemporalLoss": (
         lambda: TemporalLoss(ALL_TERMS),
         (7, 2, 4, 5),
@@ -82,7 +99,7 @@ LOSSES = {
     ),
     "TemporalLoss on a graph": (lambda: TemporalLoss({"pull": 1.0}, directional_ring(4)), (7, 4, 5), None),
 }
-"""row -> (what makes a loss, shape of what it takes, its name where the loss takes a dict)"""
+"""row -> (what makes a loss, shape of an array, function of it that gives what the loss takes where that is a dict)"""
 
 STATES = {"StepNumber": StepNumber}
 """row -> what makes a layer that holds a state and lets no gradient through"""
@@ -237,10 +254,10 @@ def test_images_are_changed_the_same_under_both_backends():
 
 def loss_of(row):
     """(loss, function of a tensor, point, labels)."""
-    make, shape, key = LOSSES[row]
+    make, shape, outputs = LOSSES[row]
     loss, labels = make(), np.arange(shape[0]) % shape[-1]
     assert type(loss) is REGISTERED[row.partition(" ")[0]]
-    return loss, lambda point: {key: point} if key else point, numbers(shape), labels.astype(np.int32)
+    return loss, outputs or (lambda point: point), numbers(shape), labels.astype(np.int32)
 
 
 @pytest.mark.parametrize("row", LOSSES)
