@@ -134,6 +134,15 @@ def test_a_batch_of_one_trains_and_predictors_stay_outside_the_ensemble(images, 
         np.testing.assert_array_equal(one, other)
 
 
+def test_the_estimator_takes_it(images):
+    from closer_tf import CLoSeRTransformer
+
+    estimator = CLoSeRTransformer(3, 4, (6,), epochs=1, batch_size=16, random_state=0, objective=DistilledLoss(momentum=0.9))
+    embedded = estimator.fit(images).transform(images)
+    assert embedded.shape == (40, 12) and estimator.history_["similarity"]
+    assert not [layer.name for layer in estimator.ensemble_.layers if layer.name.startswith(("predictor", "target"))]
+
+
 def config_of(**objective):
     return {
         "condition": "distilled",
