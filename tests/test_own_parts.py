@@ -140,7 +140,7 @@ def test_without_its_module_a_part_is_not_known(folder, capsys):
     said = capsys.readouterr().err
     assert "own.json: condition: expected" in said and 'found "near_mean"' in said and "--plugin MODULE" in said
     for key, kind in (("encoder", "encoder"), ("masks", "mask"), ("dataset", "source")):
-        with pytest.raises(ConfigError, match=rf"{key}\.\w+: no {kind} '\w+' is registered here.*--plugin MODULE"):
+        with pytest.raises(ConfigError, match=rf"{key}\.\w+: no {kind} '\w+' is registered here\. One of .*--plugin MODULE"):
             parse_config({key: CONFIG[key]})
     with pytest.raises(ConfigError, match="objective.graph.name: no graph 'chain' is registered here"):
         parse_config({"objective": {"graph": CONFIG["objective"]["graph"]}})

@@ -22,7 +22,7 @@ REGISTERED: dict[str, dict[str, Callable[..., Any]]] = {
 OBJECTIVE_KEYS = ("temperature", "graph", "stop_gradient")
 """The keys of a config's `objective` that an objective of one's own has if it takes an argument of that name."""
 
-HINT = "one of your own is registered by a module given on the command line as --plugin MODULE"
+HINT = "One of your own is registered by a module that the command line gives as --plugin MODULE"
 
 
 def register_encoder(name: str) -> Callable[[Made], Made]:
@@ -105,8 +105,8 @@ def check_name(kind: str, name: str) -> str:
         ValueError: there is none of that name.
     """
     if name not in REGISTERED[kind]:
-        known = ", ".join(REGISTERED[kind]) or "none is"
-        raise ValueError(f"no {kind} '{name}' is registered here, found: {known}; {HINT}")
+        known = f"; expected one of {', '.join(REGISTERED[kind])}" if REGISTERED[kind] else ""
+        raise ValueError(f"no {kind} '{name}' is registered here{known}. {HINT}")
     return name
 
 

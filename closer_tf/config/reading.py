@@ -254,7 +254,7 @@ def explain(mistake: Mapping[str, Any], content: Any) -> str:
     expected = mistake["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if kind == "literal_error":
         options = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        hint = suggestion(found, options) or (f" {HINT.capitalize()}." if path == ["condition"] else "")
+        hint = suggestion(found, options) or (f" {HINT}." if path == ["condition"] else "")
         return f"{where}: expected {expected}, found {json_kind(found)}.{hint}"
     if kind in ("value_error", "inconsistent"):
         return f"{where}: {expected}"
