@@ -15,7 +15,7 @@ from closer_tf.nn.objectives import training_model
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.training.experiment import check_objective
 
-CHANCE = ("name", "seed", "initializer")  # how keys of a layer's config end that say nothing of what it computes
+CHANCE = ("seed", "initializer")  # how keys of a layer's config end that say what its weights begin with
 
 
 def config_of(model, data, settings):
@@ -38,7 +38,7 @@ def config_of(model, data, settings):
     objective = {
         "objective": type(model.loss).__name__,
         "optimizer": type(model.optimizer).__name__,
-        "fingerprint": fingerprint([without_chance(part.get_config()) for part in (model.loss, model.optimizer)]),
+        "fingerprint": fingerprint([without_chance(model.loss.get_config()), _optimizer_config(model.optimizer)]),
     }
     return as_config(
         {
@@ -128,15 +128,22 @@ def layer_config(layer):
 
 
 def without_chance(value):
-    """Plain data without the keys of `CHANCE`, at any depth."""
+    """Plain data without names and the keys of `CHANCE`, at any depth."""
     if isinstance(value, dict):
-        return {key: without_chance(inner) for key, inner in value.items() if not key.endswith(CHANCE)}
+        kept = [key for key in value if key not in ("name", "registered_name") and not key.endswith(CHANCE)]
+        return {key: without_chance(value[key]) for key in kept}
     return [without_chance(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def fingerprint(content):
     """SHA-256 (hex) of plain data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _optimizer_config(optimizer):
+    """An optimizer's settings without the step size, which the config has, unless that is a schedule."""
+    config = without_chance(optimizer.get_config())
+    return {key: value for key, value in config.items() if key != "learning_rate" or isinstance(value, dict)}
 
 
 def _optimizer_section(optimizer):
