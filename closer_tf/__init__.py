@@ -14,6 +14,11 @@ from closer_tf.common.backend import choose_backend
 if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.config import RunConfig as RunConfig
     from closer_tf.config import load_config as load_config
+    from closer_tf.config.own_parts import register_encoder as register_encoder
+    from closer_tf.config.own_parts import register_graph as register_graph
+    from closer_tf.config.own_parts import register_mask as register_mask
+    from closer_tf.config.own_parts import register_objective as register_objective
+    from closer_tf.config.own_parts import register_source as register_source
     from closer_tf.data import load_data as load_data
     from closer_tf.embed import embed_run as embed_run
     from closer_tf.estimator import CLoSeRTransformer as CLoSeRTransformer
@@ -23,16 +28,20 @@ if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.graphs import InteractionGraph as InteractionGraph
     from closer_tf.masks import ReceptiveFields as ReceptiveFields
     from closer_tf.nn.augmentation import RandomAffine as RandomAffine
+    from closer_tf.nn.distilled import DistilledLoss as DistilledLoss
     from closer_tf.nn.encoders import mlp as mlp
     from closer_tf.nn.encoders import vit_lite as vit_lite
     from closer_tf.nn.ensemble import CLoSeR as CLoSeR
     from closer_tf.nn.ensemble import build_ensemble as build_ensemble
     from closer_tf.nn.ensemble import with_heads as with_heads
+    from closer_tf.nn.layer_local import LayerLocal as LayerLocal
     from closer_tf.nn.losses import CLoSeRLoss as CLoSeRLoss
     from closer_tf.nn.losses import SupervisedLoss as SupervisedLoss
+    from closer_tf.nn.objectives import Objective as Objective
     from closer_tf.nn.optimizers import Nadam as Nadam
     from closer_tf.nn.temporal import TemporalLoss as TemporalLoss
     from closer_tf.readout.probes import linear_probe as linear_probe
+    from closer_tf.train import train_model as train_model
     from closer_tf.train import train_run as train_run
 
 __version__ = "0.1.0"
@@ -44,8 +53,11 @@ _PUBLIC = {
     "CLoSeR": "nn.ensemble",
     "CLoSeRLoss": "nn.losses",
     "CLoSeRTransformer": "estimator",
+    "DistilledLoss": "nn.distilled",
     "InteractionGraph": "graphs",
+    "LayerLocal": "nn.layer_local",
     "Nadam": "nn.optimizers",
+    "Objective": "nn.objectives",
     "RandomAffine": "nn.augmentation",
     "ReceptiveFields": "masks",
     "SupervisedLoss": "nn.losses",
@@ -60,6 +72,12 @@ _PUBLIC = {
     "load_config": "config",
     "load_data": "data",
     "mlp": "nn.encoders",
+    "register_encoder": "config.own_parts",
+    "register_graph": "config.own_parts",
+    "register_mask": "config.own_parts",
+    "register_objective": "config.own_parts",
+    "register_source": "config.own_parts",
+    "train_model": "train",
     "train_run": "train",
     "vit_lite": "nn.encoders",
     "with_heads": "nn.ensemble",

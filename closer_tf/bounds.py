@@ -46,6 +46,8 @@ _REAL = {
     "beta_2": {"ge": 0, "lt": 1},
     "epsilon": {"gt": 0},
     "schedule_decay": {"ge": 0},
+    "push_weight": {"ge": 0},
+    "momentum": {"ge": 0, "lt": 1},
     "tpull": {"ge": 0},
     "pull": {"ge": 0},
     "cont": {"ge": 0},

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from closer_tf.common.command import add_overrides, add_version, run_command
+from closer_tf.common.command import add_overrides, add_plugins, add_version, run_command
 from closer_tf.common.files import write_with
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED
 from closer_tf.errors import ConfigError, DataError, RunError
@@ -62,9 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
     add_overrides(parser, "override where the run's own data lies, such as dataset.data_dir=DIR")
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options))
+    return run_command(lambda: _main(options), plugins=options.plugins)
 
 
 def _main(options):

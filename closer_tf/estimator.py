@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from closer_tf.graphs import InteractionGraph
     from closer_tf.masks import ReceptiveFields
+    from closer_tf.nn.objectives import Objective
 
 
 class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -59,6 +60,8 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         random_state: int, RandomState or None. An int gives the receptive fields, initialisation and order of samples that
             the same `seed` gives in a run config.
         verbose: 0, 1 or 2, as in Keras's `fit`.
+        objective: a `closer_tf.Objective`, such as `DistilledLoss()` or one of your own, in place of CLoSeR's loss with
+            `temperature`, `graph` and `stop_gradient`.
 
     Attributes:
         ensemble_: the trained `CLoSeR` model. `closer_tf.export_ensemble` exports it.
@@ -90,6 +93,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         batch_size: int = 128,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
+        objective: Objective | None = None,
     ) -> None:
         self.num_encoders = num_encoders
         self.embedding_dim = embedding_dim
@@ -111,6 +115,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.batch_size = batch_size
         self.random_state = random_state
         self.verbose = verbose
+        self.objective = objective
 
     def fit(self, X: ArrayLike, y: Any = None, groups: Sequence[Any] | np.ndarray | None = None) -> Self:
         """Train an ensemble.
@@ -134,7 +139,9 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         from closer_tf.data.splits import steps_per_epoch
         from closer_tf.data.streams import batches
         from closer_tf.nn.losses import CLoSeRLoss
+        from closer_tf.nn.objectives import training_model
         from closer_tf.nn.optimizers import Nadam
+        from closer_tf.training.experiment import seed_per_encoder
 
         check_settings(fraction=self.fraction, epochs=self.epochs, batch_size=self.batch_size)
         groups = self.groups if groups is None else groups
@@ -147,13 +154,16 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if scale is None:
             scale = 1 / 255 if trained_on.dtype == "uint8" and groups is None else 1.0
         ensemble = self._ensemble(stimuli.shape[1:], fields, scale, seed)
-        ensemble.compile(Nadam(self.learning_rate), CLoSeRLoss(self.temperature, self.graph, self.stop_gradient))
-        ensemble.optimizer.build(ensemble.trainable_variables)
+        objective = self.objective or CLoSeRLoss(self.temperature, self.graph, self.stop_gradient)
+        own_seed = seed_per_encoder(derived_seed(seed, "initialization"), fields.num_encoders + 1)[-1]
+        model = training_model(objective, ensemble, seed=own_seed)  # the ensemble itself, or around it what the objective owns
+        model.compile(Nadam(self.learning_rate), objective)
+        model.optimizer.build(model.trainable_variables)
         samples = Split(stimuli, np.zeros(len(stimuli), dtype=np.int32))
         batch_size = min(self.batch_size, len(stimuli))
         stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: self._check_finite(logs["loss"]))
         with first_traces_unsaid():
-            history = ensemble.fit(
+            history = model.fit(
                 batches(samples, batch_size, derived_seed(seed, "data_order")),
                 steps_per_epoch=steps_per_epoch(len(samples), batch_size),
                 epochs=self.epochs,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from closer_tf.common.command import add_figures, add_overrides, add_version, run_command
+from closer_tf.common.command import add_figures, add_overrides, add_plugins, add_version, run_command
 from closer_tf.common.files import make_folder
 from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.errors import RunError
@@ -47,9 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser, "override a key of the readout, or where the data lies, such as readout.max_iter=1000 or dataset.data_dir=DIR"
     )
     add_figures(parser)
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: evaluate_run(options.run_dir, options.redo, options.overrides, options.figures))
+    return run_command(
+        lambda: evaluate_run(options.run_dir, options.redo, options.overrides, options.figures), plugins=options.plugins
+    )
 
 
 def evaluate_run(
@@ -171,10 +174,10 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
         name, probed = title_of(condition), is_done(condition, results, config.readout)
         if probed and has_neighbours(results.accuracy[condition], config.readout):
             if drawn and has_trials(data) and CONDITIONS[condition].embeds:
-                found[condition] = embeddings(condition, config, data, fields, trained.ensemble)["test"]
+                found[condition] = embeddings(condition, config, data, fields, trained)["test"]
             continue
         began = time.perf_counter()
-        embedded = embeddings(condition, config, data, fields, trained.ensemble)
+        embedded = embeddings(condition, config, data, fields, trained)
         if embedded is not None:
             found[condition] = embedded["test"]
         sets = features(condition, config, data, fields, embedded)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from closer_tf.common.backend import is_installed
-from closer_tf.common.command import add_overrides, add_version, run_command
+from closer_tf.common.command import add_overrides, add_plugins, add_version, run_command
 from closer_tf.common.files import given_path, write_atomically
 from closer_tf.common.quiet import stderr_set_aside
 from closer_tf.errors import CloserError, ExportError
@@ -71,9 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formats.add_argument("--onnx", action="store_true", help="export to ONNX too (needs: pip install 'closer_tf[onnx]')")
     formats.add_argument("--keras-only", action="store_true", help="no SavedModel, so that TensorFlow is not needed")
     add_overrides(parser, "override where the data lies, such as dataset.data_dir=DIR; its test stimuli are what is compared")
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options))
+    return run_command(lambda: _main(options), plugins=options.plugins)
 
 
 def _main(options):

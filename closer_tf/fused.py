@@ -5,7 +5,7 @@ import contextlib
 import re
 from pathlib import Path
 
-from closer_tf.common.command import add_overrides, add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.command import add_overrides, add_plugins, add_seeds, add_version, run_command, seeds_of
 from closer_tf.common.files import given_path
 from closer_tf.config import as_config, load_config
 from closer_tf.config.conditions import trained_conditions
@@ -35,9 +35,10 @@ def main(arguments=None):
     add_seeds(parser, "the runs' seeds", required=True)
     add_overrides(parser, "override any key of the config, such as training.epochs=20; can be repeated")
     parser.add_argument("--runs-dir", help="where the run folders are (default: runs/<name of the config>)")
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options), needs_keras=False)
+    return run_command(lambda: _main(options), needs_keras=False, plugins=options.plugins)
 
 
 def _main(options):
@@ -134,8 +135,10 @@ def check_alike(configs):
 
 
 def _check_stackable(models):
-    from closer_tf.nn.fused_model import places
+    from closer_tf.nn.fused_model import places, why_not_fused
 
+    for reason in filter(None, map(why_not_fused, models)):
+        raise ConfigError(f"these cannot be trained in one: {reason}; train them one by one, with closer_tf train")
     try:
         places(models)
     except ValueError as error:

@@ -161,6 +161,8 @@ def gaussian_masks(
     Raises:
         ValueError: a setting is out of its `closer_tf.bounds`, or the fraction leaves no pixel.
     """
+    if np.ndim(sigma):
+        raise ValueError(f"sigma: expected one number for all encoders, found {sigma!r}; for others make `ReceptiveFields`")
     check_settings(sigma=sigma)
     count = _count(fraction, math.prod(image_size), "pixels")
     rows, columns = np.indices(image_size)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.command import add_figures, add_version, run_command
+from closer_tf.common.command import add_figures, add_plugins, add_version, run_command
 from closer_tf.common.files import given_path, read_text, write_atomically
 from closer_tf.common.texts import counted
 from closer_tf.config import RecordingSource, parse_config
@@ -44,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--out", required=True, help="path of NAME.json and NAME.png, without suffix")
     parser.add_argument("--title", help="title of the picture (default: none, or that of the NAME.json)")
     add_figures(parser)
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options), needs_keras=False)
+    return run_command(lambda: _main(options), needs_keras=False, plugins=options.plugins)
 
 
 def _main(options):

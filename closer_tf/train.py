@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.command import add_overrides, add_version, run_command
+from closer_tf.common.command import add_overrides, add_plugins, add_version, run_command
 from closer_tf.config import as_config, load_config
 from closer_tf.config.shipped import shipped_names
 from closer_tf.errors import CloserWarning, ConfigError
@@ -66,11 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write scalars, pictures and embeddings to RUN_DIR/tensorboard"
     )
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
     if options.config is None and not options.list:
         parser.error(f"CONFIG is required: a file, or one of {', '.join(shipped_names())}")
-    return run_command(lambda: _main(options), needs_keras=False)
+    return run_command(lambda: _main(options), needs_keras=False, plugins=options.plugins)
 
 
 def _main(options):
@@ -127,13 +128,76 @@ def train_run(
         DivergedError: the loss or a weight is not finite.
         closer_tf.training.signals.Interrupted: the process was asked to stop; everything is saved.
     """
+    config, run = as_config(config), RunFolder(run_dir)
+    return _train_prepared(config, run, *prepare(config, run), callbacks=callbacks, tensorboard=tensorboard)
+
+
+def train_model(
+    model: CLoSeR,
+    splits: Splits,
+    run_dir: str | os.PathLike,
+    training: dict[str, Any] | None = None,
+    readout: dict[str, Any] | None = None,
+    compute: dict[str, Any] | None = None,
+    seed: int = 0,
+    description: str = "",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    tensorboard: bool = False,
+) -> dict[str, Any]:
+    """Train an ensemble that was made in Python, with any encoders and objective, as `train_run` trains one of a config.
+
+    It gets a run folder with checkpoints, history, readout and pictures, which `closer_tf report`, `summary` and `export` take
+    like others. Called again with the model and data made anew, it goes on where it stopped, and reads out what is asked for
+    now; a model that computes something else is refused.
+
+    Args:
+        model: `CLoSeR` model as from `build_ensemble`, at its initialisation, compiled with its optimizer and objective. What
+            the objective owns beside it is added here. It holds the trained weights afterwards.
+        splits: `Splits`, as from `load_data` or `closer_tf.data.split_source`.
+        run_dir: the run folder; made if need be.
+        training: dict of the keys of a run config's `training`: `epochs`, `batch_size`, `checkpoint_every`, ...
+        readout: dict of the keys of `readout`.
+        compute: dict of the keys of `compute`; what concerns the model itself, as its precision, is the model's own.
+        seed: int, of the order of samples, the readout, and what the objective owns.
+        description: what this run is.
+        callbacks, tensorboard: as for `train_run`.
+
+    Returns:
+        dict, the content of results.json; as `train_run`.
+
+    Raises:
+        ConfigError: the model does not fit the data, or is not compiled, or a setting cannot be; before anything is written.
+        RunError, DivergedError, closer_tf.training.signals.Interrupted: as `train_run`.
+    """
+    from closer_tf.readout.checks import check_readout
+    from closer_tf.training import own_models
+    from closer_tf.training.experiment import seed_per_encoder
+
+    sections = {"training": training or {}, "readout": readout or {}, "compute": compute or {}}
+    config = own_models.config_of(model, splits, {"seed": seed, "description": description, **sections})
+    run = RunFolder(run_dir)
+    data = splits if getattr(model.loss, "needs_previous", False) else splits.current()
+    if run.check(config):
+        run.check_data(splits, config)
+    if config.readout.after_training:
+        check_readout(config, data)
+    untrained, fields = own_models.copy_of(model), own_models.receptive_fields_of(model, data)
+    own_seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
+    whole = own_models.to_train(model, len(data.label_names), own_seed)
+    return _train_prepared(config, run, data, fields, model, whole, untrained, callbacks=callbacks, tensorboard=tensorboard)
+
+
+def _train_prepared(config, run, data, fields, ensemble, model, untrained=None, callbacks=(), tensorboard=False):
+    """Train what `prepare` has made, or go on with it, then read it out; the rest as `train_run`.
+
+    Args:
+        untrained: the ensemble at its initialisation, where the config cannot make it.
+    """
     from closer_tf.data.splits import steps_per_epoch
     from closer_tf.training.checkpoints import latest_checkpoint
     from closer_tf.training.loop import run_training
     from closer_tf.training.progress_lines import ProgressLines
 
-    config, run = as_config(config), RunFolder(run_dir)
-    data, fields, ensemble, model = prepare(config, run)
     with run.opened(config, fields, data):
         _describe(config, data, fields, ensemble, run)
         _draw_set_up(run, data, fields, model)
@@ -160,7 +224,7 @@ def train_run(
                 )
             if callbacks:
                 _take_back(model, run, config)
-        return _finish(run, config, data, Trained(ensemble, model, *run.moment()))
+        return _finish(run, config, data, Trained(ensemble, model, *run.moment(), untrained))
 
 
 def prepare(config: RunConfig, run: RunFolder, data: Splits | None = None) -> tuple[Splits, ReceptiveFields, CLoSeR, CLoSeR]:

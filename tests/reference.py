@@ -62,3 +62,14 @@ def nadam_2_6(gradients, start, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, ep
         x = x - learning_rate * ((1 - mu) * g_hat + mu_next * m_hat) / (np.sqrt(v_hat) + epsilon)
         positions.append(x.copy())
     return positions
+
+
+def push_loss(pushed, targets, temperature, edges, weights):
+    """Sum over edges of weight * mean over b of -log(1 - p(mu_i(x_b) | mu_j(x_b))), mu_j taken from `targets`."""
+    mu, nu = (np.asarray(values, dtype=np.float64) for values in (pushed, targets))
+    batch, total = len(mu), 0.0
+    for (i, j), weight in zip(edges, weights):
+        for b in range(batch):
+            psi = np.array([np.exp(-np.sum((mu[m, i] - nu[b, j]) ** 2) / temperature) for m in range(batch)])
+            total += weight * -np.log((psi.sum() - psi[b]) / psi.sum()) / batch
+    return total

@@ -11,6 +11,7 @@ from closer_tf.data.samples import make_samples
 from closer_tf.data.simulated import simulate_session
 from closer_tf.errors import ConfigError
 from closer_tf.graphs import InteractionGraph, random_graph
+from closer_tf.nn.distilled import DistilledLoss
 from closer_tf.nn.losses import closer_terms
 from closer_tf.nn.temporal import TERMS, TemporalLoss
 from closer_tf.readout.probes import knn_probe, linear_probe
@@ -55,6 +56,8 @@ HELD = {
         lambda v: CLoSeRLoss(temperature=v),
         lambda v: closer_terms(np.zeros((3, 2, 2), np.float32), temperature=v),
     ],
+    "momentum": [lambda v: DistilledLoss(momentum=v)],
+    "push_weight": [lambda v: CLoSeRLoss(push_weight=v)],
     "max_memory_mb": [lambda v: CLoSeRLoss(max_memory_mb=v)],
     "input_scale": [lambda v: build_ensemble((4, 4, 1), GRID, tiny_encoder, input_scale=v)],
     "rotation": [lambda v: RandomAffine(rotation=v)],

@@ -16,14 +16,18 @@ import pytest
 from gradients import value_and_gradient, weight_gradients
 
 import closer_tf.nn  # noqa: F401  registers
-from closer_tf.graphs import directional_ring
+from closer_tf.graphs import directional_ring, star
 from closer_tf.masks import gaussian_masks, random_patch_masks
 from closer_tf.nn.augmentation import RandomAffine, affine
+from closer_tf.nn.distilled import DistilledLoss
 from closer_tf.nn.dropout import Dropout
 from closer_tf.nn.encoders import gelu, mlp, vit_lite
-from closer_tf.nn.ensemble import Heads, Stack, build_ensemble, with_heads
+from closer_tf.nn.ensemble import Stack, build_ensemble, with_heads
+from closer_tf.nn.heads import Heads
+from closer_tf.nn.layer_local import LayerLocal
 from closer_tf.nn.layers import Cells, ReceptiveField
 from closer_tf.nn.losses import CLoSeRLoss, SupervisedLoss
+from closer_tf.nn.objectives import Objective, StepNumber, training_model
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.nn.temporal import TemporalLoss
 from closer_tf.nn.transformer import ClassTokenAndPositions, FirstToken, SelfAttention
@@ -72,7 +76,22 @@ ALL_TERMS = {"tpull": 2.0, "pull": 0.5, "cont": 1.0, "var": 1.0, "cov": 10.0}
 LOSSES = {
     "CLoSeRLoss": (lambda: CLoSeRLoss(3.0, directional_ring(4), True, 100.0, name="mine"), (7, 4, 5), None),
     "CLoSeRLoss by default": (CLoSeRLoss, (7, 4, 5), None),
-    "SupervisedLoss": (lambda: SupervisedLoss(name="mine"), (7, 4, 3), "logits"),
+    "CLoSeRLoss that pushes": (
+        lambda: CLoSeRLoss(3.0, directional_ring(4), push=star(4), push_weight=0.5),
+        (7, 4, 5),
+        None,
+    ),
+    "DistilledLoss": (
+        lambda: DistilledLoss(directional_ring(4), hidden=3, name="mine"),
+        (7, 4, 5),
+        lambda x: {"embeddings": x, "predictions": keras.ops.flip(x, 0)},
+    ),
+    "LayerLocal": (
+        lambda: LayerLocal(CLoSeRLoss(3.0, directional_ring(4)), 2, name="mine"),
+        (7, 4, 5),
+        lambda x: {"embeddings": x, "layers": [2 * x, x]},
+    ),
+    "SupervisedLoss": (lambda: SupervisedLoss(name="mine"), (7, 4, 3), lambda x: {"logits": x}),
     "TemporalLoss": (
         lambda: TemporalLoss(ALL_TERMS),
         (7, 2, 4, 5),
@@ -80,14 +99,17 @@ LOSSES = {
     ),
     "TemporalLoss on a graph": (lambda: TemporalLoss({"pull": 1.0}, directional_ring(4)), (7, 4, 5), None),
 }
-"""row -> (what makes a loss, shape of what it takes, its name where the loss takes a dict)"""
+"""row -> (what makes a loss, shape of an array, function of it that gives what the loss takes where that is a dict)"""
+
+STATES = {"StepNumber": StepNumber}
+"""row -> what makes a layer that holds a state and lets no gradient through"""
 
 OPTIMIZERS = {"Nadam": lambda: Nadam(0.01, 0.8, 0.99, 1e-5, 0.1)}
 """row -> what makes an optimizer"""
 
 
 def test_every_registered_object_has_a_row():
-    rows = {row.partition(" ")[0] for table in (LAYERS, LOSSES, OPTIMIZERS) for row in table}
+    rows = {row.partition(" ")[0] for table in (LAYERS, LOSSES, STATES, OPTIMIZERS) for row in table}
     assert rows == set(REGISTERED)
     for kind, table in ((keras.losses.Loss, LOSSES), (keras.optimizers.Optimizer, OPTIMIZERS)):
         of_kind = {name for name, it in REGISTERED.items() if isinstance(it, type) and issubclass(it, kind)}
@@ -232,10 +254,10 @@ def test_images_are_changed_the_same_under_both_backends():
 
 def loss_of(row):
     """(loss, function of a tensor, point, labels)."""
-    make, shape, key = LOSSES[row]
+    make, shape, outputs = LOSSES[row]
     loss, labels = make(), np.arange(shape[0]) % shape[-1]
     assert type(loss) is REGISTERED[row.partition(" ")[0]]
-    return loss, lambda point: {key: point} if key else point, numbers(shape), labels.astype(np.int32)
+    return loss, outputs or (lambda point: point), numbers(shape), labels.astype(np.int32)
 
 
 @pytest.mark.parametrize("row", LOSSES)
@@ -275,6 +297,35 @@ def loss_numbers(row):
 @pytest.mark.parametrize("row", LOSSES)
 def test_losses_compute_the_same_under_both_backends(row):
     hold_against_file(row, loss_numbers(row))
+
+
+@pytest.mark.parametrize("row", LOSSES)
+def test_a_loss_is_an_objective_with_a_model_to_fit(row):
+    loss, outputs, point, labels = loss_of(row)
+    assert isinstance(loss, Objective)
+    ensemble = of_mlps()
+    model = training_model(loss, ensemble, 3, seed=1)
+    assert model is ensemble if LOSSES[row][2] is None else set(loss.needs_outputs) < set(model.output)
+    shared = {id(weight) for weight in model.weights}
+    assert all(id(weight) in shared for weight in ensemble.weights)
+    before = model.get_weights()
+    model.compile("sgd", loss)
+    loss.after_step(model)
+    assert_equal(model.get_weights(), before)
+
+
+@pytest.mark.parametrize("row", STATES)
+def test_a_state_is_a_weight_that_is_not_trained_and_is_kept_in_files(row, tmp_path):
+    layer = STATES[row]()
+    model = in_model(layer, (5, 3))
+    assert not layer.trainable_variables and layer.non_trainable_variables
+    x = numbers((5, 3))
+    assert arrays(model(x))[0].shape == tuple(layer.compute_output_spec(symbolic((5, 3))).shape) == (5,)
+    layer.advance()
+    layer.advance()
+    assert_equal(arrays(model(x)), [np.full(5, 2.0)])
+    model.save(tmp_path / "model.keras")
+    assert_equal(arrays(keras.saving.load_model(tmp_path / "model.keras")(x)), arrays(model(x)))
 
 
 def stepped(row, steps):

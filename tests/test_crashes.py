@@ -61,9 +61,31 @@ def assert_readable(run):
         assert len(epochs) >= checkpoint.epoch - 1
 
 
+BEYOND = {
+    "push": {"objective": {"push": {"graph": {"family": "star"}, "weight": 0.5}}},
+    "distilled": {"condition": "distilled", "objective": {"momentum": 0.9, "predictor": {"batch_norm": True}}},
+    "local": {"objective": {"local": True}},
+}
+"""What goes beyond the paper -> the keys that ask for it."""
+
+
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("count", [QUICK_KILLS, pytest.param(SLOW_KILLS, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(trainers, folder, count):
+    kill_at_random_moments(trainers, folder, count)
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_goes_beyond_the_paper_is_killed_at_random_moments(trainers, folder, name):
+    config = folder / "tiny.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | BEYOND[name]))
+    kill_at_random_moments(trainers, folder, QUICK_KILLS)
+
+
+def kill_at_random_moments(trainers, folder, count):
+    """Kill a training so many times: it ends with the weights and history of one that was not."""
     began = time.monotonic()
     assert trainers.run(folder, "tiny.json", "--run-dir", "whole") == 0, (folder / "log.txt").read_text()
     duration = time.monotonic() - began

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from closer_tf import cli
-from closer_tf.config import parse_config
+from closer_tf.config import conditions, own_parts, parse_config
 from closer_tf.config.reference import config_reference
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,6 +24,8 @@ def test_a_guide_runs_from_top_to_bottom(name, tmp_path, monkeypatch, capsys):
         pytest.importorskip("onnxruntime")
         pytest.importorskip("tf2onnx")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    forget_afterwards(monkeypatch)
     (tmp_path / "run_configs").symlink_to(REPOSITORY / "run_configs")
     text, names = (REPOSITORY / "docs" / f"{name}.md").read_text(), {}
     for before, kind, block in re.findall(r"([^\n]*)\n\n```(\w+)\n(.*?)```", text, flags=re.DOTALL):
@@ -33,10 +35,19 @@ def test_a_guide_runs_from_top_to_bottom(name, tmp_path, monkeypatch, capsys):
         elif kind == "sh":
             for line in block.strip().splitlines():
                 assert run(line) == 0, line
+        elif module := re.search(r"Save as `(\w+\.py)`", before):
+            (tmp_path / module[1]).write_text(block)
         else:
             exec(compile(block, f"{name}.md", "exec"), names)
     checked = {"neuroscientists": check_neuroscientists, "keras_users": check_keras_users, "extending": check_extending}
     checked.get(name, lambda names: None)(names)
+
+
+def forget_afterwards(monkeypatch):
+    """What a guide registers is not there for other tests."""
+    monkeypatch.setattr(own_parts, "REGISTERED", {kind: dict(parts) for kind, parts in own_parts.REGISTERED.items()})
+    monkeypatch.setitem(conditions.CONDITIONS, "predicted", None)  # is taken out again, as it was not there before
+    monkeypatch.delitem(conditions.CONDITIONS, "predicted")
 
 
 def run(line):
@@ -62,6 +73,11 @@ def check_keras_users(names):
 
 def check_extending(names):
     assert names["fields"].num_encoders == 6 and names["splits"].input_shape == (20,)
+    accuracy = json.loads(Path("runs/predicted/results.json").read_text())["accuracy"]
+    assert set(accuracy) == {"masked_input", "untrained", "predicted"} and "knn_ensemble" in accuracy["predicted"]
+    assert set(names["results"]["accuracy"]) == {"masked_input", "untrained", "made_in_python"}
+    history = Path("runs/predicted/history.csv").read_text().splitlines()
+    assert "miss,spread" in history[0] and len(history) == 3
     edges = json.loads(Path("runs/custom/config.json").read_text())["objective"]["graph"]["edges"]
     assert edges == names["graph"].edges.tolist()
 
@@ -69,7 +85,7 @@ def check_extending(names):
 def test_extensions_are_short():
     text = (REPOSITORY / "docs" / "extending.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 4 and all(len(block.splitlines()) < 30 for block in blocks)
+    assert len(blocks) == 6 and all(len(block.splitlines()) < 40 for block in blocks)
 
 
 def test_the_config_reference_is_the_one_the_types_make():

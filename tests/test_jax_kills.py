@@ -10,7 +10,7 @@ import time
 
 import keras
 import pytest
-from test_crashes import assert_readable, assert_same, outcome
+from test_crashes import BEYOND, assert_readable, assert_same, outcome
 
 from closer_tf.training.runs import RunFolder
 
@@ -48,6 +48,16 @@ def train(folder, *arguments, kill_after=None):
 
 
 @pytest.mark.timeout(0)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_goes_beyond_the_paper_is_killed_too(folder, name):
+    config = json.loads((folder / "tiny.json").read_text()) | BEYOND[name]
+    config["training"]["epochs"] = 60
+    (folder / "tiny.json").write_text(json.dumps(config))
+    kill_at_random_moments(folder, ["closer_tf.train", "tiny.json", "--run-dir"], ["."], 2)
+
+
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize(
     "command, seeds, count",
     [
@@ -57,6 +67,11 @@ def train(folder, *arguments, kill_after=None):
     ],
 )
 def test_killed_at_random_moments(folder, command, seeds, count):
+    kill_at_random_moments(folder, command, seeds, count)
+
+
+def kill_at_random_moments(folder, command, seeds, count):
+    """Kill a training of some seeds so many times: each ends with the weights and history of one that was not."""
     began = time.monotonic()
     assert train(folder, *command, "whole") == 0, (folder / "log.txt").read_text()
     duration = time.monotonic() - began

@@ -5,6 +5,7 @@ weights are no longer finite); 4 another process is at work on the run folder, o
 (130 for Ctrl-C, 143 for SIGTERM, 141 when the reader of the output went away), with the state saved where the message says so.
 """
 
+import importlib
 import os
 import re
 import sys
@@ -19,12 +20,13 @@ OUTPUT_CLOSED = 141
 MAX_SEEDS = 100_000  # keeps a mistyped range from filling the memory
 
 
-def run_command(work, needs_keras=True):
+def run_command(work, needs_keras=True, plugins=()):
     """Run a command's work; turn what a user can mend into one message.
 
     Args:
         work: function without arguments, which may return an exit code.
         needs_keras: import Keras first, quietly.
+        plugins: modules to import before that, as from `add_plugins`.
 
     Returns:
         The exit code.
@@ -33,8 +35,9 @@ def run_command(work, needs_keras=True):
 
     with _warnings_as_lines():
         try:
-            if needs_keras:
+            if needs_keras or plugins:
                 import_keras()
+            import_plugins(plugins)
             outcome = work()
             sys.stdout.flush()
         except CloserError as error:
@@ -63,6 +66,32 @@ def add_version(parser):
 def add_overrides(parser, what):
     """Give an argument parser the repeatable --set KEY=VALUE, as `overrides`; `what` is its help."""
     parser.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[], help=what)
+
+
+def add_plugins(parser):
+    """Give an argument parser the repeatable --plugin MODULE, modules that register parts of one's own, as `plugins`."""
+    says = "import this module first: it registers parts of your own that the config names; can be repeated"
+    parser.add_argument("--plugin", dest="plugins", metavar="MODULE", action="append", default=[], help=says)
+
+
+def import_plugins(modules):
+    """Import modules that register parts; they are found in the current folder, too.
+
+    Args:
+        modules: their names, as for Python's `import`.
+
+    Raises:
+        ConfigError: there is no such module, or importing it fails.
+    """
+    if modules and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for module in modules:
+        if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
+            raise ConfigError(f"--plugin {module}: expected the name of a module, such as my_parts for my_parts.py")
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise ConfigError(f"--plugin {module}: cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def add_seeds(parser, which="the seeds", required=False):

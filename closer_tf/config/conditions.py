@@ -23,8 +23,8 @@ class Condition:
         objective: the keys of the config's `objective` that it has: its loss is made from these, and its results follow from
             no others.
         loss: 'module:function' of what makes its loss, called as function(compute, **objective): the config's section
-            `compute`, and what is under the keys above, `graph` as an `InteractionGraph` and `weights` as a dict. None where
-            nothing is trained.
+            `compute`, and what is under the keys above, `graph` as an `InteractionGraph` and `weights` as a dict; or that
+            function itself, of an objective that was registered. None where nothing is trained.
         weights: dict term -> the paper's weight, for losses with `objective.weights`.
         windows: trains on windows of consecutive bins, if its loss says `needs_previous`.
         pseudo_likelihood_temperature: what the paper measures class pseudo-likelihoods with, per embedding dimension.
@@ -35,7 +35,7 @@ class Condition:
     reads: str
     learns_from: tuple[str, ...]
     objective: tuple[str, ...]
-    loss: str | None
+    loss: str | Callable[..., Any] | None
     weights: dict[str, float] = field(default_factory=dict)
     windows: bool = False
     pseudo_likelihood_temperature: float = 10.0
@@ -66,6 +66,9 @@ class Condition:
 UNTRAINED = "untrained"
 """The condition of encoders at their initialisation, which trained ones are compared with."""
 
+MADE_IN_PYTHON = "made_in_python"
+"""The condition of a model that was made in Python, with any objective: what its run folder says of it."""
+
 CONDITIONS = {
     "masked_input": Condition("masked input", "#0072b2", "masked input", (), (), None),
     "full_input": Condition("full input", "#4d4d4d", "input", (), (), None),
@@ -75,7 +78,7 @@ CONDITIONS = {
         colour="#009e73",
         reads="encoders",
         learns_from=("encoders",),
-        objective=("temperature", "graph", "stop_gradient"),
+        objective=("temperature", "graph", "stop_gradient", "push", "local"),
         loss="closer_tf.training.experiment:closer_loss",
     ),
     "supervised": Condition(
@@ -92,7 +95,7 @@ CONDITIONS = {
         colour="#56b4e9",
         reads="encoders",
         learns_from=("past",),
-        objective=("weights",),
+        objective=("weights", "local"),
         loss="closer_tf.training.experiment:temporal_loss",
         weights={"cont": 1.0, "var": 1.0, "cov": 10.0},
         windows=True,
@@ -102,7 +105,7 @@ CONDITIONS = {
         colour="#d55e00",
         reads="encoders",
         learns_from=("encoders",),
-        objective=("graph", "weights"),
+        objective=("graph", "weights", "local"),
         loss="closer_tf.training.experiment:temporal_loss",
         weights={"pull": 2.0, "var": 1.0, "cov": 10.0},
         windows=True,
@@ -112,10 +115,26 @@ CONDITIONS = {
         colour="#009e73",  # CLoSeR in time
         reads="encoders",
         learns_from=("encoders", "past"),
-        objective=("graph", "weights"),
+        objective=("graph", "weights", "local"),
         loss="closer_tf.training.experiment:temporal_loss",
         weights={"tpull": 2.0, "var": 1.0, "cov": 10.0},
         windows=True,
+    ),
+    "distilled": Condition(
+        title="distilled",
+        colour="#f0e442",
+        reads="encoders",
+        learns_from=("encoders",),
+        objective=("graph", "momentum", "predictor"),
+        loss="closer_tf.training.experiment:distilled_loss",
+    ),
+    MADE_IN_PYTHON: Condition(
+        title="own objective",
+        colour="#8c564b",
+        reads="encoders",
+        learns_from=("encoders",),
+        objective=("options",),
+        loss="closer_tf.training.experiment:loss_made_in_python",
     ),
 }
 """name, as in a config -> `Condition`"""
@@ -160,7 +179,9 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (place[name], name))
 
 
-def function_of(path: str) -> Callable[..., Any]:
-    """The function that a row of the table names as 'module:function'."""
+def function_of(path: str | Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a row of the table names as 'module:function', or is given."""
+    if callable(path):
+        return path
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)

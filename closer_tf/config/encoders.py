@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, field_validator
 
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
+from closer_tf.config.own_parts import check_name
 
 
 class MLPEncoder(Section):
@@ -44,4 +45,22 @@ class ViTEncoder(Section):
     """Fraction dropped in training, of attention weights and of activities."""
 
 
-Encoder = Annotated[MLPEncoder | ViTEncoder, Field(discriminator="type")]
+class OwnEncoder(Section):
+    """An encoder of your own, which a module registers: docs/extending.md."""
+
+    type: Literal["own"]
+    """Chooses this encoder."""
+    name: str | None
+    """What it was registered as. Null: it was made in Python, as the folder of a run of `closer_tf.train_model` says."""
+    embedding_dim: int = Field(256, **BOUNDS["embedding_dim"])
+    """Width of the output [D]."""
+    options: dict[str, JsonValue] = {}
+    """Its own arguments, by name."""
+
+    @field_validator("name", mode="after")
+    @classmethod
+    def _is_registered(cls, name):
+        return name and check_name("encoder", name)
+
+
+Encoder = Annotated[MLPEncoder | ViTEncoder | OwnEncoder, Field(discriminator="type")]

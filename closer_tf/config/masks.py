@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, field_validator
 
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
+from closer_tf.config.own_parts import check_name
 
 
 class GaussianMasks(Section):
@@ -64,7 +65,23 @@ class AreaMasks(Section):
     """One area per encoder. Default null: the `num_encoders` areas with most units."""
 
 
+class OwnMasks(Section):
+    """A mask scheme of your own, which a module registers: docs/extending.md."""
+
+    scheme: Literal["own"]
+    """Chooses this mask scheme."""
+    name: str | None
+    """What it was registered as. Null: as for the encoder."""
+    options: dict[str, JsonValue] = {}
+    """Its own arguments, by name."""
+
+    @field_validator("name", mode="after")
+    @classmethod
+    def _is_registered(cls, name):
+        return name and check_name("mask", name)
+
+
 Masks = Annotated[
-    GaussianMasks | RandomPatchMasks | ContiguousPatchMasks | CustomMasks | AreaMasks,
+    GaussianMasks | RandomPatchMasks | ContiguousPatchMasks | CustomMasks | AreaMasks | OwnMasks,
     Field(discriminator="scheme"),
 ]

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from closer_tf import graphs
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
+from closer_tf.config.own_parts import call, check_name
 
 
 class NamedGraph(Section):
@@ -55,7 +56,45 @@ class CustomGraph(Section):
         return self
 
 
-Graph = Annotated[NamedGraph | RandomGraph | CustomGraph, Field(discriminator="family")]
+class OwnGraph(Section):
+    """A graph family of your own, which a module registers: docs/extending.md."""
+
+    family: Literal["own"]
+    """Chooses this family."""
+    name: str
+    """What it was registered as."""
+    options: dict[str, JsonValue] = {}
+    """Its own arguments, by name; what is random in it is drawn from `seeds.graph`."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """As for custom graphs."""
+
+    @field_validator("name", mode="after")
+    @classmethod
+    def _is_registered(cls, name):
+        return check_name("graph", name)
+
+
+Graph = Annotated[NamedGraph | RandomGraph | CustomGraph | OwnGraph, Field(discriminator="family")]
+
+
+class Push(Section):
+    """Edges that push, beside those of `objective.graph` that pull: encoder i shall not be recognised by encoder j. Beyond the
+    paper: docs/beyond.md."""
+
+    graph: Graph
+    """The graph of the edges that push, with the same families as the interaction graph."""
+    weight: float = Field(1.0, **BOUNDS["push_weight"])
+    """Its weight in the loss [lambda]; 0 is the paper's loss."""
+
+
+class Predictor(Section):
+    """The predictors of condition distilled, one per encoder, which serve the training alone. Beyond the paper:
+    docs/beyond.md."""
+
+    hidden: int | None = Field(None, **BOUNDS["hidden"])
+    """Width of their hidden layer. Default null: half of `embedding_dim`."""
+    batch_norm: bool = False
+    """Normalise that layer over the batch, which makes samples depend on each other."""
 
 
 class TermWeights(Section):
@@ -83,8 +122,21 @@ class Objective(Section):
     """The interaction graph [G]."""
     stop_gradient: bool = False
     """True: an edge (i, j) moves encoder i only. The paper trains plain all-to-all without, every other graph with it."""
+    push: Push | None = None
+    """Edges that push, for the condition closer. Default null: none, as in the paper."""
+    local: bool = False
+    """True: every layer of the encoders has this objective on its own activity, and no gradient crosses a layer; for MLP
+    encoders of equal hidden widths. `temperature` is that of the last layer, others' are in proportion to their widths. Beyond
+    the paper: docs/beyond.md."""
+    momentum: float | None = Field(None, **BOUNDS["momentum"])
+    """Condition distilled: share of the old weights in the moving averages of the encoders that are predicted, such as 0.996
+    (BYOL). Default null: the encoders themselves are predicted (SimSiam)."""
+    predictor: Predictor = Predictor()
+    """Condition distilled: the predictors."""
     weights: TermWeights | None = None
     """Weights of the temporal terms, for the conditions tcloser, notcloser and lpl. Default null: all the paper's."""
+    options: dict[str, JsonValue] = {}
+    """The own arguments, by name, of an objective of your own, whose name is the `condition`: docs/extending.md."""
 
 
 _NAMED_GRAPHS = {
@@ -95,7 +147,9 @@ _NAMED_GRAPHS = {
 }
 
 
-def build_graph(options: NamedGraph | RandomGraph | CustomGraph, num_encoders: int, seed: int) -> graphs.InteractionGraph:
+def build_graph(
+    options: NamedGraph | RandomGraph | CustomGraph | OwnGraph, num_encoders: int, seed: int
+) -> graphs.InteractionGraph:
     """The interaction graph that a config's `objective.graph` describes.
 
     Args:
@@ -112,6 +166,12 @@ def build_graph(options: NamedGraph | RandomGraph | CustomGraph, num_encoders: i
     """
     if options.family == "random":
         graph = graphs.random_graph(num_encoders, options.num_edges, seed)
+    elif options.family == "own":
+        graph = call("graph", options.name, {"num_encoders": num_encoders, "seed": seed}, options.options)
+        if getattr(graph, "num_encoders", None) != num_encoders:
+            raise ValueError(
+                f"graph '{options.name}': expected an InteractionGraph of {num_encoders} encoders, found {graph!r}"
+            )
     elif options.family != "custom":
         graph = _NAMED_GRAPHS[options.family](num_encoders)
     elif options.path is not None:

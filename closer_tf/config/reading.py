@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from closer_tf.config.base import json_kind, suggestion
 from closer_tf.config.composing import Layers, compose, described, layers_of, place_of, read_layers
+from closer_tf.config.own_parts import HINT
 from closer_tf.config.run_config import RunConfig
 from closer_tf.errors import ConfigError, DataError
 
@@ -253,7 +254,8 @@ def explain(mistake: Mapping[str, Any], content: Any) -> str:
     expected = mistake["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if kind == "literal_error":
         options = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return f"{where}: expected {expected}, found {json_kind(found)}.{suggestion(found, options)}"
+        hint = suggestion(found, options) or (f" {HINT}." if path == ["condition"] else "")
+        return f"{where}: expected {expected}, found {json_kind(found)}.{hint}"
     if kind in ("value_error", "inconsistent"):
         return f"{where}: {expected}"
     return f"{where}: expected {expected}, found {json_kind(found)}"

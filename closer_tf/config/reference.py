@@ -102,6 +102,8 @@ def _kind(annotation, metadata=()):
         return f"{_kind(arguments[0])}{_limits(arguments[1:])}"
     if origin is Literal:
         return " or ".join(f"`{json.dumps(value)}`" for value in arguments)
+    if origin is dict:
+        return "object"
     if origin is list:
         return f"list of {_kind(arguments[0])}"
     if origin in (Union, types.UnionType):

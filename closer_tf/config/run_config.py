@@ -12,7 +12,7 @@ from closer_tf.common.files import given_path
 from closer_tf.config import identity
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.conditions import CONDITIONS
-from closer_tf.config.encoders import Encoder, MLPEncoder, ViTEncoder
+from closer_tf.config.encoders import Encoder, MLPEncoder, OwnEncoder, ViTEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
 from closer_tf.config.objective import CustomGraph, Objective, TermWeights, build_graph
 from closer_tf.config.readout import Readout
@@ -38,8 +38,9 @@ class RunConfig(Section):
     on a CPU. See docs/reproducibility.md."""
     condition: Annotated[str, NameOf(lambda: CONDITIONS)] = "closer"
     """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
-    ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
-    nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
+    ('notcloser'), their own recent past ('lpl'), each other without contrast ('distilled'), or labels, each on its own with a
+    linear head ('supervised'); 'made_in_python' is what the folder of a model made in Python says. The others train nothing:
+    encoders at their initialisation, the raw input through the masks, the whole raw input."""
     num_encoders: int = Field(10, **BOUNDS["num_encoders"])
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()
@@ -78,6 +79,8 @@ class RunConfig(Section):
             if weight and name not in terms:
                 expected = f"expected {', '.join(terms)}" if terms else "it has no weights, expected null"
                 _inconsistent(f"objective.weights.{name}", f"no term of '{self.condition}'; {expected}")
+        if self.objective.options and "options" not in CONDITIONS[self.condition].objective:
+            _inconsistent("objective.options", f"'{self.condition}' has none; they are of an objective of your own")
         if self.compute.xla and (self.augmentation.horizontal_flip or self.augmentation.rotation or self.augmentation.zoom):
             _inconsistent("compute.xla", "XLA cannot compile TensorFlow's augmentation; expected false, or no augmentation")
         if self.compute.xla and self.compute.distribution != "none":
@@ -88,19 +91,36 @@ class RunConfig(Section):
             widths = sorted({encoder.embedding_dim for encoder in self.encoders})
             if len(widths) > 1:
                 _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
-        if not isinstance(self.objective.graph, CustomGraph) or self.objective.graph.path is None:
-            try:
-                build_graph(self.objective.graph, self.num_encoders, seed=0)
-            except ValueError as error:
-                _inconsistent("objective.graph", str(error))
+        push = self.objective.push
+        for name in ("push", "momentum"):
+            if getattr(self.objective, name) is not None and name not in CONDITIONS[self.condition].objective:
+                _inconsistent(f"objective.{name}", f"no part of '{self.condition}'; expected null")
+        if self.objective.local:
+            self._check_local()
+        if self.objective.momentum is not None and self.compute.distribution != "none":
+            _inconsistent("objective.momentum", "moving averages are kept on one device; expected null, or distribution 'none'")
+        for key, graph in (("objective.graph", self.objective.graph), ("objective.push.graph", push and push.graph)):
+            if graph is not None and not (isinstance(graph, CustomGraph) and graph.path is not None):
+                try:
+                    build_graph(graph, self.num_encoders, seed=0)
+                except ValueError as error:
+                    _inconsistent(key, str(error))
         return self
+
+    def _check_local(self):
+        if "local" not in CONDITIONS[self.condition].objective:
+            _inconsistent("objective.local", f"'{self.condition}' is not trained layer by layer; expected false")
+        widths = {tuple(encoder.hidden) if encoder.type == "mlp" else encoder.type for encoder in self.each_encoder()}
+        if len(widths) > 1 or not isinstance(next(iter(widths)), tuple):
+            found = ", ".join(str(list(width) if isinstance(width, tuple) else width) for width in widths)
+            _inconsistent("objective.local", f"expected encoders of type mlp with the same hidden widths, found {found}")
 
     @property
     def trains(self) -> bool:
         """Whether the condition trains."""
         return CONDITIONS[self.condition].trained
 
-    def each_encoder(self) -> list[MLPEncoder | ViTEncoder]:
+    def each_encoder(self) -> list[MLPEncoder | ViTEncoder | OwnEncoder]:
         """List of the N encoders' options."""
         return self.encoders or [self.encoder] * self.num_encoders
 
@@ -122,8 +142,8 @@ class RunConfig(Section):
         update: dict[str, Any] = {"schema_": None, "seeds": Seeds(**seeds)}
         if self.objective.temperature is None:
             encoders = self.each_encoder()
-            all_mlp = all(encoder.type == "mlp" for encoder in encoders)
-            temperature = 10.0 * encoders[0].embedding_dim if all_mlp else 10.0
+            some_vit = any(encoder.type == "vit_lite" for encoder in encoders)
+            temperature = 10.0 if some_vit else 10.0 * encoders[0].embedding_dim
             update["objective"] = self.objective.model_copy(update={"temperature": temperature})
         papers = CONDITIONS[self.condition].weights
         if papers:
@@ -135,7 +155,11 @@ class RunConfig(Section):
         for name in ("dataset", "masks"):
             update[name] = _with_absolute_paths(getattr(self, name))
         objective = update.get("objective", self.objective)
-        update["objective"] = objective.model_copy(update={"graph": _written_out(objective.graph, self.num_encoders)})
+        graphs: dict[str, Any] = {"graph": _written_out(objective.graph, self.num_encoders)}
+        if objective.push is not None:
+            pushed = _written_out(objective.push.graph, self.num_encoders)
+            graphs["push"] = objective.push.model_copy(update={"graph": pushed})
+        update["objective"] = objective.model_copy(update=graphs)
         return self.model_copy(update=update)
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
+from closer_tf.config.own_parts import check_name
 
 PATH_KEYS = ("path", "test_path", "data_dir")
 
@@ -152,6 +153,22 @@ class GaborsSource(RecordingSource):
     """The .npz file."""
 
 
+class OwnSource(ImageSource):
+    """A data source of your own, which a module registers: docs/extending.md."""
+
+    name: Literal["own"]
+    """Chooses this source."""
+    source: str | None
+    """What it was registered as. Null: as for the encoder."""
+    options: dict[str, JsonValue] = {}
+    """Its own arguments, by name."""
+
+    @field_validator("source", mode="after")
+    @classmethod
+    def _is_registered(cls, source):
+        return source and check_name("source", source)
+
+
 Dataset = Annotated[
     DigitsSource
     | CifarSource
@@ -160,6 +177,7 @@ Dataset = Annotated[
     | SessionSource
     | SimulatedSource
     | NaturalMovieSource
-    | GaborsSource,
+    | GaborsSource
+    | OwnSource,
     Field(discriminator="name"),
 ]

@@ -6,6 +6,7 @@ To add a source, write one function that returns a `Source` and name it in `_SOU
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 from closer_tf.data.splits import Source, Split, Splits, hold_out, split_source
@@ -21,6 +22,7 @@ _SOURCES = {
     "simulated": "closer_tf.data.recordings:simulated",
     "natural_movie": "closer_tf.data.recordings:natural_movie",
     "gabors": "closer_tf.data.recordings:gabors",
+    "own": "closer_tf.data.own:own",
 }
 
 __all__ = ["Source", "Split", "Splits", "hold_out", "load_data", "split_source"]
@@ -30,7 +32,8 @@ def load_data(name: str, validation_fraction: float = 0.1, validation_seed: int 
     """Read a data source and split off a validation set.
 
     Args:
-        name: 'digits', 'cifar10', 'cifar100', 'image_folder', 'arrays', 'session', 'simulated', 'natural_movie' or 'gabors'.
+        name: 'digits', 'cifar10', 'cifar100', 'image_folder', 'arrays', 'session', 'simulated', 'natural_movie' or 'gabors'; or
+            'own', for one that was registered, with its name as `source`.
         validation_fraction: fraction of the training samples kept aside, drawn at random; recordings are split by trial.
         validation_seed: int, seeds that draw.
         **options: the source's own, see its function: `data_dir`, `path`, `image_size`, ...
@@ -39,10 +42,15 @@ def load_data(name: str, validation_fraction: float = 0.1, validation_seed: int 
         `Splits`.
 
     Raises:
-        DataError: the source is unknown, absent, unreadable or inconsistent.
+        DataError: the source or an option is unknown, or the source absent, unreadable or inconsistent.
     """
     if name not in _SOURCES:
         raise DataError(f"unknown dataset '{name}'; expected one of {', '.join(_SOURCES)}")
     module, function = _SOURCES[name].split(":")
-    source = getattr(importlib.import_module(module), function)(**options)
+    read = getattr(importlib.import_module(module), function)
+    known = inspect.signature(read).parameters
+    for option in options:
+        if option not in known:
+            raise DataError(f"dataset '{name}' has no option '{option}'; expected some of {', '.join(known) or 'none'}")
+    source = read(**options)
     return split_source(name, source, validation_fraction, validation_seed)

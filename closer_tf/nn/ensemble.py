@@ -14,7 +14,8 @@ from keras import ops
 from closer_tf.bounds import check_settings
 from closer_tf.common.types import Shape, Tensor
 from closer_tf.nn.layers import Cells, ReceptiveField
-from closer_tf.nn.losses import CLoSeRLoss, collapse_gauge
+from closer_tf.nn.losses import CLoSeRLoss, SupervisedLoss, collapse_gauge
+from closer_tf.nn.objectives import state_after_step
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.nn.precision import true_float32
 
@@ -58,7 +59,8 @@ class CLoSeR(keras.Model):
 
         Args:
             optimizer: a Keras optimizer. Default: `Nadam()` as in TensorFlow 2.6.
-            loss: an objective such as `CLoSeRLoss`, with `terms(embeddings, labels)` and `term_names`. Default: `CLoSeRLoss()`.
+            loss: an objective such as `CLoSeRLoss`, with `terms(outputs, labels)` and `term_names`; `closer_tf.Objective` says
+                what else it may have. Default: `CLoSeRLoss()`.
             **kwargs: those of `keras.Model.compile`, without metrics and loss_weights.
 
         Raises:
@@ -96,18 +98,20 @@ class CLoSeR(keras.Model):
             ValueError: samples are weighted, or stand alone in their batch where that is known beforehand.
         """
         given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
-        _check_data(given)
+        alone = getattr(self.loss, "learns_from_one", False)
+        _check_data(given, alone)
         if "epochs" in given:
             check_settings(epochs=given["epochs"])
         if isinstance(given.get("validation_data"), (tuple, list)):
             names = dict(zip(("x", "y", "sample_weight"), given["validation_data"]))
-            _check_data({**names, "batch_size": given.get("validation_batch_size")}, "validation_")
+            _check_data({**names, "batch_size": given.get("validation_batch_size")}, alone, "validation_")
         return super().fit(*args, **kwargs)
 
     @functools.wraps(keras.Model.evaluate, assigned=())
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`; refuses what `fit` does."""
-        _check_data(inspect.signature(super().evaluate).bind(*args, **kwargs).arguments)
+        given = inspect.signature(super().evaluate).bind(*args, **kwargs).arguments
+        _check_data(given, getattr(self.loss, "learns_from_one", False))
         return super().evaluate(*args, **kwargs)
 
     def compute_loss(
@@ -126,6 +130,7 @@ class CLoSeR(keras.Model):
         samples = ops.shape(keras.tree.flatten(y_pred)[0])[0]  # on this device
         y_pred, y, regularisation = _of_whole_batch(y_pred, y, sum(self.losses) if self.losses else None)
         embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
+        _check_outputs(self.loss, y_pred)
         with true_float32():
             terms = {**self.loss.terms(y_pred, y), **collapse_gauge(embeddings)}
         if regularisation is not None:
@@ -138,7 +143,8 @@ class CLoSeR(keras.Model):
     def train_step(self, *args: Any) -> Any:
         """One step: embed the batch, let the encoders supervise each other, update. Called by `fit`."""
         if keras.backend.backend() != "tensorflow":
-            return super().train_step(*args)
+            logs, state = super().train_step(*args)
+            return logs, state_after_step(self, state)
         from closer_tf.nn.tensorflow_step import train_step
 
         return train_step(self, *args)
@@ -166,24 +172,38 @@ class CLoSeR(keras.Model):
         return [layer for layer in self.layers if layer.name.startswith("encoder_")]
 
 
-def _check_data(given, prefix=""):
+def _check_data(given, alone, prefix=""):
     """Refuse what an objective over batches cannot use; Keras itself drops the weights of samples without labels.
 
     Args:
         given: dict of `fit`'s arguments.
+        alone: whether the objective learns from a sample that is alone in its batch.
         prefix: what to put before their names in messages.
     """
     if given.get("sample_weight") is not None or given.get("class_weight") is not None:
         raise ValueError(NO_WEIGHTS)
+    if alone:
+        return
     if given.get("batch_size") is not None:
         check_settings(batch_size=given["batch_size"])
-    alone = "the others of a batch are each sample's contrast: expected at least 2, found 1"
+    says = "the others of a batch are each sample's contrast: expected at least 2, found 1"
     stimuli = given.get("x")
     for batch in keras.tree.flatten(getattr(stimuli, "element_spec", ())):
         if len(batch.shape or ()) and batch.shape[0] == 1:  # a tf.data.Dataset of batches of one
-            raise ValueError(f"{prefix}x: batches hold one sample; {alone}")
+            raise ValueError(f"{prefix}x: batches hold one sample; {says}")
     if hasattr(stimuli, "shape") and len(stimuli.shape) and stimuli.shape[0] == 1:
-        raise ValueError(f"{prefix}x: holds one sample; {alone}")
+        raise ValueError(f"{prefix}x: holds one sample; {says}")
+
+
+def _check_outputs(objective, outputs):
+    """Refuse a model without the outputs that its objective needs."""
+    needed = getattr(objective, "needs_outputs", ())
+    missing = [name for name in needed if not isinstance(outputs, dict) or name not in outputs]
+    if missing:
+        raise ValueError(
+            f"loss: {type(objective).__name__} needs the outputs {', '.join(missing)}, which this model does not have; "
+            f"compile and fit loss.training_model(ensemble, num_labels), which shares the ensemble's weights"
+        )
 
 
 def _of_whole_batch(outputs, labels, regularisation):
@@ -241,12 +261,24 @@ def build_ensemble(
         seen = ReceptiveField(cells, name=f"receptive_field_{i}")(x)
         encoder = make_encoder(i, tuple(seen.shape[1:]))
         encoder.name = f"encoder_{i}"
-        embeddings.append(encoder(seen))
+        embeddings.append(_embedding(encoder, seen, i))
     widths = {embedding.shape[-1] for embedding in embeddings}
     if len(widths) > 1:
         raise ValueError(f"all encoders need the same embedding dimension, found {sorted(widths)}")
     outputs = Stack(name="embeddings")(embeddings)
     return CLoSeR(inputs, outputs, name=name)
+
+
+def _embedding(encoder, seen, i):
+    """The symbolic embedding (batch, D) of what encoder i sees."""
+    embedding = encoder(seen)
+    if not hasattr(embedding, "shape") or len(embedding.shape) != 2:
+        found = [tuple(each.shape) for each in keras.tree.flatten(embedding)]
+        raise ValueError(
+            f"encoder {i}: expected a Keras model with one output of shape (batch, D), found "
+            f"{'an output' if len(found) == 1 else f'{len(found)} outputs'} of shape {', '.join(map(str, found))}"
+        )
+    return embedding
 
 
 def with_heads(ensemble: CLoSeR, num_labels: int, seed: int = 0) -> CLoSeR:
@@ -260,43 +292,7 @@ def with_heads(ensemble: CLoSeR, num_labels: int, seed: int = 0) -> CLoSeR:
     Returns:
         `CLoSeR` model from stimuli to a dict: `embeddings` (B, N, D) and `logits` (B, N, num_labels).
     """
-    embeddings = ensemble.output
-    logits = Heads(num_labels, seed, name="heads")(embeddings)
-    return CLoSeR(ensemble.input, {"embeddings": embeddings, "logits": logits}, name="supervised")
-
-
-@keras.saving.register_keras_serializable("closer_tf")
-class Heads(keras.layers.Layer):
-    """One linear head per encoder: (batch, N, D) -> (batch, N, num_labels).
-
-    Args:
-        num_labels: number of labels.
-        seed: int, seeds the kernels (Glorot uniform, each head on its own); biases are 0.
-    """
-
-    def __init__(self, num_labels: int, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.num_labels, self.seed = num_labels, seed
-
-    def build(self, input_shape: Shape) -> None:
-        """Make kernels and biases."""
-        _, heads, width = input_shape
-        limit = (6 / (width + self.num_labels)) ** 0.5
-        initializer = keras.initializers.RandomUniform(-limit, limit, seed=self.seed)
-        self.kernel = self.add_weight(shape=(heads, width, self.num_labels), initializer=initializer, name="kernel")
-        self.bias = self.add_weight(shape=(heads, self.num_labels), initializer="zeros", name="bias")
-
-    def call(self, embeddings: Tensor) -> Tensor:
-        """The logits."""
-        return ops.einsum("bnd,ndc->bnc", embeddings, self.kernel) + self.bias
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """(batch, N, num_labels)."""
-        return (*input_shape[:2], self.num_labels)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments to rebuild the layer from, as plain data."""
-        return {**super().get_config(), "num_labels": self.num_labels, "seed": self.seed}
+    return SupervisedLoss().training_model(ensemble, num_labels, seed)
 
 
 def embed(model: keras.Model, stimuli: np.ndarray, batch_size: int = 512) -> np.ndarray:

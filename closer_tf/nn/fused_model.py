@@ -309,9 +309,23 @@ def _heads(model):
 
 
 def can_be_fused(model):
-    """Whether `FusedEnsembles` can compute a compiled ensemble: with an optimizer to whom weights are apart."""
+    """Whether `FusedEnsembles` can compute a compiled ensemble."""
+    return why_not_fused(model) is None
+
+
+def why_not_fused(model):
+    """What keeps `FusedEnsembles` from computing a compiled ensemble, in words; None where nothing does.
+
+    Its optimizer must take weights apart, and its objective own nothing but heads.
+    """
     optimizer = model.optimizer
-    return isinstance(optimizer, Nadam) and not any(getattr(optimizer, name) for name in ACROSS_WEIGHTS)
+    if not isinstance(optimizer, Nadam) or any(getattr(optimizer, name) for name in ACROSS_WEIGHTS):
+        return f"the optimizer {type(optimizer).__name__} may not take every weight by itself"
+    known = ("receptive_field_", "encoder_", "embeddings", "heads")
+    owned = [layer.name for layer in model.layers[len(_front(model)) + 1 :] if not layer.name.startswith(known)]
+    if owned:
+        return f"the objective {type(model.loss).__name__} owns more than heads: {', '.join(owned)}"
+    return None
 
 
 def places(models, stack=True):

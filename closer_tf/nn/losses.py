@@ -11,7 +11,7 @@ the gradient in closed form.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 from keras import ops
@@ -19,7 +19,12 @@ from keras import ops
 from closer_tf.bounds import check_settings
 from closer_tf.common.types import Tensor
 from closer_tf.graphs import InteractionGraph, all_to_all
+from closer_tf.nn.heads import Heads
+from closer_tf.nn.objectives import Objective
 from closer_tf.nn.pairwise import pair_loss
+
+if TYPE_CHECKING:
+    from closer_tf.nn.ensemble import CLoSeR
 
 # Above this share of all ordered pairs one product over all encoders is faster than one product per edge.
 DENSE_FROM_DENSITY = 0.6
@@ -33,8 +38,10 @@ def closer_terms(
     stop_gradient: bool = False,
     dense: bool | None = None,
     max_memory_mb: float = MAX_MEMORY_MB,
+    push: InteractionGraph | None = None,
+    push_weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """The CLoSeR loss of a batch and the two parts it consists of.
+    """The CLoSeR loss of a batch and the parts it consists of.
 
     Args:
         embeddings: tensor (B, N, D), the embeddings of B samples by N encoders.
@@ -44,27 +51,38 @@ def closer_terms(
         dense: compute all pairs (True) or only the graph's edges (False). Default: whichever is faster.
         max_memory_mb: most memory, in MiB, for what is computed per pair of samples, whatever N and B; beside it are embeddings
             and their gradient, B N D floats each.
+        push: `InteractionGraph` whose edges (i, j) push encoder i away from being recognised by encoder j: mean -log(1 -
+            p(mu_i(x_b) | mu_j(x_b))). Default: none, as in the paper.
+        push_weight: its weight in the loss; 0 is no push.
 
     Returns:
-        dict of scalars: `loss` (equation 5), and its parts `attraction` (mean d2_ij(b, b) / tau) and `contrast` (mean
-        log sum_m exp(-d2_ij(m, b) / tau)), which add up to it. Only `loss` carries a gradient, and that only once.
+        dict of scalars: `loss` (equation 5, and the weighted push), and its parts `attraction` (mean d2_ij(b, b) / tau) and
+        `contrast` (mean log sum_m exp(-d2_ij(m, b) / tau)), which add up to equation 5, and `push` where there is one. Only
+        `loss` carries a gradient, and that only once.
 
     Raises:
         ValueError: the embeddings are not (B, N, D) with the graph's N, or a setting is out of its `closer_tf.bounds`.
     """
-    check_settings(temperature=temperature, max_memory_mb=max_memory_mb)
+    check_settings(temperature=temperature, max_memory_mb=max_memory_mb, push_weight=push_weight)
     shape = tuple(embeddings.shape)
     if len(shape) != 3:
         raise ValueError(f"expected embeddings of shape (batch, encoders, dimensions), found {shape}")
     graph = graph or all_to_all(shape[1])
-    if graph.num_encoders != shape[1]:
-        raise ValueError(f"the graph has {graph.num_encoders} encoders, the embeddings have {shape[1]}")
+    for name, each in (("graph", graph), ("push graph", push)):
+        if each is not None and each.num_encoders != shape[1]:
+            raise ValueError(f"the {name} has {each.num_encoders} encoders, the embeddings have {shape[1]}")
+    dense_push = dense
     if dense is None:
         dense = graph.density >= DENSE_FROM_DENSITY
     by_encoder = ops.transpose(_centred(embeddings), (1, 0, 2))
     loss = pair_loss(by_encoder, temperature, graph, stop_gradient, dense, max_memory_mb)
     attraction = _attraction(ops.stop_gradient(by_encoder), temperature, graph)
-    return {"loss": loss, "attraction": attraction, "contrast": ops.stop_gradient(loss) - attraction}
+    terms = {"loss": loss, "attraction": attraction, "contrast": ops.stop_gradient(loss) - attraction}
+    if push is None or not push_weight:
+        return terms
+    dense = push.density >= DENSE_FROM_DENSITY if dense_push is None else dense_push
+    pushed = pair_loss(by_encoder, temperature, push, stop_gradient, dense, max_memory_mb, push=True)
+    return {**terms, "loss": loss + push_weight * pushed, "push": ops.stop_gradient(pushed)}
 
 
 def _centred(embeddings):
@@ -92,7 +110,7 @@ def _attraction(by_encoder, temperature, graph):
 
 
 @keras.saving.register_keras_serializable("closer_tf")
-class CLoSeRLoss(keras.losses.Loss):
+class CLoSeRLoss(Objective):
     """The CLoSeR loss as a Keras loss, for `model.compile(loss=CLoSeRLoss(...))`.
 
     Called on (anything, embeddings) it returns the loss of the batch; `terms` also gives its parts. Labels are not used.
@@ -102,12 +120,12 @@ class CLoSeRLoss(keras.losses.Loss):
         graph: `InteractionGraph`. Default: all-to-all.
         stop_gradient: True: an edge (i, j) moves encoder i only.
         max_memory_mb: most memory, in MiB, for what is computed per pair of samples; see `closer_terms`.
+        push: `InteractionGraph` of the edges that push (beyond the paper). Default: none.
+        push_weight: weight of the push in the loss [lambda]; 0 is the paper's loss.
 
     Reference:
         Equations 1 to 5 of the paper.
     """
-
-    term_names = ("attraction", "contrast")
 
     def __init__(
         self,
@@ -115,32 +133,39 @@ class CLoSeRLoss(keras.losses.Loss):
         graph: InteractionGraph | None = None,
         stop_gradient: bool = False,
         max_memory_mb: float = MAX_MEMORY_MB,
+        push: InteractionGraph | None = None,
+        push_weight: float = 1.0,
         name: str = "closer_loss",
         **kwargs: Any,
     ) -> None:
-        kwargs.pop("reduction", None)  # the loss of a batch is one number already
-        super().__init__(name=name, reduction=None, **kwargs)
-        check_settings(max_memory_mb=max_memory_mb)
+        super().__init__(name, **kwargs)
+        check_settings(max_memory_mb=max_memory_mb, push_weight=push_weight)
         if temperature is not None:
             check_settings(temperature=temperature)
         self.temperature = temperature
         self.graph = graph
         self.stop_gradient = stop_gradient
         self.max_memory_mb = max_memory_mb
+        self.push = push
+        self.push_weight = push_weight
+
+    @property
+    def term_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The parts that are logged."""
+        return ("attraction", "contrast") + (("push",) if self.push is not None and self.push_weight else ())
+
+    def at_width(self, width: int, embedding_dim: int) -> CLoSeRLoss:
+        """The loss for a layer of another width, with a temperature that is as many times as high."""
+        if self.temperature is None or width == embedding_dim:
+            return self
+        return type(self).from_config({**self.get_config(), "temperature": self.temperature * width / embedding_dim})
 
     def terms(self, embeddings: Tensor, labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
         del labels
         temperature = self.temperature or 10.0 * embeddings.shape[-1]
-        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, max_memory_mb=self.max_memory_mb)
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """The loss of embeddings `y_pred` (B, N, D); `y_true` is ignored."""
-        return self.terms(y_pred, y_true)["loss"]
-
-    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: None = None) -> Tensor:
-        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
-        return self.call(y_true, ops.convert_to_tensor(y_pred))
+        how = {"max_memory_mb": self.max_memory_mb, "push": self.push, "push_weight": self.push_weight}
+        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, **how)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the loss from, as plain data."""
@@ -150,12 +175,14 @@ class CLoSeRLoss(keras.losses.Loss):
             "graph": graph_to_config(self.graph),
             "stop_gradient": self.stop_gradient,
             "max_memory_mb": self.max_memory_mb,
+            "push": graph_to_config(self.push),
+            "push_weight": self.push_weight,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The loss that `get_config` described."""
-        return cls(**{**config, "graph": graph_from_config(config.get("graph"))})
+        return cls(**{**config, **{key: graph_from_config(config.get(key)) for key in ("graph", "push")}})
 
 
 def graph_to_config(graph: InteractionGraph | None) -> dict[str, Any] | None:
@@ -176,17 +203,23 @@ def graph_from_config(config: dict[str, Any] | None) -> InteractionGraph | None:
 
 
 @keras.saving.register_keras_serializable("closer_tf")
-class SupervisedLoss(keras.losses.Loss):
+class SupervisedLoss(Objective):
     """Independent cross-entropy of every encoder's own linear head (paper: equation 14).
 
-    For a model made by `with_heads`, whose outputs are a dict with `logits` (B, N, labels).
+    It owns the heads: the outputs of its `training_model` are a dict with `logits` (B, N, labels).
     """
 
     term_names = ("accuracy",)
+    needs_outputs = ("logits",)
 
     def __init__(self, name: str = "supervised_loss", **kwargs: Any) -> None:
-        kwargs.pop("reduction", None)
-        super().__init__(name=name, reduction=None, **kwargs)
+        super().__init__(name, **kwargs)
+
+    def training_model(self, ensemble: CLoSeR, num_labels: int = 0, seed: int = 0) -> CLoSeR:
+        """The ensemble with a linear head per encoder; see `Objective.training_model`."""
+        embeddings = ensemble.output
+        logits = Heads(num_labels, seed, name="heads")(embeddings)
+        return type(ensemble)(ensemble.input, {"embeddings": embeddings, "logits": logits}, name="supervised")
 
     def terms(self, outputs: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
         """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
@@ -195,18 +228,6 @@ class SupervisedLoss(keras.losses.Loss):
         loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
         hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=2), "int32"), targets), "float32")
         return {"loss": ops.mean(loss), "accuracy": ops.mean(hits)}
-
-    def call(self, y_true: Tensor, y_pred: dict[str, Tensor]) -> Tensor:
-        """The loss of outputs `y_pred` for labels `y_true` (B,)."""
-        return self.terms(y_pred, y_true)["loss"]
-
-    def __call__(self, y_true: Tensor, y_pred: dict[str, Tensor], sample_weight: None = None) -> Tensor:
-        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
-        return self.call(y_true, y_pred)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments to rebuild the loss from, as plain data."""
-        return {"name": self.name}
 
 
 def collapse_gauge(embeddings: Tensor) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from closer_tf.bounds import check_settings
 from closer_tf.common.types import Tensor
 from closer_tf.graphs import all_to_all
 from closer_tf.nn.losses import graph_from_config, graph_to_config
+from closer_tf.nn.objectives import Objective
 
 if TYPE_CHECKING:
     from closer_tf.graphs import InteractionGraph
@@ -83,7 +84,7 @@ def _variance_and_covariance(current, with_covariance):
 
 
 @keras.saving.register_keras_serializable("closer_tf")
-class TemporalLoss(keras.losses.Loss):
+class TemporalLoss(Objective):
     """A weighted sum of temporal terms, for `model.compile(loss=TemporalLoss(...))` and `fit` on windows (B, 2, units).
 
     Args:
@@ -101,8 +102,7 @@ class TemporalLoss(keras.losses.Loss):
         name: str = "temporal_loss",
         **kwargs: Any,
     ) -> None:
-        kwargs.pop("reduction", None)
-        super().__init__(name=name, reduction=None, **kwargs)
+        super().__init__(name, **kwargs)
         weights = _of_tcloser() if weights is None else weights
         unknown = set(weights) - set(TERMS)
         if unknown:
@@ -140,14 +140,6 @@ class TemporalLoss(keras.losses.Loss):
             )
         terms = temporal_terms(current, previous, self.graph, self.term_names)
         return {"loss": sum(weight * terms[name] for name, weight in self.weights.items()), **terms}
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """The loss of embeddings `y_pred` (B, 2, N, D); `y_true` is ignored."""
-        return self.terms(y_pred, y_true)["loss"]
-
-    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: None = None) -> Tensor:
-        """As `call`; a batch has one loss, so that there is nothing to weight or reduce."""
-        return self.call(y_true, ops.convert_to_tensor(y_pred))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the loss from, as plain data."""

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from closer_tf.nn.objectives import after_step
+
 
 def train_step(model, data):
     """One step of gradient descent on the model's objective.
@@ -14,7 +16,9 @@ def train_step(model, data):
     Returns:
         dict of the running means that `fit` logs: the loss and its parts.
     """
-    return _logged(model, data, descend(model, data))
+    loss = descend(model, data)
+    after_step(model)
+    return _logged(model, data, loss)
 
 
 def test_step(model, data):

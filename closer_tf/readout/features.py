@@ -15,7 +15,7 @@ def embeddings(condition, config, data, fields, trained):
         config: resolved `RunConfig`.
         data: `Splits` of single bins or images.
         fields: `ReceptiveFields`.
-        trained: `CLoSeR` model of every condition but the untrained.
+        trained: `Trained`, whose ensemble is that of every condition but the untrained.
 
     Returns:
         dict `train`, `validation`, `test` of arrays (n, N, D); None where the input itself is read out.
@@ -27,8 +27,9 @@ def embeddings(condition, config, data, fields, trained):
 
     if not CONDITIONS[condition].embeds:
         return None
-    untrained = not CONDITIONS[condition].trained
-    return embeddings_of(make_ensemble(config, fields, data) if untrained else trained, config, data)
+    if CONDITIONS[condition].trained:
+        return embeddings_of(trained.ensemble, config, data)
+    return embeddings_of(trained.untrained or make_ensemble(config, fields, data), config, data)
 
 
 def embeddings_of(model, config, data):

@@ -20,12 +20,14 @@ class Trained:
             that it could take.
         epochs: whole epochs that it was trained.
         step: steps of the next one.
+        untrained: the same ensemble at its initialisation; None where the config can make it.
     """
 
     ensemble: Any
     model: Any
     epochs: int
     step: int
+    untrained: Any = None
 
 
 def trained_ensemble(run, config, data):

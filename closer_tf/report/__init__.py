@@ -11,7 +11,7 @@ import sys
 import time
 
 from closer_tf import __version__
-from closer_tf.common.command import add_version, printable, run_command
+from closer_tf.common.command import add_plugins, add_version, printable, run_command
 from closer_tf.common.files import given_path, write_atomically
 from closer_tf.common.texts import shortened
 from closer_tf.config.conditions import UNTRAINED, is_trained, title_of
@@ -57,9 +57,10 @@ def main(arguments=None):
         metavar="N",
         help=f"groups of runs whose receptive fields, graphs, maps and embeddings are drawn (default: {DETAILS})",
     )
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options), needs_keras=False)
+    return run_command(lambda: _main(options), needs_keras=False, plugins=options.plugins)
 
 
 def _main(options):

@@ -11,6 +11,7 @@ import numpy as np
 from closer_tf import masks
 from closer_tf.config import build_graph
 from closer_tf.config.conditions import CONDITIONS, function_of
+from closer_tf.config.own_parts import call
 from closer_tf.data.neuro.sessions import area_sizes
 from closer_tf.data.scales import scale_of, warn_if_unscaled
 from closer_tf.errors import ConfigError, DataError
@@ -76,6 +77,8 @@ def make_receptive_fields(config, data):
         DataError: the file of custom masks cannot be read.
     """
     options, size, count, seed = config.masks, data.input_shape[:2], config.num_encoders, config.seeds.masks
+    if options.scheme == "own":
+        return _own_masks(options, size if len(size) > 1 else (1, *size), count, seed, data.unit_areas)
     if (options.scheme == "areas") != bool(data.unit_areas):
         fitting = "areas" if data.unit_areas else "gaussian, random_patches, contiguous_patches, custom"
         raise ConfigError(f"masks.scheme: expected {fitting} for dataset '{data.name}', found '{options.scheme}'")
@@ -99,6 +102,16 @@ def make_receptive_fields(config, data):
                 f"{options.path} holds masks of {fields.grid} cells of {fields.patch_size} x {fields.patch_size} pixels, "
                 f"the images have {size[0]} x {size[1]} pixels"
             )
+        return fields
+
+
+def _own_masks(options, size, count, seed, unit_areas):
+    """The receptive fields of a registered mask scheme."""
+    given = {"image_size": size, "num_encoders": count, "seed": seed, "unit_areas": unit_areas}
+    with _about("masks"):
+        fields = call("mask", options.name, given, options.options)
+        if not isinstance(fields, masks.ReceptiveFields) or fields.num_encoders != count:
+            raise ValueError(f"mask '{options.name}': expected ReceptiveFields of {count} encoders, found {fields!r}")
         return fields
 
 
@@ -178,14 +191,16 @@ def make_ensemble(config, receptive_fields, data):
         with _precision(config.compute.precision):
             return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i])
 
-    return build_ensemble(
-        data.input_shape,
-        receptive_fields,
-        make_encoder,
-        input_scale=getattr(config.dataset, "input_scale", None) or data.input_scale,
-        normalisation=_normalisation(config, data),
-        augmentation=_augmentation(config, data),
-    )
+    normalisation, augmentation = _normalisation(config, data), _augmentation(config, data)
+    with _about("encoder"):
+        return build_ensemble(
+            data.input_shape,
+            receptive_fields,
+            make_encoder,
+            input_scale=getattr(config.dataset, "input_scale", None) or data.input_scale,
+            normalisation=normalisation,
+            augmentation=augmentation,
+        )
 
 
 @contextlib.contextmanager
@@ -209,24 +224,27 @@ def on_devices(config):
 
 
 def make_training_model(config, ensemble, num_labels):
-    """The compiled model to `fit`: the ensemble itself, or the ensemble with its supervised heads.
+    """The compiled model to `fit`: the ensemble itself, or the ensemble with what its objective owns, such as heads.
 
     Args:
         config: resolved `RunConfig`.
         ensemble: from `make_ensemble`; shares its weights with what is returned.
         num_labels: number of labels in the data.
+
+    Raises:
+        ConfigError: as `make_objective`; or the objective does not fit the ensemble.
     """
     import keras
 
-    from closer_tf.nn.ensemble import with_heads
+    from closer_tf.nn.objectives import training_model
 
-    model = ensemble
-    if "labels" in CONDITIONS[config.condition].learns_from:
-        # The heads' seed follows the encoders': one more "encoder" than there are.
-        seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
-        model = with_heads(ensemble, num_labels, seed)
+    objective = make_objective(config)
+    # The seed of what the objective owns follows the encoders': one more "encoder" than there are.
+    seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
+    with _about(f"condition '{config.condition}'"):
+        model = training_model(objective, ensemble, num_labels, seed)
     jit = config.compute.xla if keras.backend.backend() == "tensorflow" else "auto"
-    model.compile(_optimizer(config), make_objective(config), jit_compile=jit)
+    model.compile(_optimizer(config), objective, jit_compile=jit)
     model.optimizer.build(model.trainable_variables)  # what is saved before the first step can be loaded again
     return model
 
@@ -243,18 +261,49 @@ def make_objective(config):
         graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
     if "graph" in options:
         options["graph"] = graph
+    if options.get("push") is not None:
+        with _about("objective.push.graph"):  # random edges that push are others than those that pull
+            push_seed = seed_per_encoder(config.seeds.graph, 1)[0]
+            options["push"] = build_graph(config.objective.push.graph, config.num_encoders, push_seed)
+            options["push_weight"] = config.objective.push.weight
+    if "local" in options:
+        options["local"] = len(config.each_encoder()[0].hidden) + 1 if config.objective.local else 0
     if "weights" in options:
         options["weights"] = options["weights"].model_dump()
     make = function_of(condition.loss)
-    with _about("objective.weights"):
-        return make(config.compute, **options)
+    with _about("objective.options" if "options" in options else "objective.weights"):
+        objective = make(config.compute, **options)
+        check_objective(objective, f"'{config.condition}'")
+        return objective
 
 
-def closer_loss(compute, temperature, graph, stop_gradient):
-    """The loss of condition 'closer'."""
+def check_objective(objective, what):
+    """Refuse what is no objective, or what a saved model could not hold.
+
+    Args:
+        objective: what is to be one.
+        what: what to call it in messages.
+
+    Raises:
+        ValueError: it says what was expected.
+    """
+    import keras
+
+    if not hasattr(objective, "terms") or not hasattr(objective, "term_names"):
+        raise ValueError(f"{what}: expected a closer_tf.Objective, found {objective!r}")
+    kind = type(objective)
+    if keras.saving.get_registered_object(keras.saving.get_registered_name(kind)) is not kind:
+        raise ValueError(
+            f"{what}: {kind.__name__} is not registered with Keras, so that no saved model could hold it; put "
+            f'@keras.saving.register_keras_serializable("mine") above the class'
+        )
+
+
+def closer_loss(compute, temperature, graph, stop_gradient, push=None, push_weight=1.0, local=0):
+    """The loss of condition 'closer'; `local` layers have it, 0 stands for the embeddings alone."""
     from closer_tf.nn.losses import CLoSeRLoss
 
-    return CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb)
+    return _at_layers(CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb, push, push_weight), local)
 
 
 def supervised_loss(compute):
@@ -264,11 +313,30 @@ def supervised_loss(compute):
     return SupervisedLoss()
 
 
-def temporal_loss(compute, weights, graph=None):
-    """The loss of the conditions with temporal terms."""
+def temporal_loss(compute, weights, graph=None, local=0):
+    """The loss of the conditions with temporal terms; `local` as for `closer_loss`."""
     from closer_tf.nn.temporal import TemporalLoss
 
-    return TemporalLoss(weights, graph)
+    return _at_layers(TemporalLoss(weights, graph), local)
+
+
+def _at_layers(objective, layers):
+    """The objective at so many layers, or as it is for 0."""
+    from closer_tf.nn.layer_local import LayerLocal
+
+    return LayerLocal(objective, layers) if layers else objective
+
+
+def distilled_loss(compute, graph, momentum, predictor):
+    """The loss of condition 'distilled'."""
+    from closer_tf.nn.distilled import DistilledLoss
+
+    return DistilledLoss(graph, momentum, predictor.hidden, predictor.batch_norm)
+
+
+def loss_made_in_python(compute, options):
+    """No config has what it takes to make it."""
+    return call("objective", None, {}, {})
 
 
 def _optimizer(config):
@@ -280,8 +348,23 @@ def _optimizer(config):
 def _encoder(options, shape, init_seed, dropout_seed):
     from closer_tf.nn import encoders
 
+    if options.type == "own":
+        return _own_encoder(options, shape, init_seed, dropout_seed)
     make = {"mlp": encoders.mlp, "vit_lite": encoders.vit_lite}[options.type]
     return make(shape, **options.model_dump(exclude={"type"}), init_seed=init_seed, dropout_seed=dropout_seed)
+
+
+def _own_encoder(options, shape, init_seed, dropout_seed):
+    """A registered encoder, whose embeddings have to be as wide as the config says."""
+    given = {"embedding_dim": options.embedding_dim, "init_seed": init_seed, "dropout_seed": dropout_seed}
+    encoder = call("encoder", options.name, given, options.options, shape)
+    found = getattr(encoder, "output_shape", None)
+    if found != (None, options.embedding_dim):
+        raise ValueError(
+            f"encoder '{options.name}': expected a Keras model with one output of shape (batch, {options.embedding_dim}), as "
+            f"embedding_dim says, found {found or encoder!r}"
+        )
+    return encoder
 
 
 def _normalisation(config, data):

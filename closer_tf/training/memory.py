@@ -58,6 +58,8 @@ def count_parameters(options, cells, values):
         cells: cells of its receptive field.
         values: values per cell.
     """
+    if options.type == "own":
+        return 0  # not known before it is made
     if options.type == "mlp":
         widths = [cells * values, *options.hidden, options.embedding_dim]
         return sum(a * b for a, b in zip(widths, widths[1:]))
