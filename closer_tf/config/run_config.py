@@ -4,6 +4,7 @@ import json
 import os
 from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -90,7 +91,8 @@ class RunConfig(Section):
                 _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
         if not isinstance(self.objective.graph, CustomGraph) or self.objective.graph.path is None:
             try:
-                build_graph(self.objective.graph, self.num_encoders, seed=0)
+                somewhere = np.zeros((self.num_encoders, 2))  # where the fields lie shows later
+                build_graph(self.objective.graph, self.num_encoders, seed=0, centres=somewhere)
             except ValueError as error:
                 _inconsistent("objective.graph", str(error))
         return self

@@ -247,6 +247,16 @@ def build_ensemble(
     return CLoSeR(inputs, outputs, name=name)
 
 
+def receptive_fields_of(ensemble: CLoSeR) -> ReceptiveFields:
+    """What the encoders of an ensemble see, as `build_ensemble` was given it, but for the names of brain areas."""
+    from closer_tf.masks import ReceptiveFields
+
+    side, shape = ensemble.get_layer("cells").patch_size, ensemble.input_shape[1:]
+    grid = (shape[0] // side, shape[1] // side) if len(shape) == 3 else (1, shape[-1])
+    indices = [np.array(layer.cells) for layer in ensemble.layers if isinstance(layer, ReceptiveField)]
+    return ReceptiveFields(tuple(indices), grid, side)
+
+
 def with_heads(ensemble: CLoSeR, num_labels: int, seed: int = 0) -> CLoSeR:
     """The ensemble with a linear head per encoder, for the supervised condition (paper: equation 14).
 

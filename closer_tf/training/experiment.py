@@ -77,7 +77,7 @@ def make_receptive_fields(config, data):
     """
     options, size, count, seed = config.masks, data.input_shape[:2], config.num_encoders, config.seeds.masks
     if (options.scheme == "areas") != bool(data.unit_areas):
-        fitting = "areas" if data.unit_areas else "gaussian, random_patches, contiguous_patches, custom"
+        fitting = "areas" if data.unit_areas else "gaussian, retinotopic, random_patches, contiguous_patches, custom"
         raise ConfigError(f"masks.scheme: expected {fitting} for dataset '{data.name}', found '{options.scheme}'")
     with _about("masks"):
         if options.scheme == "areas":
@@ -87,6 +87,8 @@ def make_receptive_fields(config, data):
             return masks.area_masks(data.unit_areas, options.areas or list(sizes)[:count])
         if options.scheme == "gaussian":
             return masks.gaussian_masks(size, count, options.fraction, options.sigma, seed)
+        if options.scheme == "retinotopic":
+            return masks.retinotopic_masks(size, count, **options.model_dump(exclude={"scheme"}), seed=seed)
         if options.scheme == "random_patches":
             return masks.random_patch_masks(size, count, options.fraction, options.patch_size, seed)
         if options.scheme == "contiguous_patches":
@@ -218,7 +220,7 @@ def make_training_model(config, ensemble, num_labels):
     """
     import keras
 
-    from closer_tf.nn.ensemble import with_heads
+    from closer_tf.nn.ensemble import receptive_fields_of, with_heads
 
     model = ensemble
     if "labels" in CONDITIONS[config.condition].learns_from:
@@ -226,13 +228,18 @@ def make_training_model(config, ensemble, num_labels):
         seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
         model = with_heads(ensemble, num_labels, seed)
     jit = config.compute.xla if keras.backend.backend() == "tensorflow" else "auto"
-    model.compile(_optimizer(config), make_objective(config), jit_compile=jit)
+    objective = make_objective(config, receptive_fields_of(ensemble).centres())
+    model.compile(_optimizer(config), objective, jit_compile=jit)
     model.optimizer.build(model.trainable_variables)  # what is saved before the first step can be loaded again
     return model
 
 
-def make_objective(config):
+def make_objective(config, centres=None):
     """The objective of the config's condition; CLoSeR's where nothing is trained.
+
+    Args:
+        config: resolved `RunConfig`.
+        centres: array (N, 2), where the receptive fields lie; None where they have no place.
 
     Raises:
         ConfigError: there is no such graph, or no such weights.
@@ -240,7 +247,7 @@ def make_objective(config):
     condition = CONDITIONS[config.condition if config.trains else "closer"]
     options = {key: getattr(config.objective, key) for key in condition.objective}
     with _about("objective.graph"):  # also where the condition has none: what is impossible is said
-        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
+        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph, centres)
     if "graph" in options:
         options["graph"] = graph
     if "weights" in options:
