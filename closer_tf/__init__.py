@@ -24,10 +24,12 @@ if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.masks import ReceptiveFields as ReceptiveFields
     from closer_tf.nn.augmentation import RandomAffine as RandomAffine
     from closer_tf.nn.encoders import mlp as mlp
+    from closer_tf.nn.encoders import rnn as rnn
     from closer_tf.nn.encoders import vit_lite as vit_lite
     from closer_tf.nn.ensemble import CLoSeR as CLoSeR
     from closer_tf.nn.ensemble import build_ensemble as build_ensemble
     from closer_tf.nn.ensemble import with_heads as with_heads
+    from closer_tf.nn.ensemble import with_previous as with_previous
     from closer_tf.nn.losses import CLoSeRLoss as CLoSeRLoss
     from closer_tf.nn.losses import SupervisedLoss as SupervisedLoss
     from closer_tf.nn.optimizers import Nadam as Nadam
@@ -60,9 +62,11 @@ _PUBLIC = {
     "load_config": "config",
     "load_data": "data",
     "mlp": "nn.encoders",
+    "rnn": "nn.encoders",
     "train_run": "train",
     "vit_lite": "nn.encoders",
     "with_heads": "nn.ensemble",
+    "with_previous": "nn.ensemble",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -70,6 +70,22 @@ def test_drawn_families_have_the_edges_that_are_asked_for_and_are_seeded(family)
             DRAWN[family](10, k)
 
 
+def test_drawn_families_are_the_same_for_ever():
+    """Also under another version of networkx, which lays the small world."""
+    assert graphs.small_world(6, 10, 0.5, 7).edges.tolist() == PINNED["small_world"]
+    for family, make in DRAWN.items():
+        assert make(5, 4, 7).edges.tolist() == PINNED[family + " of 5"], family
+
+
+PINNED = {
+    "small_world": [[0, 1], [0, 5], [1, 0], [1, 3], [1, 4], [2, 5], [3, 1], [4, 1], [5, 1], [5, 2]],
+    "spatial of 5": [[0, 2], [1, 2], [4, 0], [4, 3]],
+    "small_world of 5": [[0, 1], [1, 0], [4, 1], [4, 2]],
+    "clustered of 5": [[0, 1], [1, 3], [1, 4], [3, 4]],
+    "scale_free of 5": [[0, 4], [3, 0], [3, 2], [4, 1]],
+}
+
+
 @pytest.mark.parametrize("family", ["spatial", "small_world", "scale_free"])
 def test_drawn_families_reach_every_pair(family):
     assert pairs(DRAWN[family](6, 30)) == pairs(graphs.all_to_all(6))

@@ -1,6 +1,8 @@
 """Receptive fields and graphs with a map in a run: drawn, measured, reported, and refused where there is no place."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +62,23 @@ def test_what_cannot_be(tiny_config):
         parse_config(tiny_config | {"objective": {"graph": {**SPATIAL["graph"], "num_edges": 7}}})
     with pytest.raises(ConfigError, match="masks.e2: expected"):
         parse_config(tiny_config | {"masks": {**MAP, "e2": 0}})
+
+
+def test_the_connectome_of_the_guide(tmp_path, monkeypatch):
+    """Its code, on a package that ships a table of the same layout; entry (i, j) counts the synapses from j to i."""
+    (tmp_path / "cect" / "data").mkdir(parents=True)
+    (tmp_path / "cect" / "__init__.py").touch()
+    rows = ["pre\tpost\ttype\tsynapses", "AVAL\tAVBR\tchemical\t3", "AVAL\tAVBR\telectrical\t9", "ADAL\tAVAR\tchemical\t1"]
+    rows += ["AVBL\tAVBL\tchemical\t1", "PVCR\tAVAL\tchemical\t7"]
+    (tmp_path / "cect" / "data" / "aconnectome_white_1986_whole.csv").write_text("\n".join(rows) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).resolve().parents[1] / "docs" / "beyond_maps.md").read_text()
+    block = next(block for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "cect" in block)
+    exec(compile(block, "beyond_maps.md", "exec"), {})
+    graph = graphs.from_matrix(graphs.read_matrix("command_neurons.json"))
+    assert graph.num_encoders == 10 and graph.edges.tolist() == [[0, 9], [3, 0]]
+    np.testing.assert_allclose(graph.weights, [0.7, 0.3])
 
 
 def test_the_pictures_of_a_map():

@@ -105,7 +105,7 @@ def _draw_trials(run, data, fields, embeddings, formats):
         trials[f"{stimulus}, trial {first}"] = of_stimulus[about["trial"][of_stimulus] == first]
     label, chosen = next(iter(trials.items()))
     note = f"{label} (simulated)" if data.simulated else label
-    figure = plots.plot_raster(data.test.inputs[chosen], fields, note, data.bin_width, about["frame"][chosen[0]])
+    figure = plots.plot_raster(data.now(data.test)[chosen], fields, note, data.bin_width, about["frame"][chosen[0]])
     plots.save(figure, run.figures / "raster.png", formats)
     if embeddings:
         shown = {condition: {name: values[rows] for name, rows in trials.items()} for condition, values in embeddings.items()}

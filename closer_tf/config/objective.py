@@ -139,7 +139,8 @@ class Objective(Section):
     """What the encoders minimise: the CLoSeR loss (equations 1 to 5), or temporal terms (equations 6 to 12)."""
 
     temperature: float | None = Field(None, **BOUNDS["temperature"])
-    """Scale of squared embedding distances [tau]. Default null: 10 D for MLP encoders, 10 for ViT encoders."""
+    """Scale of squared embedding distances [tau]. Default null: 10 D for MLP and recurrent encoders, 10 for
+    ViT encoders."""
     graph: Graph = NamedGraph(family="all_to_all")
     """The interaction graph [G]."""
     stop_gradient: bool = False

@@ -13,11 +13,11 @@ from closer_tf.common.files import given_path
 from closer_tf.config import identity
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.conditions import CONDITIONS
-from closer_tf.config.encoders import Encoder, MLPEncoder, ViTEncoder
+from closer_tf.config.encoders import Encoder, MLPEncoder, RNNEncoder, ViTEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
 from closer_tf.config.objective import CustomGraph, Objective, TermWeights, build_graph
 from closer_tf.config.readout import Readout
-from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource
+from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource, RecordingSource
 from closer_tf.config.training import Augmentation, Compute, Nadam, Seeds, Training, derived_seed
 from closer_tf.errors import ConfigError
 
@@ -89,6 +89,11 @@ class RunConfig(Section):
             widths = sorted({encoder.embedding_dim for encoder in self.encoders})
             if len(widths) > 1:
                 _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
+            kinds = sorted({encoder.type for encoder in self.encoders})
+            if isinstance(self.dataset, RecordingSource) and "rnn" in kinds and len(kinds) > 1:
+                _inconsistent(
+                    "encoders", f"of recordings, all encoders run over windows or none; expected all 'rnn', found {kinds}"
+                )
         if not isinstance(self.objective.graph, CustomGraph) or self.objective.graph.path is None:
             try:
                 somewhere = np.zeros((self.num_encoders, 2))  # where the fields lie shows later
@@ -102,7 +107,12 @@ class RunConfig(Section):
         """Whether the condition trains."""
         return CONDITIONS[self.condition].trained
 
-    def each_encoder(self) -> list[MLPEncoder | ViTEncoder]:
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the encoders run over windows of consecutive bins."""
+        return isinstance(self.dataset, RecordingSource) and self.each_encoder()[0].type == "rnn"
+
+    def each_encoder(self) -> list[MLPEncoder | ViTEncoder | RNNEncoder]:
         """List of the N encoders' options."""
         return self.encoders or [self.encoder] * self.num_encoders
 
@@ -124,8 +134,8 @@ class RunConfig(Section):
         update: dict[str, Any] = {"schema_": None, "seeds": Seeds(**seeds)}
         if self.objective.temperature is None:
             encoders = self.each_encoder()
-            all_mlp = all(encoder.type == "mlp" for encoder in encoders)
-            temperature = 10.0 * encoders[0].embedding_dim if all_mlp else 10.0
+            linear = all(encoder.type in ("mlp", "rnn") for encoder in encoders)
+            temperature = 10.0 * encoders[0].embedding_dim if linear else 10.0
             update["objective"] = self.objective.model_copy(update={"temperature": temperature})
         papers = CONDITIONS[self.condition].weights
         if papers:

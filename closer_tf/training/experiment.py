@@ -52,7 +52,30 @@ def load_splits(config):
         raise ConfigError(f"condition: '{config.condition}' needs labels that are classes; dataset.label is 'time'")
     if getattr(config.dataset, "input_scale", 1.0) is None:
         warn_if_unscaled(scale_of(data.train.inputs), data.input_scale)
-    return data if past else data.current()
+    return for_encoders(config, data)
+
+
+def for_encoders(config, data):
+    """A recording's windows as the config's encoders take them: the current bin, with the one before where the objective looks
+    back; or the whole window, over which recurrent encoders run.
+
+    Args:
+        config: resolved `RunConfig`.
+        data: `Splits`.
+
+    Raises:
+        ConfigError: there are no windows to run over, or too short ones.
+    """
+    if config.takes_windows and not data.windowed:
+        raise ConfigError(f"encoder.type: 'rnn' runs over consecutive bins; dataset '{data.name}' has none")
+    past = looks_back(config)
+    if past and data.windowed and data.train.inputs.shape[1] < 2:
+        raise ConfigError(
+            f"dataset.window: condition '{config.condition}' looks at the bin before; expected 2 at least, found 1"
+        )
+    if config.takes_windows:
+        return data.as_sequences()
+    return data.recent(2) if past else data.current()
 
 
 def looks_back(config):
@@ -178,7 +201,7 @@ def make_ensemble(config, receptive_fields, data):
 
     def make_encoder(i, shape):
         with _precision(config.compute.precision):
-            return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i])
+            return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i], data.sequences)
 
     return build_ensemble(
         data.input_shape,
@@ -220,13 +243,15 @@ def make_training_model(config, ensemble, num_labels):
     """
     import keras
 
-    from closer_tf.nn.ensemble import receptive_fields_of, with_heads
+    from closer_tf.nn.ensemble import receptive_fields_of, with_heads, with_previous
 
     model = ensemble
     if "labels" in CONDITIONS[config.condition].learns_from:
         # The heads' seed follows the encoders': one more "encoder" than there are.
         seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
         model = with_heads(ensemble, num_labels, seed)
+    elif config.takes_windows and looks_back(config):
+        model = with_previous(ensemble)
     jit = config.compute.xla if keras.backend.backend() == "tensorflow" else "auto"
     objective = make_objective(config, receptive_fields_of(ensemble).centres())
     model.compile(_optimizer(config), objective, jit_compile=jit)
@@ -284,17 +309,18 @@ def _optimizer(config):
     return Nadam(**config.optimizer.model_dump(exclude={"name"}))
 
 
-def _encoder(options, shape, init_seed, dropout_seed):
+def _encoder(options, shape, init_seed, dropout_seed, over_bins):
     from closer_tf.nn import encoders
 
-    make = {"mlp": encoders.mlp, "vit_lite": encoders.vit_lite}[options.type]
-    return make(shape, **options.model_dump(exclude={"type"}), init_seed=init_seed, dropout_seed=dropout_seed)
+    make = {"mlp": encoders.mlp, "vit_lite": encoders.vit_lite, "rnn": encoders.rnn}[options.type]
+    settings = options.model_dump(exclude={"type"}) | ({"over_bins": over_bins} if options.type == "rnn" else {})
+    return make(shape, **settings, init_seed=init_seed, dropout_seed=dropout_seed)
 
 
 def _normalisation(config, data):
     if not getattr(config.dataset, "standardise", False):
         return None
-    counts = data.current().train.inputs
+    counts = data.now(data.train)
     return counts.mean(axis=0), counts.std(axis=0, ddof=1)
 
 
