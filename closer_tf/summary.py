@@ -118,7 +118,8 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
         RunError: a folder has no readout or an outdated one, the runs have different data, or two runs of one seed and
             condition differ.
     """
-    found, runs, kinds = [], {}, set()
+    found, kinds = [], set()
+    runs: dict[str, Any] = {}
     for run_dir in run_dirs:
         run = RunFolder(run_dir)
         config, results = run.load_config(), read(run.results_file)
