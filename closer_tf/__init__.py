@@ -30,10 +30,12 @@ if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.nn.augmentation import RandomAffine as RandomAffine
     from closer_tf.nn.distilled import DistilledLoss as DistilledLoss
     from closer_tf.nn.encoders import mlp as mlp
+    from closer_tf.nn.encoders import rnn as rnn
     from closer_tf.nn.encoders import vit_lite as vit_lite
     from closer_tf.nn.ensemble import CLoSeR as CLoSeR
     from closer_tf.nn.ensemble import build_ensemble as build_ensemble
     from closer_tf.nn.ensemble import with_heads as with_heads
+    from closer_tf.nn.ensemble import with_previous as with_previous
     from closer_tf.nn.layer_local import LayerLocal as LayerLocal
     from closer_tf.nn.losses import CLoSeRLoss as CLoSeRLoss
     from closer_tf.nn.losses import SupervisedLoss as SupervisedLoss
@@ -77,10 +79,12 @@ _PUBLIC = {
     "register_mask": "config.own_parts",
     "register_objective": "config.own_parts",
     "register_source": "config.own_parts",
+    "rnn": "nn.encoders",
     "train_model": "train",
     "train_run": "train",
     "vit_lite": "nn.encoders",
     "with_heads": "nn.ensemble",
+    "with_previous": "nn.ensemble",
 }
 
 __all__ = sorted(_PUBLIC)

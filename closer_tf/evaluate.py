@@ -15,7 +15,7 @@ from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.errors import RunError
 from closer_tf.readout.known import begin_results, has_neighbours, is_done
 from closer_tf.readout.trained import load_trained, trained_ensemble
-from closer_tf.results import peak_so_far, read, write
+from closer_tf.results import GraphMeasures, peak_so_far, read, write
 from closer_tf.training.memory import peak_memory_gb
 from closer_tf.training.runs import RunFolder
 
@@ -137,6 +137,7 @@ def _readout(run, config, data, redo, figures, trained):
     if fields.labels and results.areas != list(fields.labels):
         results.areas = list(fields.labels)
         write(run.results_file, results)
+    _note_graph(run, config, fields, results)
     _note_advice(run, config, results)
     if figures:
         draw_training(run, config, data, fields, figures)
@@ -194,6 +195,18 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
         results.peak_memory_gb = max(peak, peak_memory_gb())
         write(run.results_file, results)
     return found, new
+
+
+def _note_graph(run, config, fields, results):
+    """Bring the measures of the interaction graph up to date."""
+    from closer_tf.analysis.pictures import graph_of
+    from closer_tf.graphs import measures
+
+    graph = graph_of(config, fields)
+    found = None if graph is None else GraphMeasures(**measures(graph))
+    if found is not None and found != results.graph:
+        results.graph = found
+        write(run.results_file, results)
 
 
 def _note_advice(run, config, results):

@@ -121,7 +121,8 @@ def check_alike(configs):
         configs: list of resolved `RunConfig`s.
 
     Raises:
-        ConfigError: they differ in more than seeds, masks and objective, nothing is trained, or several devices are asked for.
+        ConfigError: they differ in more than seeds, masks and objective, nothing is trained, several devices are asked for, or
+            encoders are recurrent.
     """
     for s, other in enumerate(configs[1:], start=1):
         for key, first, its in keys_apart(configs[0], other):
@@ -130,6 +131,10 @@ def check_alike(configs):
     condition, distribution = configs[0].condition, configs[0].compute.distribution
     if not configs[0].trains:
         raise ConfigError(f"condition: expected one that trains ({', '.join(trained_conditions())}), found '{condition}'")
+    if any(encoder.type == "rnn" for encoder in configs[0].each_encoder()):
+        raise ConfigError(
+            "encoder.type: recurrent encoders are not computed side by side; train each run by itself, with closer_tf train"
+        )
     if distribution != "none":
         raise ConfigError(f"compute.distribution: expected 'none' for trainings in one, found '{distribution}'")
 

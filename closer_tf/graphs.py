@@ -121,12 +121,106 @@ def random_graph(num_encoders: int, num_edges: int, seed: int = 0) -> Interactio
         num_edges: number of edges k, from 1 to N (N - 1).
         seed: int.
     """
-    check_settings(num_edges=num_edges)
-    pairs = all_to_all(num_encoders).edges
-    if not 1 <= num_edges <= len(pairs):
-        raise ValueError(f"expected 1 to {len(pairs)} edges among {num_encoders} encoders, found {num_edges}")
+    pairs = _pairs(num_encoders, num_edges)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(pairs))[:num_edges])
     return InteractionGraph(num_encoders, pairs[chosen], family="random")
+
+
+def spatial(num_encoders: int, num_edges: int, length: float, centres: ArrayLike | None, seed: int = 0) -> InteractionGraph:
+    """k ordered pairs drawn without repeats, with probabilities proportional to exp(-distance / length).
+
+    Args:
+        num_encoders: number of encoders N.
+        num_edges: number of edges k, from 1 to N (N - 1).
+        length: in the units of the centres.
+        centres: array (N, 2), where the encoders' receptive fields lie, as from `ReceptiveFields.centres`.
+        seed: int.
+
+    Raises:
+        ValueError: there is no such number of edges, or there are no centres.
+    """
+    check_settings(length=length)
+    pairs = _pairs(num_encoders, num_edges)
+    centres = np.asarray(np.nan if centres is None else centres, dtype=np.float64)
+    if centres.shape != (num_encoders, 2):
+        raise ValueError("family 'spatial': needs receptive fields with a place, which those over images have")
+    distance = np.hypot(*(centres[pairs[:, 0]] - centres[pairs[:, 1]]).T)
+    gumbel = -np.log(-np.log(np.random.default_rng(seed).random(len(pairs))))
+    chosen = np.sort(np.argsort(distance / length - gumbel)[:num_edges])
+    return InteractionGraph(num_encoders, pairs[chosen], family="spatial")
+
+
+def small_world(num_encoders: int, num_edges: int, rewiring: float = 0.1, seed: int = 0) -> InteractionGraph:
+    """Watts and Strogatz's small world: a ring of neighbours, each link laid anew with a probability; both ways of a link are
+    edges.
+
+    The ring has the fewest neighbours that make k edges or more. Of more, edges drawn at random are left out.
+
+    Args:
+        num_encoders: number of encoders N.
+        num_edges: number of edges k, from 1 to N (N - 1).
+        rewiring: probability with which a link is laid anew.
+        seed: int.
+    """
+    import networkx
+
+    check_settings(rewiring=rewiring)
+    _pairs(num_encoders, num_edges)
+    rng = np.random.default_rng(seed)
+    neighbours = 2 * -(-num_edges // (2 * num_encoders))
+    ring = networkx.watts_strogatz_graph(num_encoders, min(neighbours, num_encoders), rewiring, seed=int(rng.integers(2**31)))
+    edges = np.array(sorted(networkx.DiGraph(ring).edges))
+    kept = np.sort(rng.permutation(len(edges))[:num_edges])
+    return InteractionGraph(num_encoders, edges[kept], family="small_world")
+
+
+def clustered(num_encoders: int, num_edges: int, clusters: int = 2, inside: float = 0.8, seed: int = 0) -> InteractionGraph:
+    """A stochastic block model with a fixed number of edges: a share of the k edges lies within blocks of encoders, the rest
+    between them, both drawn uniformly without repeats.
+
+    Args:
+        num_encoders: number of encoders N.
+        num_edges: number of edges k.
+        clusters: number of blocks: consecutive encoders, as equally many as can be.
+        inside: share of the edges within blocks, rounded to whole edges.
+        seed: int.
+
+    Raises:
+        ValueError: there are fewer pairs within or between blocks than edges that shall be there.
+    """
+    check_settings(clusters=clusters, inside=inside)
+    pairs = _pairs(num_encoders, num_edges)
+    if clusters > num_encoders:
+        raise ValueError(f"clusters: expected at most the {num_encoders} encoders, found {clusters}")
+    block = np.arange(num_encoders) * clusters // num_encoders
+    within = block[pairs[:, 0]] == block[pairs[:, 1]]
+    rng, chosen = np.random.default_rng(seed), []
+    count = round(inside * num_edges)
+    for where, there, wanted in (("within", within, count), ("between", ~within, num_edges - count)):
+        if wanted > there.sum():
+            raise ValueError(f"expected at most {there.sum()} edges {where} {clusters} clusters, found {wanted}")
+        chosen.append(rng.permutation(np.flatnonzero(there))[:wanted])
+    return InteractionGraph(num_encoders, pairs[np.sort(np.concatenate(chosen))], family="clustered")
+
+
+def scale_free(num_encoders: int, num_edges: int, seed: int = 0) -> InteractionGraph:
+    """k ordered pairs drawn one by one without repeats, (i, j) with a probability proportional to 1 + the edges towards j so
+    far: in-degrees grow by preferential attachment.
+
+    Args:
+        num_encoders: number of encoders N.
+        num_edges: number of edges k, from 1 to N (N - 1).
+        seed: int.
+    """
+    pairs = _pairs(num_encoders, num_edges)
+    rng, left, chosen, towards = np.random.default_rng(seed), np.ones(len(pairs)), [], np.ones(num_encoders)
+    for _ in range(num_edges):
+        weights = left * towards[pairs[:, 1]]
+        drawn = int(np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right"))
+        chosen.append(drawn)
+        left[drawn] = 0
+        towards[pairs[drawn, 1]] += 1
+    return InteractionGraph(num_encoders, pairs[np.sort(chosen)], family="scale_free")
 
 
 def star(num_encoders: int) -> InteractionGraph:
@@ -156,6 +250,35 @@ def from_matrix(matrix: ArrayLike) -> InteractionGraph:
         raise ValueError(f"expected a square matrix, found shape {matrix.shape}")
     edges = np.argwhere(matrix != 0)
     return InteractionGraph(len(matrix), edges, matrix[tuple(edges.T)])
+
+
+def measures(graph: InteractionGraph) -> dict[str, float | int | None]:
+    """What the literature describes a graph by, whatever its weights.
+
+    Args:
+        graph: `InteractionGraph`.
+
+    Returns:
+        dict: `edges`; `density`; `reciprocity`, the share of edges whose way back is an edge too; `clustering`, the mean over
+        encoders of the directed clustering coefficient; `path_length`, the mean over ordered pairs between which there is a way
+        along edges; `reachable`, the share of ordered pairs between which there is one; `silent`, encoders without an edge that
+        pulls them.
+    """
+    import networkx
+
+    drawn = networkx.DiGraph()
+    drawn.add_nodes_from(range(graph.num_encoders))
+    drawn.add_edges_from(graph.edges[graph.weights > 0].tolist())
+    lengths = [length for _, found in networkx.all_pairs_shortest_path_length(drawn) for length in found.values() if length]
+    return {
+        "edges": drawn.number_of_edges(),
+        "density": networkx.density(drawn),
+        "reciprocity": networkx.overall_reciprocity(drawn),
+        "clustering": networkx.average_clustering(drawn),
+        "path_length": float(np.mean(lengths)),
+        "reachable": len(lengths) / (graph.num_encoders * (graph.num_encoders - 1)),
+        "silent": sum(degree == 0 for _, degree in drawn.out_degree),
+    }
 
 
 def read_matrix(path: str | os.PathLike) -> np.ndarray:
@@ -191,6 +314,15 @@ def read_matrix(path: str | os.PathLike) -> np.ndarray:
         return np.asarray(stored["graph"] if "graph" in stored else next(iter(stored.values())), dtype=np.float64)
     except (OSError, ValueError, TypeError, StopIteration, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: not a readable matrix of numbers: {error}") from error
+
+
+def _pairs(num_encoders, num_edges):
+    """All ordered pairs (N (N - 1), 2), of which there have to be as many as edges."""
+    check_settings(num_edges=num_edges)
+    pairs = all_to_all(num_encoders).edges
+    if not 1 <= num_edges <= len(pairs):
+        raise ValueError(f"expected 1 to {len(pairs)} edges among {num_encoders} encoders, found {num_edges}")
+    return pairs
 
 
 def _ring(num_encoders, steps, family):

@@ -2,7 +2,8 @@
 
 A receptive field is a set of cells of a grid. The grid counts pixels (`patch_size` 1), square patches, or the units of a
 recording (one row). All schemes draw from an explicit seed with NumPy alone, so masks are the same under every backend and
-version, and encoder i's mask does not depend on how many encoders follow it.
+version, and encoder i's mask does not depend on how many encoders follow it; but for its place where all share a map
+(`retinotopic_masks`, `contiguous_patch_masks`).
 """
 
 from __future__ import annotations
@@ -81,6 +82,16 @@ class ReceptiveFields:
     def coverage(self) -> np.ndarray:
         """Int array (height, width): how many encoders see each pixel."""
         return self.pixels().sum(axis=0)
+
+    def centres(self) -> np.ndarray | None:
+        """Float array (N, 2): row and column in pixels of the middle of what each encoder sees; (0, 0) is the first pixel's.
+
+        None where the cells are units of a recording, which have no place.
+        """
+        if self.labels or self.grid[0] == 1:
+            return None
+        places = [np.stack(np.divmod(cells, self.grid[1]), axis=1).mean(axis=0) for cells in self.indices]
+        return np.array(places) * self.patch_size + (self.patch_size - 1) / 2
 
     def apply(self, stimuli: np.ndarray, encoder: int) -> np.ndarray:
         """What one encoder sees of raw stimuli, as a matrix.
@@ -165,16 +176,171 @@ def gaussian_masks(
         raise ValueError(f"sigma: expected one number for all encoders, found {sigma!r}; for others make `ReceptiveFields`")
     check_settings(sigma=sigma)
     count = _count(fraction, math.prod(image_size), "pixels")
-    rows, columns = np.indices(image_size)
     indices = []
     for i in range(num_encoders):
         rng = np.random.default_rng([seed, i])
-        row, column = rng.integers(image_size[0]), rng.integers(image_size[1])
-        log_p = -((rows - row) ** 2 + (columns - column) ** 2) / (2 * sigma**2)
-        # The largest of log p + Gumbel noise are a draw without replacement, whatever p underflows to.
-        gumbel = -np.log(-np.log(rng.random(image_size)))
-        indices.append(np.sort(np.argsort(-(log_p + gumbel), axis=None)[:count]))
+        centre = rng.integers(image_size[0]), rng.integers(image_size[1])
+        indices.append(_drawn_pixels(rng, image_size, centre, sigma, count))
     return ReceptiveFields(tuple(indices), tuple(image_size))
+
+
+def retinotopic_masks(
+    image_size: Sequence[int],
+    num_encoders: int,
+    fraction: float,
+    layout: str = "uniform",
+    sigma: float = 2.0,
+    slope: float = 0.0,
+    e2: float | None = None,
+    jitter: float = 0.1,
+    seed: int = 0,
+) -> ReceptiveFields:
+    """Pixels drawn as in `gaussian_masks`, around centres on a map: `retinotopic_centres`, whose arguments these are.
+
+    Args:
+        fraction: image fraction q; floor(q * height * width) pixels are drawn.
+
+    Returns:
+        `ReceptiveFields` over pixels. Which pixels encoder i draws around its centre follows from (seed, i); the centre depends
+        on how many encoders share the map.
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`, or the fraction leaves no pixel.
+    """
+    count = _count(fraction, math.prod(image_size), "pixels")
+    centres, sigmas = retinotopic_centres(image_size, num_encoders, layout, sigma, slope, e2, jitter, seed)
+    indices = [
+        _drawn_pixels(np.random.default_rng([seed, i]), image_size, centre, width, count)
+        for i, (centre, width) in enumerate(zip(centres, sigmas))
+    ]
+    return ReceptiveFields(tuple(indices), tuple(image_size))
+
+
+def retinotopic_centres(
+    image_size: Sequence[int],
+    num_encoders: int,
+    layout: str = "uniform",
+    sigma: float = 2.0,
+    slope: float = 0.0,
+    e2: float | None = None,
+    jitter: float = 0.1,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and widths of receptive fields on a map: a jittered hexagonal lattice whose place and direction are drawn.
+
+    The lattice lies in a map of the image in which equal areas hold equally many fields. Its spacing is such that exactly N of
+    its points are within the image. Encoders are numbered in random order, so that neighbours in number are not neighbours in
+    the map.
+
+    Args:
+        image_size: (height, width) in pixels.
+        num_encoders: number of encoders N.
+        layout: "uniform": the map is the image. "foveal": around the image's middle, fields lie as densely as the square of the
+            linear magnification M = 1 / (1 + E / e2) at E pixels from it.
+        sigma, slope: a field's standard deviation in pixels is sigma + slope * E.
+        e2: pixels from the middle at which the magnification is half of the middle's. Default: a quarter of the shorter side.
+        jitter: standard deviation of the centres' displacement, in spacings of the lattice.
+        seed: int.
+
+    Returns:
+        (centres, sigmas): float arrays (N, 2), row and column in pixels, and (N,).
+
+    Raises:
+        ValueError: a setting is out of its `closer_tf.bounds`, or there is no such layout.
+    """
+    if layout not in ("uniform", "foveal"):
+        raise ValueError(f"layout: expected 'uniform' or 'foveal', found {layout!r}")
+    e2 = min(image_size) / 4 if e2 is None else e2
+    check_settings(sigma=sigma, slope=slope, e2=e2, jitter=jitter)
+    half = np.array(image_size) / 2
+
+    def on_map(eccentricity):
+        return eccentricity if layout == "uniform" else _foveal_radius(eccentricity, e2)
+
+    def reach(angle):
+        """Pixels from the middle to the border."""
+        with np.errstate(divide="ignore"):
+            return np.minimum(half[0] / np.abs(np.sin(angle)), half[1] / np.abs(np.cos(angle)))
+
+    rng = np.random.default_rng([seed, 2**31])
+    points = _hexagonal_lattice(num_encoders, on_map(reach(np.linspace(0, 2 * np.pi, 3600, endpoint=False))), rng)
+    # Seen from the middle the image has no bay, so that a point of the lattice, as that shrinks, comes in once and stays.
+    comes_in_at = on_map(reach(np.arctan2(points[:, 0], points[:, 1]))) / np.hypot(*points.T)
+    order = np.argsort(-comes_in_at, kind="stable")
+    spacing = math.sqrt(comes_in_at[order[num_encoders - 1]] * comes_in_at[order[num_encoders]])
+    points = spacing * points[rng.permutation(order[:num_encoders])]
+    points += [np.random.default_rng([seed, i, 2**31]).normal(0, jitter * spacing, 2) for i in range(num_encoders)]
+    radius, furthest = np.hypot(*points.T), np.linspace(0, 2 * np.hypot(*half), 10_001)
+    eccentricity = np.interp(radius, on_map(furthest), furthest)
+    directions = points / np.maximum(radius, 1e-12)[:, None]
+    centres = np.clip(half - 0.5 + eccentricity[:, None] * directions, 0, np.array(image_size) - 1.0)
+    return centres, sigma + slope * np.hypot(*(centres - (half - 0.5)).T)
+
+
+def _foveal_radius(eccentricity, e2):
+    """Distance from the middle in a map where equal areas hold equally many fields: r dr = M^2 E dE."""
+    u = eccentricity / e2
+    return e2 * np.sqrt(2 * np.maximum(np.log1p(u) - u / (1 + u), 0))
+
+
+def _hexagonal_lattice(count, radii, rng):
+    """Points (n, 2) of a hexagonal lattice of spacing 1 around the origin, its offset and direction drawn: all that are within
+    a region of so many equal parts of an area that holds `count`, and more.
+
+    Args:
+        count: how many points the region shall hold.
+        radii: array, the region's radius in equal steps of the angle.
+        rng: NumPy generator.
+    """
+    area = np.pi * np.mean(np.square(radii))
+    most = math.ceil(1.5 * radii.max() / math.sqrt(area * 2 / math.sqrt(3) / count)) + 3
+    angle, offset = rng.uniform(0, np.pi / 3), rng.random(2)
+    i, j = (steps.ravel() + shift for steps, shift in zip(np.mgrid[-most : most + 1, -most : most + 1], offset))
+    x, y = i + j / 2, j * math.sqrt(3) / 2
+    return np.stack([x * math.sin(angle) + y * math.cos(angle), x * math.cos(angle) - y * math.sin(angle)], axis=1)
+
+
+def expected_coverage(image_size: Sequence[int], centres: np.ndarray, sigmas: np.ndarray, fraction: float) -> np.ndarray:
+    """How many encoders see each pixel on average over draws of pixels around given centres.
+
+    A pixel of weight w is among those drawn without replacement with a probability of nearly 1 - exp(-w t), where t is such
+    that these sum to the number of pixels drawn (Rosen 1972).
+
+    Args:
+        image_size: (height, width) in pixels.
+        centres, sigmas: arrays (N, 2) and (N,) in pixels, as from `retinotopic_centres`.
+        fraction: image fraction q.
+
+    Returns:
+        Float array (height, width), which sums to N times the number of pixels that an encoder sees.
+
+    Raises:
+        ValueError: the fraction is out of its `closer_tf.bounds` or leaves no pixel.
+    """
+    count = _count(fraction, math.prod(image_size), "pixels")
+    expected = np.zeros(tuple(image_size))
+    for centre, sigma in zip(centres, sigmas):
+        log_p = _log_density(image_size, centre, sigma)
+        low, high = -log_p.max() - 50, -log_p.min() + 50  # of log t
+        for _ in range(100):
+            middle = (low + high) / 2
+            seen = -np.expm1(-np.exp(np.minimum(log_p + middle, 50)))
+            low, high = (middle, high) if seen.sum() < count else (low, middle)
+        expected += seen
+    return expected
+
+
+def _log_density(image_size, centre, sigma):
+    """The logarithm of what each pixel's probability is proportional to, (height, width)."""
+    rows, columns = np.indices(image_size)
+    return -((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / (2 * sigma**2)
+
+
+def _drawn_pixels(rng, image_size, centre, sigma, count):
+    """Sorted positions of `count` pixels drawn around a centre without replacement."""
+    # The largest of log p + Gumbel noise are a draw without replacement, whatever p underflows to.
+    gumbel = -np.log(-np.log(rng.random(image_size)))
+    return np.sort(np.argsort(-(_log_density(image_size, centre, sigma) + gumbel), axis=None)[:count])
 
 
 def random_patch_masks(

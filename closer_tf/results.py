@@ -96,6 +96,25 @@ class Measures(Part):
     """Absent where labels are numbers, or a class has a single test sample."""
 
 
+class GraphMeasures(Part):
+    """What an interaction graph is like: the content of `closer_tf.graphs.measures`."""
+
+    edges: int
+    """Edges of a weight above 0."""
+    density: Number
+    """Edges per ordered pair of encoders."""
+    reciprocity: Number
+    """Share of edges whose way back is an edge too."""
+    clustering: Number
+    """Mean over encoders of the directed clustering coefficient."""
+    path_length: Number
+    """Mean over ordered pairs between which there is a way along edges."""
+    reachable: Number
+    """Share of ordered pairs between which there is one."""
+    silent: int
+    """Encoders that no edge pulls."""
+
+
 class Protocol(Part):
     """How the probes were fitted."""
 
@@ -169,6 +188,8 @@ class Results(Part):
     """Epochs of `readout.at_epochs` that are over and whose weights are not there."""
     areas: list[str] = []
     """Brain area of each encoder."""
+    graph: GraphMeasures | None = None
+    """Measures of the interaction graph, where the condition has one."""
     notes: list[str] = []
     """What a reader should know of the training (`closer_tf.analysis.advice`)."""
 

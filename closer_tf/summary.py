@@ -121,7 +121,8 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
         dict: `accuracy.<condition>.<readout>` with `seeds`, `test` (one value per seed), `mean` and `sd` (ddof 1, null for one
         seed), `measures` likewise, `class_pseudo_likelihood.<condition>` of at most 20 classes, where it was measured, with
         `seeds`, `matrices` (of encoder 0, one per seed; rows: the given class), `temperature` and `draws`, `chance`, `score`
-        ('accuracy' or 'R^2'), `simulated`, and `runs`: config, versions, steps, seconds, memory and protocol of each. Where
+        ('accuracy' or 'R^2'), `simulated`, and `runs`: config, versions, steps, seconds, memory, protocol, collapse gauge
+        of the last epoch and measures of the graph of each. Where
         runs were read out at single epochs (`readout.at_epochs`) also `at_epochs.<epoch>`, as `accuracy`, and
         `published.<condition>.<readout>` with `mean` and `epochs`.
 
@@ -129,7 +130,8 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
         RunError: a folder has no readout or an outdated one, the runs have different data, or two runs of one seed and
             condition differ.
     """
-    found, runs, kinds = [], {}, set()
+    found, kinds = [], set()
+    runs: dict[str, Any] = {}
     for run_dir in run_dirs:
         run = RunFolder(run_dir)
         config, results = run.load_config(), read(run.results_file)
@@ -144,7 +146,7 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
             )
         kinds.add((results.chance, results.score, results.simulated))
         found.append((run, config, results))
-        runs[run.path.name] = _about_run(run, config, results)
+        runs[_name(run.path, runs)] = _about_run(run, config, results)
     if len(kinds) > 1:
         said = [f"{score}, chance {chance:.4f}{', simulated' * simulated}" for chance, score, simulated in sorted(kinds)]
         raise RunError(f"the runs have different data or labels: {'; '.join(said)}")
@@ -220,8 +222,15 @@ def _check_one_data(found):
             )
 
 
+def _name(path, taken):
+    """What a summary calls a run: its folder, with those around it where another run has the name."""
+    parts = path.resolve().parts
+    return next(name for k in range(1, len(parts)) if (name := "/".join(parts[-k:])) not in taken)
+
+
 def _about_run(run, config, results):
-    seconds = [row["seconds"] for row in run.read_history()]
+    history = run.read_history()
+    seconds = [row["seconds"] for row in history]
     per_epoch = float(np.median(seconds)) if seconds else None
     steps = _steps(config, results.samples)
     content = results.to_dict()
@@ -236,7 +245,9 @@ def _about_run(run, config, results):
         "protocol": content["protocol"],
         "versions": results.versions,
     }
-    return about | {key: content[key] for key in ("peak_memory_gb", "data") if content.get(key) is not None}
+    gauge = {key: history[-1][key] for key in ("embedding_sd", "effective_rank") if history and key in history[-1]}
+    about |= {"collapse_gauge": gauge} if gauge else {}
+    return about | {key: content[key] for key in ("peak_memory_gb", "data", "graph") if content.get(key) is not None}
 
 
 def _steps(config, samples):

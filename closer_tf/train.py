@@ -200,7 +200,7 @@ def _train_prepared(config, run, data, fields, ensemble, model, untrained=None, 
 
     with run.opened(config, fields, data):
         _describe(config, data, fields, ensemble, run)
-        _draw_set_up(run, data, fields, model)
+        _draw_set_up(run, config, data, fields, model)
         if config.trains:
             checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
             steps = steps_per_epoch(len(data.train), config.training.batch_size)
@@ -357,13 +357,16 @@ def _board(run, data, fields, model, ensemble):
     return RunBoard(run.path / "tensorboard", ensemble, data.current().test, names, pictures)
 
 
-def _draw_set_up(run, data, fields, model):
+def _draw_set_up(run, config, data, fields, model):
     from closer_tf import plots
+    from closer_tf.analysis.pictures import draw_graph, draw_map
 
     if not data.unit_areas and not (run.figures / "receptive_fields.png").exists():
         plots.save(fields.plot(data.train.inputs[0]), run.figures / "receptive_fields.png")
+    for name, figure in draw_map(config, fields).items():
+        plots.save(figure, run.figures / f"{name}.png")
     if getattr(model.loss, "graph", None) is not None and not (run.figures / "interaction_graph.png").exists():
-        plots.save(model.loss.graph.plot(fields.labels), run.figures / "interaction_graph.png")
+        plots.save(draw_graph(model.loss.graph, config, fields), run.figures / "interaction_graph.png")
 
 
 def dry_run(config: RunConfig, run_dir: str | os.PathLike, timed_steps: int = 5) -> None:

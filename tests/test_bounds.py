@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from closer_tf import CLoSeRLoss, Nadam, RandomAffine, build_ensemble, masks, mlp, vit_lite
+from closer_tf import CLoSeRLoss, Nadam, RandomAffine, build_ensemble, graphs, masks, mlp, vit_lite
 from closer_tf.bounds import BOUNDS, check_settings
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
@@ -51,7 +51,21 @@ HELD = {
         lambda v: contiguous(patch_size=v),
         lambda v: masks.custom_masks(np.ones((2, 4, 4)), v),
     ],
-    "num_edges": [lambda v: random_graph(4, v)],
+    "slope": [lambda v: masks.retinotopic_centres((8, 8), 4, slope=v)],
+    "e2": [lambda v: masks.retinotopic_centres((8, 8), 4, "foveal", e2=v)],
+    "jitter": [lambda v: masks.retinotopic_centres((8, 8), 4, jitter=v)],
+    "num_edges": [
+        lambda v: random_graph(4, v),
+        lambda v: graphs.spatial(4, v, 1.0, np.eye(4)[:, :2]),
+        lambda v: graphs.small_world(4, v),
+        lambda v: graphs.clustered(4, v),
+        lambda v: graphs.scale_free(4, v),
+    ],
+    "length": [lambda v: graphs.spatial(4, 3, v, np.eye(4)[:, :2])],
+    "rewiring": [lambda v: graphs.small_world(4, 3, v)],
+    "clusters": [lambda v: graphs.clustered(4, 3, v)],
+    "inside": [lambda v: graphs.clustered(4, 3, 2, v)],
+    "window": [lambda v: make_samples(simulate_session(0, (1,), (4, 5), (4, 4)), window=v)],
     "temperature": [
         lambda v: CLoSeRLoss(temperature=v),
         lambda v: closer_terms(np.zeros((3, 2, 2), np.float32), temperature=v),

@@ -48,6 +48,7 @@ def test_masks_are_the_same_for_ever():
 
 PINNED = {
     "gaussian": [30, 45, 53, 55, 60, 61],
+    "retinotopic": [33, 34, 40, 41, 49, 58],
     "random": [3, 15, 26, 30, 32, 50],
     "paper": [34, 35, 42, 43, 44, 51],
     "published": [0, 1, 2, 8, 9, 10],
@@ -85,6 +86,83 @@ def test_wider_gaussians_spread_wider():
         return np.mean([np.std(np.divmod(cells, 32), axis=1).mean() for cells in fields.indices])
 
     assert spread(2) < spread(3) < spread(5)
+
+
+def fields_on_a_map(layout="uniform", n=10, seed=0, **settings):
+    return masks.retinotopic_masks((32, 32), n, 0.1, layout, seed=seed, **settings)
+
+
+@pytest.mark.parametrize("layout", ["uniform", "foveal"])
+@pytest.mark.parametrize("size, n", [((32, 32), 10), ((8, 8), 37), ((5, 60), 7), ((32, 32), 1)])
+def test_a_map_has_as_many_centres_as_encoders_all_in_the_image(layout, size, n):
+    for seed in range(5):
+        centres, sigmas = masks.retinotopic_centres(size, n, layout, 1.5, 0.2, seed=seed)
+        assert centres.shape == (n, 2) and (centres >= 0).all() and (centres <= np.array(size) - 1).all()
+        distance = np.hypot(*(centres - (np.array(size) - 1) / 2).T)
+        np.testing.assert_allclose(sigmas, 1.5 + 0.2 * distance)
+
+
+def test_maps_are_seeded_and_pinned():
+    one, same, other = (fields_on_a_map("foveal", seed=seed).indices for seed in (0, 0, 1))
+    assert all((a == b).all() for a, b in zip(one, same)) and any((a != b).any() for a, b in zip(one, other))
+    assert all(len(cells) == len(set(cells.tolist())) == 102 for cells in one)
+    assert masks.retinotopic_masks((8, 8), 2, 0.1, "foveal", seed=7).indices[1].tolist() == PINNED["retinotopic"]
+
+
+def test_centres_on_a_uniform_map_lie_evenly():
+    """Without jitter every inner centre has six neighbours one spacing away; with it they spread around that."""
+    centres, _ = masks.retinotopic_centres((64, 64), 100, jitter=0, seed=3)
+    distance = np.hypot(*(centres[:, None] - centres).transpose(2, 0, 1))
+    inner = (np.abs(centres - 31.5) < 22).all(axis=1)
+    nearest = np.sort(distance[inner], axis=1)[:, 1:8]
+    np.testing.assert_allclose(nearest[:, :6], nearest[0, 0], rtol=1e-9)
+    assert (nearest[:, 6] > 1.5 * nearest[0, 0]).all()  # the second ring: sqrt(3)
+    jittered, _ = masks.retinotopic_centres((64, 64), 100, jitter=0.2, seed=3)
+    moved = np.hypot(*(jittered - centres)[inner].T) / nearest[0, 0]
+    assert np.mean(moved**2) == pytest.approx(2 * 0.2**2, rel=0.3)
+
+
+@pytest.mark.parametrize("layout", ["uniform", "foveal"])
+def test_the_density_of_centres_follows_the_magnification(layout):
+    eccentricity = []
+    for seed in range(200):
+        centres, _ = masks.retinotopic_centres((64, 64), 50, layout, e2=8, jitter=0, seed=seed)
+        eccentricity.append(np.hypot(*(centres - 31.5).T))
+    edges = np.arange(0, 31, 5)
+    density = np.histogram(np.concatenate(eccentricity), edges)[0] / np.diff(edges**2)
+    fine = np.linspace(0, 30, 3001)
+    squared = fine * (1 / (1 + fine / 8) ** 2 if layout == "foveal" else np.ones_like(fine))
+    expected = [squared[(fine >= a) & (fine < b)].sum() for a, b in zip(edges, edges[1:])] / np.diff(edges**2)
+    np.testing.assert_allclose(density / density.sum(), expected / expected.sum(), rtol=0.12)
+
+
+def test_the_expected_coverage_is_the_mean_of_many_draws():
+    centres, sigmas = masks.retinotopic_centres((8, 8), 10, "foveal", 1.5, 0.2, seed=1)
+    expected = masks.expected_coverage((8, 8), centres, sigmas, 0.15)
+    assert expected.sum() == pytest.approx(90)
+    counted, draws = np.zeros((8, 8)), 1500
+    for k in range(draws):
+        for i in range(10):
+            rng = np.random.default_rng([k, i])
+            counted.ravel()[masks._drawn_pixels(rng, (8, 8), centres[i], sigmas[i], 9)] += 1
+    np.testing.assert_allclose(counted / draws, expected, atol=0.12)
+    np.testing.assert_allclose(masks.expected_coverage((8, 8), centres, sigmas, 1.0), 10)
+    assert np.isfinite(masks.expected_coverage((64, 64), [(0, 0)], [0.5], 0.9)).all()
+
+
+def test_foveal_fields_cover_the_middle_more():
+    coverage = np.mean([fields_on_a_map("foveal", seed=seed).coverage() for seed in range(20)], axis=0)
+    assert coverage[12:20, 12:20].mean() > 2 * coverage[:4].mean()
+
+
+def test_the_middle_of_what_encoders_see():
+    np.testing.assert_allclose(masks.ReceptiveFields(([0, 3], [1]), (2, 2), 2).centres(), [[1.5, 1.5], [0.5, 2.5]])
+    assert masks.area_masks(["VISp", "LP"], ["VISp", "LP"]).centres() is None
+    fields = masks.retinotopic_masks((64, 64), 5, 0.02, sigma=2.0, seed=4)
+    centres, _ = masks.retinotopic_centres((64, 64), 5, sigma=2.0, seed=4)
+    inner = (np.abs(centres - 31.5) < 20).all(axis=1)
+    assert inner.any()
+    np.testing.assert_allclose(fields.centres()[inner], centres[inner], atol=1)
 
 
 def test_contiguous_patches_touch():
@@ -179,6 +257,8 @@ def test_custom_masks(tmp_path):
         (lambda: masks.random_patch_masks((8, 8), 2, 0.5, 3), "does not divide"),
         (lambda: masks.contiguous_patch_masks((8, 8), 2, 0.5, 4), "at least 3 x 3"),
         (lambda: masks.contiguous_patch_masks((32, 32), 2, 0.5, 4, "middle"), "'paper' or 'published'"),
+        (lambda: masks.retinotopic_masks((8, 8), 2, 0.5, "polar"), "layout: expected 'uniform' or 'foveal', found 'polar'"),
+        (lambda: masks.retinotopic_masks((8, 8), 2, 0.01), "leaves no pixels"),
         (lambda: masks.custom_masks(np.zeros((2, 3, 3))), "encoder 0 is empty"),
         (lambda: masks.custom_masks(np.full((2, 3, 3), 0.5)), "booleans"),
         (lambda: masks.custom_masks(np.ones((3, 3))), "shape"),

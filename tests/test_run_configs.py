@@ -28,10 +28,11 @@ def random_data(config):
         return Splits(config.dataset.name, part, part, part, tuple(map(str, range(num_labels))), 1 / 255)
     areas = config.masks.areas or [f"simulated_{k + 1}" for k in range(config.num_encoders)]
     unit_areas = tuple(area for k, area in enumerate(areas) for _ in range(5 + k))
-    part = Split(rng.poisson(1, (4, 2, len(unit_areas))).astype(np.uint8), rng.integers(2, size=4))
+    part = Split(
+        rng.poisson(1, (4, getattr(config.dataset, "window", 2), len(unit_areas))).astype(np.uint8), rng.integers(2, size=4)
+    )
     data = Splits(config.dataset.name, part, part, part, ("one", "three"), windowed=True, unit_areas=unit_areas)
-    looks_back = experiment.looks_back(config)
-    return data if looks_back else data.current()
+    return experiment.for_encoders(config, data)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -19,6 +19,12 @@ SESSION = {"name": "session", "path": "/x/here.npz"}
 SIMULATED = {"dataset": {"name": "simulated"}, "masks": {"scheme": "areas"}, "condition": "tcloser"}
 GRAPH = {"objective": {"graph": {"family": "custom", "edges": [[0, 1], [1, 0]]}}, "num_encoders": 2}
 TWO = {"num_encoders": 2, "encoders": [{"type": "mlp"}, {"type": "mlp"}]}
+RNN, MAP = {"type": "rnn"}, {"scheme": "retinotopic"}
+
+
+def drawn(family, **settings):
+    return {"objective": {"graph": {"family": family, "num_edges": 9, **settings}}}
+
 
 # key -> (config, another value of the key)
 CHANGED = {
@@ -42,6 +48,7 @@ CHANGED = {
     "dataset.label": (SIMULATED, "segment"),
     "dataset.segments": (SIMULATED, 5),
     "dataset.full_range": (SIMULATED, True),
+    "dataset.window": (SIMULATED, 5),
     "dataset.seed": (SIMULATED, 1),
     "dataset.size": (SIMULATED, "paper"),
     "augmentation.horizontal_flip": ({}, True),
@@ -52,6 +59,10 @@ CHANGED = {
     "masks.sigma": ({}, 3.0),
     "masks.patch_size": ({"masks": {"scheme": "random_patches"}}, 2),
     "masks.centres": ({"masks": {"scheme": "contiguous_patches"}}, "published"),
+    "masks.layout": ({"masks": MAP}, "foveal"),
+    "masks.slope": ({"masks": MAP}, 0.3),
+    "masks.e2": ({"masks": MAP}, 3.0),
+    "masks.jitter": ({"masks": MAP}, 0.3),
     "masks.path": ({"masks": {"scheme": "custom", "path": "/x/a.npy"}}, "/x/b.npy"),
     "masks.areas": ({**SIMULATED, "num_encoders": 2}, ["a", "b"]),
     "encoder": ({}, VIT),
@@ -64,12 +75,18 @@ CHANGED = {
     "encoder.heads": ({"encoder": VIT}, 3),
     "encoder.key_dim": ({"encoder": VIT}, 3),
     "encoder.mlp_dim": ({"encoder": VIT}, 3),
+    "encoder.cell": ({"encoder": RNN}, "simple"),
+    "encoder.units": ({"encoder": RNN}, [7]),
     "encoders": (TWO, [{"type": "mlp"}, {"type": "mlp", "dropout": 0.5}]),
     "objective.temperature": ({}, 3.0),
     "objective.graph": ({}, {"family": "star"}),
     "objective.graph.family": ({}, "directional_ring"),
     "objective.graph.weighting": ({"objective": {"graph": {"family": "star"}}}, "per_target"),
     "objective.graph.num_edges": ({"objective": {"graph": {"family": "random", "num_edges": 9}}}, 8),
+    "objective.graph.length": (drawn("spatial", length=2.0), 3.0),
+    "objective.graph.rewiring": (drawn("small_world"), 0.3),
+    "objective.graph.clusters": (drawn("clustered"), 3),
+    "objective.graph.inside": (drawn("clustered"), 0.3),
     "objective.graph.edges": (GRAPH, [[0, 1]]),
     "objective.graph.weights": (GRAPH, [1.0, 2.0]),
     "objective.stop_gradient": ({}, True),

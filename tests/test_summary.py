@@ -5,6 +5,7 @@ import pytest
 from closer_tf import plots, summary, train
 from closer_tf.config import parse_config
 from closer_tf.errors import RunError
+from closer_tf.graphs import directional_ring, measures
 
 
 @pytest.fixture
@@ -98,6 +99,18 @@ def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path):
     figure = plots.plot_violins({name: {"single": values} for name, values in variants.items()}, 0.1)
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert labels == ["untrained", "CLoSeR\nfamily=all_to_all", "CLoSeR\nfamily=bidirectional_ring", "supervised"]
+
+
+def test_folders_of_one_name_are_all_there_with_gauge_and_graph(tmp_path):
+    folders = [stored_run(tmp_path / name / "seed_0", **settings) for name, settings in (("a", {}), ("b", {"epochs": 2}))]
+    (folders[1] / "history.csv").write_text("epoch,seconds,loss,effective_rank,embedding_sd\n1,2,3,4,5\n2,2,3,4.5,5.5\n")
+    results = json.loads((folders[1] / "results.json").read_text())
+    measured = measures(directional_ring(3))
+    (folders[1] / "results.json").write_text(json.dumps(results | {"graph": measured}))
+    found = summary.summarise(folders)["runs"]
+    assert list(found) == ["seed_0", "b/seed_0"]
+    assert found["b/seed_0"]["collapse_gauge"] == {"embedding_sd": 5.5, "effective_rank": 4.5}
+    assert found["b/seed_0"]["graph"] == measured and "graph" not in found["seed_0"]
 
 
 def test_what_does_not_change_a_result_makes_no_variant(tmp_path):

@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from closer_tf.common.npz import read_npz
 from closer_tf.data.scales import Scale, check_same_scale, scale_of
@@ -39,7 +40,7 @@ def images(path, config, shape, known=None):
 
 
 def recording(path, config, fields):
-    """Every bin of every trial of a recording, for a run's encoders.
+    """Every bin of every trial of a recording, for a run's encoders; for recurrent ones every bin with a whole window.
 
     Args:
         path: a file as the run's own source takes it; a session file for a simulated session.
@@ -47,10 +48,12 @@ def recording(path, config, fields):
         fields: the run's `ReceptiveFields`, by area.
 
     Returns:
-        (columns, stimulus names): dict of `stimuli` (n, units), `labels` (which stimulus), `trials`, `frames`.
+        (columns, stimulus names): dict of `stimuli` (n, units), or windows (n, bins, units), `labels` (which stimulus),
+        `trials`, `frames`.
 
     Raises:
-        DataError: it cannot be read, or its units are not those that the run was trained on.
+        DataError: it cannot be read, its units are not those that the run was trained on, or its trials are shorter than a
+            window.
     """
     from closer_tf.data.neuro.allen_arrays import read_natural_movie
     from closer_tf.data.neuro.sessions import Session
@@ -67,11 +70,17 @@ def recording(path, config, fields):
     parts = {key: [] for key in ("stimuli", "labels", "trials", "frames")}
     for label, name in enumerate(names):
         counts = session.counts(name)
-        trials, bins, units = counts.shape
-        parts["stimuli"].append(counts.reshape(-1, units))
-        parts["labels"].append(np.full(trials * bins, label))
-        parts["trials"].append(np.repeat(session.trials[name], bins))
-        parts["frames"].append(np.tile(np.arange(bins), trials))
+        trials, bins, _ = counts.shape
+        frames = np.arange(bins)
+        if config.takes_windows:
+            window = config.dataset.window
+            if bins < window:
+                raise DataError(f"{path}: trials of '{name}' have {bins} bins, too few for windows of {window}")
+            counts, frames = sliding_window_view(counts, window, axis=1).transpose(0, 1, 3, 2), frames[window - 1 :]
+        parts["stimuli"].append(counts.reshape(-1, *counts.shape[2:]))
+        parts["labels"].append(np.full(trials * len(frames), label))
+        parts["trials"].append(np.repeat(session.trials[name], len(frames)))
+        parts["frames"].append(np.tile(frames, trials))
     return {key: np.concatenate(values) for key, values in parts.items()}, tuple(names)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from closer_tf import plots
+from closer_tf import masks, plots
 from closer_tf.config import build_graph
 from closer_tf.config.conditions import CONDITIONS
 
@@ -12,14 +12,49 @@ def draw_training(run, config, data, fields, formats):
     drawn = {}
     if not data.unit_areas:
         drawn["receptive_fields"] = fields.plot(data.train.inputs[0])
-    if "graph" in CONDITIONS[config.condition].objective:
-        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
-        drawn["interaction_graph"] = graph.plot(fields.labels)
+    drawn |= draw_map(config, fields)
+    graph = graph_of(config, fields)
+    if graph is not None:
+        drawn["interaction_graph"] = draw_graph(graph, config, fields)
     history = run.read_history()
     if history:
         drawn["training_curves"] = plots.plot_training_curves(history)
     for name, figure in drawn.items():
         plots.save(figure, run.figures / f"{name}.png", formats)
+
+
+def graph_of(config, fields):
+    """The `InteractionGraph` of a run; None where its condition has none.
+
+    Args:
+        config: resolved `RunConfig`.
+        fields: `ReceptiveFields`.
+    """
+    if "graph" not in CONDITIONS[config.condition].objective:
+        return None
+    return build_graph(config.objective.graph, config.num_encoders, config.seeds.graph, fields.centres())
+
+
+def draw_graph(graph, config, fields):
+    """The picture of an interaction graph: on the map of the receptive fields where they or the graph follow one."""
+    on_map = config.masks.scheme == "retinotopic" or graph.family == "spatial"
+    return plots.plot_graph(graph, fields.labels, fields.centres() if on_map else None)
+
+
+def map_of(config, fields):
+    """(centres (N, 2), sigmas (N,), expected coverage (height, width)) of receptive fields on a map; None for other schemes."""
+    options = config.masks
+    if options.scheme != "retinotopic":
+        return None
+    settings = options.model_dump(exclude={"scheme", "fraction"})
+    centres, sigmas = masks.retinotopic_centres(fields.grid, fields.num_encoders, **settings, seed=config.seeds.masks)
+    return centres, sigmas, masks.expected_coverage(fields.grid, centres, sigmas, options.fraction)
+
+
+def draw_map(config, fields):
+    """dict `coverage` -> picture of receptive fields on a map; empty for other schemes."""
+    found = map_of(config, fields)
+    return {} if found is None else {"coverage": plots.plot_coverage(fields, *found)}
 
 
 def has_trials(data):
@@ -70,7 +105,7 @@ def _draw_trials(run, data, fields, embeddings, formats):
         trials[f"{stimulus}, trial {first}"] = of_stimulus[about["trial"][of_stimulus] == first]
     label, chosen = next(iter(trials.items()))
     note = f"{label} (simulated)" if data.simulated else label
-    figure = plots.plot_raster(data.test.inputs[chosen], fields, note, data.bin_width, about["frame"][chosen[0]])
+    figure = plots.plot_raster(data.now(data.test)[chosen], fields, note, data.bin_width, about["frame"][chosen[0]])
     plots.save(figure, run.figures / "raster.png", formats)
     if embeddings:
         shown = {condition: {name: values[rows] for name, rows in trials.items()} for condition, values in embeddings.items()}

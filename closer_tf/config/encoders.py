@@ -45,6 +45,26 @@ class ViTEncoder(Section):
     """Fraction dropped in training, of attention weights and of activities."""
 
 
+class RNNEncoder(Section):
+    """Recurrent encoder: over consecutive bins of a recording, or over the cells of a receptive field in raster order. The
+    embedding is linear in the last state."""
+
+    type: Literal["rnn"]
+    """Chooses this encoder."""
+    cell: Literal["gru", "simple"] = "gru"
+    """Keras's GRU or SimpleRNN."""
+    units: list[Annotated[int, Field(**BOUNDS["hidden"])]] = Field([32], min_length=1, max_length=BOUNDS["layers"]["le"])
+    """Widths of the recurrent layers."""
+    embedding_dim: int = Field(32, **BOUNDS["embedding_dim"])
+    """Width of the output [D]."""
+    dropout: float = Field(0.1, **BOUNDS["dropout"])
+    """Fraction of the states that each recurrent layer passes on that is dropped in training."""
+    l1: float = Field(0.0, **BOUNDS["l1"])
+    """Weight of the kernels' summed absolute values in the loss, recurrent kernels too."""
+    l2: float = Field(0.0, **BOUNDS["l2"])
+    """Weight of the kernels' summed squares in the loss, recurrent kernels too."""
+
+
 class OwnEncoder(Section):
     """An encoder of your own, which a module registers: docs/extending.md."""
 
@@ -63,4 +83,4 @@ class OwnEncoder(Section):
         return name and check_name("encoder", name)
 
 
-Encoder = Annotated[MLPEncoder | ViTEncoder | OwnEncoder, Field(discriminator="type")]
+Encoder = Annotated[MLPEncoder | ViTEncoder | RNNEncoder | OwnEncoder, Field(discriminator="type")]

@@ -20,6 +20,26 @@ class GaussianMasks(Section):
     """Standard deviation of the Gaussian, in pixels. The paper: 2; 3 and 5 in figure S1."""
 
 
+class RetinotopicMasks(Section):
+    """Pixels drawn as for 'gaussian', around centres on a map of the image: a jittered hexagonal lattice."""
+
+    scheme: Literal["retinotopic"]
+    """Chooses this mask scheme."""
+    fraction: float = Field(0.1, **BOUNDS["fraction"])
+    """Fraction of the image's pixels that each encoder sees [q]."""
+    layout: Literal["uniform", "foveal"] = "uniform"
+    """'uniform': centres cover the image evenly. 'foveal': at E pixels from the middle they lie as densely as the square of the
+    magnification 1 / (1 + E / e2)."""
+    sigma: float = Field(2.0, **BOUNDS["sigma"])
+    """Standard deviation of a field in the image's middle, in pixels."""
+    slope: float = Field(0.0, **BOUNDS["slope"])
+    """What the standard deviation grows by for each pixel from the middle. sigma / e2: fields grow as they lie apart."""
+    e2: float | None = Field(None, **BOUNDS["e2"])
+    """Pixels from the middle at which the magnification has fallen to half. Default null: a quarter of the shorter side."""
+    jitter: float = Field(0.1, **BOUNDS["jitter"])
+    """Standard deviation of the centres' displacement, as part of the lattice's spacing."""
+
+
 class RandomPatchMasks(Section):
     """Square patches drawn uniformly for each encoder."""
 
@@ -82,6 +102,6 @@ class OwnMasks(Section):
 
 
 Masks = Annotated[
-    GaussianMasks | RandomPatchMasks | ContiguousPatchMasks | CustomMasks | AreaMasks | OwnMasks,
+    GaussianMasks | RetinotopicMasks | RandomPatchMasks | ContiguousPatchMasks | CustomMasks | AreaMasks | OwnMasks,
     Field(discriminator="scheme"),
 ]

@@ -1,6 +1,7 @@
 """Config sections: the objective, its interaction graph and its terms."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -9,6 +10,9 @@ from closer_tf import graphs
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
 from closer_tf.config.own_parts import call, check_name
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class NamedGraph(Section):
@@ -25,6 +29,60 @@ class RandomGraph(Section):
     """Ordered pairs drawn uniformly without repeats, from `seeds.graph` [G_N^k]."""
 
     family: Literal["random"]
+    """Chooses this family."""
+    num_edges: int = Field(**BOUNDS["num_edges"])
+    """Number of edges [k], at most N (N - 1)."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """As for the other graphs."""
+
+
+class SpatialGraph(Section):
+    """Ordered pairs drawn without repeats, from `seeds.graph`, near receptive fields more often than far ones."""
+
+    family: Literal["spatial"]
+    """Chooses this family."""
+    num_edges: int = Field(**BOUNDS["num_edges"])
+    """Number of edges [k], at most N (N - 1)."""
+    length: float = Field(**BOUNDS["length"])
+    """A pair is drawn with a probability proportional to exp(-d / length); d is the distance in pixels between the middles of
+    what the two encoders see."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """As for the other graphs."""
+
+
+class SmallWorldGraph(Section):
+    """A ring of neighbours, some of whose links are laid anew, from `seeds.graph` (Watts and Strogatz). Both ways of a link are
+    edges; of more than `num_edges` some are left out."""
+
+    family: Literal["small_world"]
+    """Chooses this family."""
+    num_edges: int = Field(**BOUNDS["num_edges"])
+    """Number of edges [k], at most N (N - 1)."""
+    rewiring: float = Field(0.1, **BOUNDS["rewiring"])
+    """Probability with which a link is laid anew."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """As for the other graphs."""
+
+
+class ClusteredGraph(Section):
+    """Ordered pairs drawn from `seeds.graph`, most of them within clusters (a stochastic block model)."""
+
+    family: Literal["clustered"]
+    """Chooses this family."""
+    num_edges: int = Field(**BOUNDS["num_edges"])
+    """Number of edges [k]."""
+    clusters: int = Field(2, **BOUNDS["clusters"])
+    """Number of clusters: consecutive encoders, as equally many as can be."""
+    inside: float = Field(0.8, **BOUNDS["inside"])
+    """Share of the edges that lie within clusters."""
+    weighting: Literal["uniform", "per_target"] = "uniform"
+    """As for the other graphs."""
+
+
+class ScaleFreeGraph(Section):
+    """Ordered pairs drawn one by one from `seeds.graph`; who has many edges towards it gets more (preferential attachment)."""
+
+    family: Literal["scale_free"]
     """Chooses this family."""
     num_edges: int = Field(**BOUNDS["num_edges"])
     """Number of edges [k], at most N (N - 1)."""
@@ -74,7 +132,10 @@ class OwnGraph(Section):
         return check_name("graph", name)
 
 
-Graph = Annotated[NamedGraph | RandomGraph | CustomGraph | OwnGraph, Field(discriminator="family")]
+Graph = Annotated[
+    NamedGraph | RandomGraph | SpatialGraph | SmallWorldGraph | ClusteredGraph | ScaleFreeGraph | CustomGraph | OwnGraph,
+    Field(discriminator="family"),
+]
 
 
 class Push(Section):
@@ -117,7 +178,8 @@ class Objective(Section):
     """What the encoders minimise: the CLoSeR loss (equations 1 to 5), or temporal terms (equations 6 to 12)."""
 
     temperature: float | None = Field(None, **BOUNDS["temperature"])
-    """Scale of squared embedding distances [tau]. Default null: 10 D for MLP encoders, 10 for ViT encoders."""
+    """Scale of squared embedding distances [tau]. Default null: 10 D for MLP and recurrent encoders, 10 for
+    ViT encoders."""
     graph: Graph = NamedGraph(family="all_to_all")
     """The interaction graph [G]."""
     stop_gradient: bool = False
@@ -145,17 +207,23 @@ _NAMED_GRAPHS = {
     "bidirectional_ring": graphs.bidirectional_ring,
     "directional_ring": graphs.directional_ring,
 }
+_DRAWN_GRAPHS: dict[str, Callable[..., graphs.InteractionGraph]] = {
+    "random": graphs.random_graph,
+    "spatial": graphs.spatial,
+    "small_world": graphs.small_world,
+    "clustered": graphs.clustered,
+    "scale_free": graphs.scale_free,
+}
 
 
-def build_graph(
-    options: NamedGraph | RandomGraph | CustomGraph | OwnGraph, num_encoders: int, seed: int
-) -> graphs.InteractionGraph:
+def build_graph(options: Graph, num_encoders: int, seed: int, centres: "ArrayLike | None" = None) -> graphs.InteractionGraph:
     """The interaction graph that a config's `objective.graph` describes.
 
     Args:
         options: the config section.
         num_encoders: number of encoders N.
         seed: int, for random graphs.
+        centres: array (N, 2), where the receptive fields lie, for the family 'spatial'. Default: they have no place.
 
     Returns:
         `InteractionGraph`.
@@ -164,16 +232,18 @@ def build_graph(
         ValueError: there is no such graph over N encoders.
         DataError: the matrix file cannot be read.
     """
-    if options.family == "random":
-        graph = graphs.random_graph(num_encoders, options.num_edges, seed)
-    elif options.family == "own":
+    if isinstance(options, OwnGraph):
         graph = call("graph", options.name, {"num_encoders": num_encoders, "seed": seed}, options.options)
         if getattr(graph, "num_encoders", None) != num_encoders:
             raise ValueError(
                 f"graph '{options.name}': expected an InteractionGraph of {num_encoders} encoders, found {graph!r}"
             )
-    elif options.family != "custom":
+    elif isinstance(options, NamedGraph):
         graph = _NAMED_GRAPHS[options.family](num_encoders)
+    elif not isinstance(options, CustomGraph):
+        settings = options.model_dump(exclude={"family", "weighting"})
+        places = {"centres": centres} if options.family == "spatial" else {}
+        graph = _DRAWN_GRAPHS[options.family](num_encoders, **settings, **places, seed=seed)
     elif options.path is not None:
         graph = graphs.from_matrix(graphs.read_matrix(options.path))
         if graph.num_encoders != num_encoders:

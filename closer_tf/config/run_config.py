@@ -4,6 +4,7 @@ import json
 import os
 from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -12,11 +13,11 @@ from closer_tf.common.files import given_path
 from closer_tf.config import identity
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.conditions import CONDITIONS
-from closer_tf.config.encoders import Encoder, MLPEncoder, OwnEncoder, ViTEncoder
+from closer_tf.config.encoders import Encoder, MLPEncoder, OwnEncoder, RNNEncoder, ViTEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
 from closer_tf.config.objective import CustomGraph, Objective, TermWeights, build_graph
 from closer_tf.config.readout import Readout
-from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource
+from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource, RecordingSource
 from closer_tf.config.training import Augmentation, Compute, Nadam, Seeds, Training, derived_seed
 from closer_tf.errors import ConfigError
 
@@ -91,6 +92,11 @@ class RunConfig(Section):
             widths = sorted({encoder.embedding_dim for encoder in self.encoders})
             if len(widths) > 1:
                 _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
+            kinds = sorted({encoder.type for encoder in self.encoders})
+            if isinstance(self.dataset, RecordingSource) and "rnn" in kinds and len(kinds) > 1:
+                _inconsistent(
+                    "encoders", f"of recordings, all encoders run over windows or none; expected all 'rnn', found {kinds}"
+                )
         push = self.objective.push
         for name in ("push", "momentum"):
             if getattr(self.objective, name) is not None and name not in CONDITIONS[self.condition].objective:
@@ -99,10 +105,11 @@ class RunConfig(Section):
             self._check_local()
         if self.objective.momentum is not None and self.compute.distribution != "none":
             _inconsistent("objective.momentum", "moving averages are kept on one device; expected null, or distribution 'none'")
+        somewhere = np.zeros((self.num_encoders, 2))  # where the fields lie shows later
         for key, graph in (("objective.graph", self.objective.graph), ("objective.push.graph", push and push.graph)):
             if graph is not None and not (isinstance(graph, CustomGraph) and graph.path is not None):
                 try:
-                    build_graph(graph, self.num_encoders, seed=0)
+                    build_graph(graph, self.num_encoders, seed=0, centres=somewhere)
                 except ValueError as error:
                     _inconsistent(key, str(error))
         return self
@@ -120,7 +127,12 @@ class RunConfig(Section):
         """Whether the condition trains."""
         return CONDITIONS[self.condition].trained
 
-    def each_encoder(self) -> list[MLPEncoder | ViTEncoder | OwnEncoder]:
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the encoders run over windows of consecutive bins."""
+        return isinstance(self.dataset, RecordingSource) and self.each_encoder()[0].type == "rnn"
+
+    def each_encoder(self) -> list[MLPEncoder | ViTEncoder | RNNEncoder | OwnEncoder]:
         """List of the N encoders' options."""
         return self.encoders or [self.encoder] * self.num_encoders
 

@@ -109,7 +109,10 @@ class SessionSource(RecordingSource):
     segments: int = Field(3, **BOUNDS["segments"])
     """Number of equal parts for label 'segment'."""
     full_range: bool = False
-    """Use every bin that has one before it; the paper leaves out the first and the last of these in each trial."""
+    """Use every bin that has a whole window; the paper leaves out the first and the last of these in each trial."""
+    window: int = Field(2, **BOUNDS["window"])
+    """Consecutive bins per sample, ending with the current one. Bins whose window would begin before their trial are left out.
+    Recurrent encoders run over all of a window; others see its last two bins at most."""
 
 
 class SimulatedSource(RecordingSource):
@@ -127,6 +130,8 @@ class SimulatedSource(RecordingSource):
     """As for 'session'."""
     full_range: bool = False
     """As for 'session'."""
+    window: int = Field(2, **BOUNDS["window"])
+    """As for 'session'."""
 
 
 class NaturalMovieSource(RecordingSource):
@@ -141,6 +146,8 @@ class NaturalMovieSource(RecordingSource):
     segments: int = Field(3, **BOUNDS["segments"])
     """As for 'session'."""
     full_range: bool = False
+    """As for 'session'."""
+    window: int = Field(2, **BOUNDS["window"])
     """As for 'session'."""
 
 

@@ -36,8 +36,7 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
     stimuli = list(session.stimuli if stimuli is None else stimuli)
     if label not in LABELS:
         raise ValueError(f"label: expected one of {', '.join(LABELS)}, found '{label}'")
-    if window < 1:
-        raise ValueError(f"window: expected at least 1 bin, found {window}")
+    check_settings(window=window)
     if label == "segment":
         check_settings(segments=segments)
     if not stimuli or len(set(stimuli)) != len(stimuli):

@@ -90,6 +90,7 @@ class Splits:
         identity: the content's fingerprint and what it is of (`closer_tf.data.fingerprint`); None for data made by hand.
         stimuli: tuple of str, the names that `about["stimulus"]` of the splits counts; empty for images.
         bin_width: seconds per bin of a recording.
+        sequences: each stimulus is a window of consecutive bins, (bins, units), for recurrent encoders; `windowed` is false.
 
     Raises:
         DataError: labels and stimuli do not match, or a label has no name.
@@ -109,6 +110,7 @@ class Splits:
     identity: dict[str, Any] | None = None
     stimuli: tuple[str, ...] = ()
     bin_width: float | None = None
+    sequences: bool = False
 
     def __post_init__(self):
         for part in ("train", "validation", "test"):
@@ -128,11 +130,26 @@ class Splits:
         return float(np.bincount(self.test.labels).max() / len(self.test)) if self.label_names else 0.0
 
     def current(self) -> Splits:
-        """The same data without what came before: of every window the current bin alone."""
-        if not self.windowed:
-            return self
+        """The same data as single stimuli, without what came before: of every window the current bin alone. Where windows are
+        the stimuli (`sequences`), it is the data itself."""
+        return self._with_inputs(lambda windows: windows[:, -1], windowed=False) if self.windowed else self
+
+    def recent(self, bins: int) -> Splits:
+        """The same data with the last so many bins of every window."""
+        return self._with_inputs(lambda windows: windows[:, -bins:]) if self.windowed else self
+
+    def as_sequences(self) -> Splits:
+        """The same data with every window as one stimulus."""
+        return replace(self, windowed=False, sequences=True) if self.windowed else self
+
+    def now(self, split: Split) -> np.ndarray:
+        """What is shown at the moment of each sample of a split of this data: images, or the counts (n, units) of the current
+        bin."""
+        return split.inputs[:, -1] if self.windowed or self.sequences else split.inputs
+
+    def _with_inputs(self, change, **others):
         splits = {name: getattr(self, name) for name in ("train", "validation", "test")}
-        return replace(self, windowed=False, **{k: replace(split, inputs=split.inputs[:, -1]) for k, split in splits.items()})
+        return replace(self, **others, **{k: replace(split, inputs=change(split.inputs)) for k, split in splits.items()})
 
 
 def _plain(split, label_names, what):

@@ -168,7 +168,7 @@ class CLoSeR(keras.Model):
 
     @property
     def encoders(self) -> list[keras.Model]:
-        """The N encoders, each a Keras model from its receptive field to an embedding (B, D)."""
+        """The N encoders, each a Keras model from its receptive field to an embedding (B, D), or (B, bins, D) over windows."""
         return [layer for layer in self.layers if layer.name.startswith("encoder_")]
 
 
@@ -228,10 +228,12 @@ def build_ensemble(
     """Wrap N receptive fields and N encoders in one functional model.
 
     Args:
-        input_shape: shape of one stimulus, (height, width, channels) or (units,).
+        input_shape: shape of one stimulus: (height, width, channels), (units,), or (bins, units) where the encoders run over
+            windows of consecutive bins.
         receptive_fields: `ReceptiveFields` of N encoders over that input.
-        make_encoder: function (i, shape) -> Keras model from (batch, *shape) to (batch, D), where shape is (cells, values).
-            Encoders may differ in everything but D.
+        make_encoder: function (i, shape) -> Keras model from (batch, *shape) to (batch, D), where shape is (cells, values), or
+            (units, bins) of windows. Encoders may differ in everything but D. One that gives the embeddings of several bins,
+            (batch, bins, D), counts with those of the last; `with_previous` trains on the last two.
         input_scale: what stimuli are multiplied by before anything else.
         normalisation: (mean, sd) arrays of the input's last axis, to z-score the scaled stimuli with. Default: none.
         augmentation: layer applied to the scaled stimuli in training, before masking. Default: none.
@@ -270,15 +272,48 @@ def build_ensemble(
 
 
 def _embedding(encoder, seen, i):
-    """The symbolic embedding (batch, D) of what encoder i sees."""
+    """The symbolic embedding (batch, D) of what encoder i sees: of the last bin, where it gives embeddings (batch, bins, D)."""
     embedding = encoder(seen)
-    if not hasattr(embedding, "shape") or len(embedding.shape) != 2:
+    if not hasattr(embedding, "shape") or len(embedding.shape) not in (2, 3):
         found = [tuple(each.shape) for each in keras.tree.flatten(embedding)]
         raise ValueError(
             f"encoder {i}: expected a Keras model with one output of shape (batch, D), found "
             f"{'an output' if len(found) == 1 else f'{len(found)} outputs'} of shape {', '.join(map(str, found))}"
         )
-    return embedding
+    if len(embedding.shape) == 2:
+        return embedding
+    last = keras.layers.Cropping1D((embedding.shape[1] - 1, 0), name=f"current_bin_{i}")(embedding)
+    return keras.layers.Flatten(name=f"embedding_{i}")(last)
+
+
+def with_previous(ensemble: CLoSeR) -> CLoSeR:
+    """An ensemble of encoders over windows as the temporal objectives train it: with the embeddings of the last two bins, both
+    from one pass.
+
+    Args:
+        ensemble: `CLoSeR` model whose encoders give embeddings of several bins; its weights are shared, not copied.
+
+    Returns:
+        `CLoSeR` model from windows to embeddings (B, 2, N, D), in time order.
+
+    Raises:
+        ValueError: its encoders give embeddings of one bin alone.
+    """
+    bins = [layer for layer in ensemble.layers if layer.name.startswith("current_bin_")]
+    if len(bins) < len(ensemble.encoders) or any(layer.input.shape[1] < 2 for layer in bins):
+        raise ValueError("expected encoders that embed two bins at least, of windows of two bins at least")
+    outputs = Stack(name="embeddings_of_bins")([layer.input[:, -2:] for layer in bins])
+    return CLoSeR(ensemble.input, outputs, name="with_previous")
+
+
+def receptive_fields_of(ensemble: CLoSeR) -> ReceptiveFields:
+    """What the encoders of an ensemble see, as `build_ensemble` was given it, but for the names of brain areas."""
+    from closer_tf.masks import ReceptiveFields
+
+    side, shape = ensemble.get_layer("cells").patch_size, ensemble.input_shape[1:]
+    grid = (shape[0] // side, shape[1] // side) if len(shape) == 3 else (1, shape[-1])
+    indices = [np.array(layer.cells) for layer in ensemble.layers if isinstance(layer, ReceptiveField)]
+    return ReceptiveFields(tuple(indices), grid, side)
 
 
 def with_heads(ensemble: CLoSeR, num_labels: int, seed: int = 0) -> CLoSeR:
@@ -326,21 +361,21 @@ def _blocks(stimuli, batch_size):
 
 @keras.saving.register_keras_serializable("closer_tf")
 class Stack(keras.layers.Layer):
-    """N embeddings (batch, D) as one tensor (batch, N, D)."""
+    """N embeddings (batch, ..., D) as one tensor (batch, ..., N, D)."""
 
     def call(self, embeddings: Sequence[Tensor]) -> Tensor:
         """The stacked embeddings."""
-        return ops.stack(embeddings, axis=1)
+        return ops.stack(embeddings, axis=len(embeddings[0].shape) - 1)
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
-        """(batch, N, D)."""
-        return (input_shape[0][0], len(input_shape), input_shape[0][-1])
+        """(batch, ..., N, D)."""
+        return (*input_shape[0][:-1], len(input_shape), input_shape[0][-1])
 
 
 def _check_grid(input_shape, receptive_fields):
     side, grid = receptive_fields.patch_size, tuple(receptive_fields.grid)
-    if len(input_shape) > 1 and any(n % side for n in input_shape[:2]):
+    if len(input_shape) > 2 and any(n % side for n in input_shape[:2]):
         raise ValueError(f"patches of {side} x {side} pixels do not divide an input of shape {input_shape}")
-    expected = (1, input_shape[0]) if len(input_shape) == 1 else tuple(n // side for n in input_shape[:2])
+    expected = tuple(n // side for n in input_shape[:2]) if len(input_shape) > 2 else (1, input_shape[-1])
     if grid != expected:
         raise ValueError(f"receptive fields over a {grid} grid of cells do not fit an input of shape {input_shape}")

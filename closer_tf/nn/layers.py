@@ -11,8 +11,8 @@ class Cells(keras.layers.Layer):
     Args:
         patch_size: side of a cell in pixels.
 
-    Input shape: (batch, height, width, channels), or (batch, units).
-    Output shape: (batch, cells, patch_size^2 * channels), or (batch, units, 1).
+    Input shape: (batch, height, width, channels), or (batch, units), or windows (batch, bins, units).
+    Output shape: (batch, cells, patch_size^2 * channels), or (batch, units, 1), or (batch, units, bins).
     """
 
     def __init__(self, patch_size=1, **kwargs):
@@ -23,6 +23,8 @@ class Cells(keras.layers.Layer):
         """The stimulus as a sequence of cells."""
         if len(stimulus.shape) == 2:
             return ops.expand_dims(stimulus, 2)
+        if len(stimulus.shape) == 3:
+            return ops.transpose(stimulus, (0, 2, 1))
         _, height, width, channels = stimulus.shape
         side = self.patch_size
         if side > 1:
@@ -35,6 +37,8 @@ class Cells(keras.layers.Layer):
         """Shape of the sequence of cells."""
         if len(input_shape) == 2:
             return (*input_shape, 1)
+        if len(input_shape) == 3:
+            return (input_shape[0], input_shape[2], input_shape[1])
         batch, height, width, channels = input_shape
         side = self.patch_size
         return (batch, (height // side) * (width // side), side * side * channels)

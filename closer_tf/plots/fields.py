@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 from closer_tf.plots.style import TRAINING, in_style
 
@@ -33,6 +34,38 @@ def plot_receptive_fields(fields, image, columns=6):
     return figure
 
 
+@in_style
+def plot_coverage(fields, centres, sigmas, expected):
+    """Receptive fields on a map: centres with circles of one standard deviation, how many encoders see each pixel, and how many
+    are expected to.
+
+    Args:
+        fields: `ReceptiveFields` over images.
+        centres, sigmas: arrays (N, 2), row and column, and (N,), in pixels.
+        expected: array (height, width), as from `closer_tf.masks.expected_coverage`.
+    """
+    coverage = fields.coverage()
+    figure = Figure(figsize=(8.4, 2.8), layout="constrained")
+    places, counted, wanted = figure.subplots(1, 3)
+    height, width = coverage.shape
+    for i, ((row, column), sigma) in enumerate(zip(centres, sigmas)):
+        places.add_patch(Circle((column, row), sigma, facecolor=TRAINING, alpha=0.12))
+        places.add_patch(Circle((column, row), sigma, fill=False, edgecolor=TRAINING, linewidth=0.8))
+        places.text(column, row, i, ha="center", va="center", fontsize=7 if fields.num_encoders <= 40 else 4)
+    places.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), aspect="equal")
+    places.spines[:].set_visible(True)
+    places.set_title("centres, one standard deviation")
+    largest = max(coverage.max(), expected.max())
+    for axis, values, title in ((counted, coverage, "encoders per pixel"), (wanted, expected, "expected")):
+        image = axis.imshow(values, vmin=0, vmax=largest)
+        axis.set_title(f"{title}: {values.min():.3g} to {values.max():.3g}")
+    for axis in (places, counted, wanted):
+        axis.set_xticks([])
+        axis.set_yticks([])
+    figure.colorbar(image, ax=[counted, wanted], fraction=0.046)
+    return figure
+
+
 def _shown(image):
     """An image as RGB in [0, 1]."""
     image = np.asarray(image, dtype=np.float64)
@@ -42,12 +75,13 @@ def _shown(image):
 
 
 @in_style
-def plot_graph(graph, names=()):
+def plot_graph(graph, names=(), centres=None):
     """An interaction graph in a circle, an arrow from i to j where encoder i is pulled towards encoder j, beside its matrix.
 
     Args:
         graph: `InteractionGraph`.
         names: one per encoder, such as brain areas. Default: their numbers.
+        centres: array (N, 2), row and column of the encoders' receptive fields, to draw the graph there in place of a circle.
     """
     import networkx
 
@@ -59,7 +93,7 @@ def plot_graph(graph, names=()):
     figure = Figure(figsize=(8.4, 3.9), layout="constrained")
     circle, matrix = figure.subplots(1, 2)
     largest = graph.weights.max()
-    at = networkx.circular_layout(drawn)
+    at = networkx.circular_layout(drawn) if centres is None else {i: (x, -y) for i, (y, x) in enumerate(centres)}
     size = min(260, (600 / count) ** 2)
     networkx.draw_networkx(
         drawn,

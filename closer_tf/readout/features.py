@@ -58,10 +58,10 @@ def features(condition, config, data, fields, embedded):
         dict 'encoder_0', ..., 'ensemble' (their concatenation) -> dict `train`, `validation`, `test` of arrays (n, d).
     """
     if CONDITIONS[condition].reads == "input":
-        return {"ensemble": arranged(config, data, lambda split: split.inputs.reshape(len(split), -1))}
+        return {"ensemble": arranged(config, data, lambda split: data.now(split).reshape(len(split), -1))}
     if CONDITIONS[condition].reads == "masked input":
         sets = {
-            f"encoder_{i}": arranged(config, data, lambda split, i=i: fields.apply(split.inputs, i))
+            f"encoder_{i}": arranged(config, data, lambda split, i=i: fields.apply(data.now(split), i))
             for i in range(fields.num_encoders)
         }
         keys = ("train", "validation", "test")

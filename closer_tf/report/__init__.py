@@ -274,6 +274,7 @@ def _fields(run):
     """The receptive fields' pictures, or the units of each area."""
     import numpy as np
 
+    from closer_tf.analysis.pictures import map_of
     from closer_tf.report import drawing
 
     fields = run.fields
@@ -295,8 +296,12 @@ def _fields(run):
     )
     pictures = [(drawing.mask(seen, f"What encoder {i} sees: {seen.sum()} pixels"), i) for i, seen in enumerate(shown)]
     low, high = coverage.min(), coverage.max()
-    picture = drawing.heat(coverage, f"Coverage: {low} to {high} encoders see a pixel")
-    return {"says": says, "areas": [], "pictures": [*pictures, (picture, f"coverage, {low} to {high}")]}
+    pictures.append((drawing.heat(coverage, f"Coverage: {low} to {high} encoders see a pixel"), f"coverage, {low} to {high}"))
+    if (found := map_of(run.config, fields)) is not None:
+        low, high = found[2].min(), found[2].max()
+        picture = drawing.heat(found[2], f"Expected coverage: {low:.2g} to {high:.2g} encoders see a pixel on average")
+        pictures.append((picture, f"expected coverage, {low:.2g} to {high:.2g}"))
+    return {"says": says, "areas": [], "pictures": pictures}
 
 
 def _graph(run):
@@ -308,7 +313,25 @@ def _graph(run):
     arrows = "An arrow from i to j: encoder i is pulled towards encoder j"
     moves = "; with stop-gradient, only i moves." if run.config.objective.stop_gradient else "."
     says = f"{graph.family.replace('_', ' ')}: {graph.num_edges} edges, density {graph.density:.2f}. {arrows}{moves}"
-    return {"picture": drawing.graph(graph, run.fields.labels if run.fields is not None else ()), "says": says}
+    names = run.fields.labels if run.fields is not None else ()
+    return {"picture": drawing.graph(graph, names), "says": says, "measures": _measures(graph)}
+
+
+def _measures(graph):
+    """(name, value) of what describes a graph."""
+    from closer_tf.graphs import measures
+
+    found = measures(graph)
+    shown = {name: f"{value:.3g}" for name, value in found.items()}
+    return [
+        ("edges", shown["edges"]),
+        ("density", shown["density"]),
+        ("reciprocity: edges whose way back is one too", shown["reciprocity"]),
+        ("clustering coefficient, mean", shown["clustering"]),
+        ("path length, mean", shown["path_length"]),
+        ("pairs with a path", f"{found['reachable']:.0%}"),
+        ("encoders that no edge pulls", shown["silent"]),
+    ]
 
 
 def _other_curves(run, points):

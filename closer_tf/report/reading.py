@@ -66,7 +66,8 @@ class Run:
         if "graph" not in CONDITIONS[self.config.condition].objective:
             return None
         try:
-            return build_graph(self.config.objective.graph, self.config.num_encoders, self.config.seeds.graph)
+            centres = self.fields.centres() if self.fields is not None else None
+            return build_graph(self.config.objective.graph, self.config.num_encoders, self.config.seeds.graph, centres)
         except (ValueError, CloserError):  # a matrix file that is gone
             return None
 

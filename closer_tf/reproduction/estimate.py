@@ -148,7 +148,7 @@ def random_data(config, batches=4):
         unit_areas = tuple(area for area, size in zip(areas, UNITS) for _ in range(size))
         part = Split(rng.poisson(0.5, (count, 2, len(unit_areas))).astype(np.uint8), rng.integers(2, size=count))
         data = Splits(name, part, part, part, ("one", "three"), windowed=True, unit_areas=unit_areas)
-        return data if experiment.looks_back(config) else data.current()
+        return experiment.for_encoders(config, data)
     shape, labels = ((8, 8, 1), 10) if name == "digits" else ((32, 32, 3), 100 if name == "cifar100" else 10)
     part = Split(rng.integers(0, 256, (count, *shape)).astype(np.uint8), rng.integers(labels, size=count))
     return Splits(name, part, part, part, tuple(map(str, range(labels))), 1 / 255)

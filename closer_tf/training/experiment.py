@@ -53,7 +53,30 @@ def load_splits(config):
         raise ConfigError(f"condition: '{config.condition}' needs labels that are classes; dataset.label is 'time'")
     if getattr(config.dataset, "input_scale", 1.0) is None:
         warn_if_unscaled(scale_of(data.train.inputs), data.input_scale)
-    return data if past else data.current()
+    return for_encoders(config, data)
+
+
+def for_encoders(config, data):
+    """A recording's windows as the config's encoders take them: the current bin, with the one before where the objective looks
+    back; or the whole window, over which recurrent encoders run.
+
+    Args:
+        config: resolved `RunConfig`.
+        data: `Splits`.
+
+    Raises:
+        ConfigError: there are no windows to run over, or too short ones.
+    """
+    if config.takes_windows and not data.windowed:
+        raise ConfigError(f"encoder.type: 'rnn' runs over consecutive bins; dataset '{data.name}' has none")
+    past = looks_back(config)
+    if past and data.windowed and data.train.inputs.shape[1] < 2:
+        raise ConfigError(
+            f"dataset.window: condition '{config.condition}' looks at the bin before; expected 2 at least, found 1"
+        )
+    if config.takes_windows:
+        return data.as_sequences()
+    return data.recent(2) if past else data.current()
 
 
 def looks_back(config):
@@ -80,7 +103,7 @@ def make_receptive_fields(config, data):
     if options.scheme == "own":
         return _own_masks(options, size if len(size) > 1 else (1, *size), count, seed, data.unit_areas)
     if (options.scheme == "areas") != bool(data.unit_areas):
-        fitting = "areas" if data.unit_areas else "gaussian, random_patches, contiguous_patches, custom"
+        fitting = "areas" if data.unit_areas else "gaussian, retinotopic, random_patches, contiguous_patches, custom"
         raise ConfigError(f"masks.scheme: expected {fitting} for dataset '{data.name}', found '{options.scheme}'")
     with _about("masks"):
         if options.scheme == "areas":
@@ -90,6 +113,8 @@ def make_receptive_fields(config, data):
             return masks.area_masks(data.unit_areas, options.areas or list(sizes)[:count])
         if options.scheme == "gaussian":
             return masks.gaussian_masks(size, count, options.fraction, options.sigma, seed)
+        if options.scheme == "retinotopic":
+            return masks.retinotopic_masks(size, count, **options.model_dump(exclude={"scheme"}), seed=seed)
         if options.scheme == "random_patches":
             return masks.random_patch_masks(size, count, options.fraction, options.patch_size, seed)
         if options.scheme == "contiguous_patches":
@@ -189,7 +214,7 @@ def make_ensemble(config, receptive_fields, data):
 
     def make_encoder(i, shape):
         with _precision(config.compute.precision):
-            return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i])
+            return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i], data.sequences)
 
     normalisation, augmentation = _normalisation(config, data), _augmentation(config, data)
     with _about("encoder"):
@@ -236,9 +261,12 @@ def make_training_model(config, ensemble, num_labels):
     """
     import keras
 
+    from closer_tf.nn.ensemble import receptive_fields_of, with_previous
     from closer_tf.nn.objectives import training_model
 
-    objective = make_objective(config)
+    objective = make_objective(config, receptive_fields_of(ensemble).centres())
+    if config.takes_windows and looks_back(config):
+        ensemble = with_previous(ensemble)
     # The seed of what the objective owns follows the encoders': one more "encoder" than there are.
     seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
     with _about(f"condition '{config.condition}'"):
@@ -249,8 +277,12 @@ def make_training_model(config, ensemble, num_labels):
     return model
 
 
-def make_objective(config):
+def make_objective(config, centres=None):
     """The objective of the config's condition; CLoSeR's where nothing is trained.
+
+    Args:
+        config: resolved `RunConfig`.
+        centres: array (N, 2), where the receptive fields lie; None where they have no place.
 
     Raises:
         ConfigError: there is no such graph, or no such weights.
@@ -258,13 +290,13 @@ def make_objective(config):
     condition = CONDITIONS[config.condition if config.trains else "closer"]
     options = {key: getattr(config.objective, key) for key in condition.objective}
     with _about("objective.graph"):  # also where the condition has none: what is impossible is said
-        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph)
+        graph = build_graph(config.objective.graph, config.num_encoders, config.seeds.graph, centres)
     if "graph" in options:
         options["graph"] = graph
     if options.get("push") is not None:
         with _about("objective.push.graph"):  # random edges that push are others than those that pull
             push_seed = seed_per_encoder(config.seeds.graph, 1)[0]
-            options["push"] = build_graph(config.objective.push.graph, config.num_encoders, push_seed)
+            options["push"] = build_graph(config.objective.push.graph, config.num_encoders, push_seed, centres)
             options["push_weight"] = config.objective.push.weight
     if "local" in options:
         options["local"] = len(config.each_encoder()[0].hidden) + 1 if config.objective.local else 0
@@ -345,13 +377,14 @@ def _optimizer(config):
     return Nadam(**config.optimizer.model_dump(exclude={"name"}))
 
 
-def _encoder(options, shape, init_seed, dropout_seed):
+def _encoder(options, shape, init_seed, dropout_seed, over_bins):
     from closer_tf.nn import encoders
 
     if options.type == "own":
         return _own_encoder(options, shape, init_seed, dropout_seed)
-    make = {"mlp": encoders.mlp, "vit_lite": encoders.vit_lite}[options.type]
-    return make(shape, **options.model_dump(exclude={"type"}), init_seed=init_seed, dropout_seed=dropout_seed)
+    make = {"mlp": encoders.mlp, "vit_lite": encoders.vit_lite, "rnn": encoders.rnn}[options.type]
+    settings = options.model_dump(exclude={"type"}) | ({"over_bins": over_bins} if options.type == "rnn" else {})
+    return make(shape, **settings, init_seed=init_seed, dropout_seed=dropout_seed)
 
 
 def _own_encoder(options, shape, init_seed, dropout_seed):
@@ -370,7 +403,7 @@ def _own_encoder(options, shape, init_seed, dropout_seed):
 def _normalisation(config, data):
     if not getattr(config.dataset, "standardise", False):
         return None
-    counts = data.current().train.inputs
+    counts = data.now(data.train)
     return counts.mean(axis=0), counts.std(axis=0, ddof=1)
 
 

@@ -63,6 +63,10 @@ def count_parameters(options, cells, values):
     if options.type == "mlp":
         widths = [cells * values, *options.hidden, options.embedding_dim]
         return sum(a * b for a, b in zip(widths, widths[1:]))
+    if options.type == "rnn":
+        gates = 3 if options.cell == "gru" else 1
+        widths = [max(cells, values), *options.units]  # the sequence runs over the one or the other
+        return sum(gates * (a + b) * b for a, b in zip(widths, widths[1:])) + options.units[-1] * options.embedding_dim
     width = options.embedding_dim
     block = 4 * width * options.heads * options.key_dim + 2 * width * options.mlp_dim
     return width * (values + cells + 2) + options.blocks * block
