@@ -134,7 +134,7 @@ def _readout(run, config, data, redo, figures, trained):
     if fields.labels and results.areas != list(fields.labels):
         results.areas = list(fields.labels)
         write(run.results_file, results)
-    _note_advice(run, config, results)
+    _note_training(run, config, trained, results)
     if figures:
         draw_training(run, config, data, fields, figures)
     draw_readout(run, data, fields, results, embeddings, figures)
@@ -193,17 +193,18 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
     return found, new
 
 
-def _note_advice(run, config, results):
-    """Bring `notes` of the results up to date."""
-    from closer_tf.analysis.advice import advice
+def _note_training(run, config, trained, results):
+    """Bring `best` and `notes` of the results up to date."""
+    from closer_tf.analysis.advice import advice, best_of
 
     with contextlib.suppress(RunError):  # a damaged history.csv, which others complain of
-        before, notes = results.notes, advice(results, config, run.read_history())
-        if notes != before:
-            if notes:
-                results.notes = notes
+        history, before = run.read_history(), results.to_dict()
+        for key, value in (("best", best_of(trained, history)), ("notes", advice(results, config, history))):
+            if value:
+                setattr(results, key, value)
             else:
-                results.absent("notes")
+                results.absent(key)
+        if results.to_dict() != before:
             write(run.results_file, results)
 
 

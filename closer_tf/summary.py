@@ -224,7 +224,7 @@ def _about_run(run, config, results):
         "protocol": content["protocol"],
         "versions": results.versions,
     }
-    return about | {key: content[key] for key in ("peak_memory_gb", "data") if content.get(key) is not None}
+    return about | {key: content[key] for key in ("best", "peak_memory_gb", "data") if content.get(key) is not None}
 
 
 def _steps(config, samples):

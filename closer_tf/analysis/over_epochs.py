@@ -32,7 +32,7 @@ def read_out(run, config, data, trained, results):
     for epoch in config.read_out_at():
         weights = _restore(run, config, trained.model, epoch)
         if weights is not None and (str(epoch) not in known or known[str(epoch)].weights != weights):
-            found = _outcome(run, config, data, trained.ensemble, results, epoch)
+            found = _outcome(run, config, data, trained, results, epoch)
             known[str(epoch)] = AtEpoch(**found, config_digest=run.digest_at(config, epoch), weights=weights)
             results.at_epochs = _in_order(known)
             results.peak_memory_gb = max(peak_so_far(run.results_file), peak_memory_gb())
@@ -63,15 +63,16 @@ def _restore(run, config, model, epoch):
     return weights_checksum(model)
 
 
-def _outcome(run, config, data, ensemble, results, epoch):
+def _outcome(run, config, data, trained, results, epoch):
     """dict with `accuracy`, `probes` and `seconds` of the ensemble with its weights of an epoch."""
     from closer_tf.training.experiment import make_ensemble
 
-    is_last = (epoch, 0) == (results.epochs, results.step)
-    condition = UNTRAINED if epoch == 0 else config.condition if is_last else None
+    is_read_out = (epoch, 0) == trained.moment
+    condition = UNTRAINED if epoch == 0 else config.condition if is_read_out else None
     if condition in results.accuracy:  # the same weights
         return {key: getattr(results, key)[condition] for key in ("accuracy", "probes", "seconds")}
     began = time.perf_counter()
+    ensemble = trained.ensemble
     if epoch == 0:
         ensemble = make_ensemble(config, run.load_masks(), data)
     features = features_of(embeddings_of(ensemble, config, data))

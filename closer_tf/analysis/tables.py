@@ -13,6 +13,8 @@ def print_table(results):
     """Print the accuracies of `Results`, single and ensemble, beside the chance level."""
     simulated = ", simulated data" if results.simulated else ""
     length = f"{results.epochs} epochs" + (f" and {results.step} steps" if results.step else "")
+    if results.best is not None and results.best.kept:
+        length += f", weights of epoch {results.best.epoch}"
     title = f"test {results.score} after {length} (chance {results.chance:.3f}{simulated})"
     table = Table(title=title)
     table.add_column("condition")

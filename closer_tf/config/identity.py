@@ -60,6 +60,7 @@ ROLES = {
     "training.epochs": "result",
     "training.batch_size": "result",
     "training.validation_fraction": "result",
+    "training.keep": "result",  # the epochs are the same, the weights that the training gives are not
     "training.checkpoint_every": "free",
     "training.checkpoint_minutes": "free",
     "training.keep_checkpoints": "free",
