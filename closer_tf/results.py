@@ -184,6 +184,8 @@ class Results(Part):
     """Epochs of `readout.at_epochs` that are over and whose weights are not there."""
     best: BestEpoch | None = None
     """Where the validation loss was lowest; absent without any."""
+    whitening: str = ""
+    """What `whitened_single` and `whitened_ensemble` are probes of, in words; absent without these."""
     areas: list[str] = []
     """Brain area of each encoder."""
     notes: list[str] = []

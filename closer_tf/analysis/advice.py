@@ -32,13 +32,17 @@ def advice(results, config, history):
     notes, passed = [], has_passed_its_best(history, config.training.epochs)
     if passed:
         notes.append(f"{describe(history)}: {advice_on_it(config, history)}")
-    if below and passed and config.training.keep == "last":
-        notes.append(f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)}), past its best epoch")
-    elif below:
-        notes.append(
-            f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)}). Accuracy falls at the beginning "
-            f"of most trainings and climbs later: {_longer(config)}{_softer(config, 'or ')}"
-        )
+    if below:
+        says = f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)})"
+        if not passed:
+            climbs = "Accuracy falls at the beginning of most trainings and climbs later"
+            notes.append(f"{says}. {climbs}: {_longer(config)}{_softer(config, 'or ')}")
+        elif config.training.keep == "best":
+            notes.append(
+                f"{says}, at its best epoch: closer_tf diagnose says whether its receptive fields share what is read out"
+            )
+        else:
+            notes.append(f"{says}, past its best epoch")
     rank = history[-1].get("effective_rank") if history else None
     if rank is not None and rank < ON_A_LINE:
         notes.append(

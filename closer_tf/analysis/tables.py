@@ -22,6 +22,8 @@ def print_table(results):
     neighbours = results.protocol.knn_neighbours
     if neighbours is not None:
         columns |= {"knn_single": f"single, {neighbours}-NN", "knn_ensemble": f"ensemble, {neighbours}-NN"}
+    if any("whitened_ensemble" in found for found in results.accuracy.values()):
+        columns |= {"whitened_single": "single, whitened", "whitened_ensemble": "ensemble, whitened"}
     for says in columns.values():
         table.add_column(says, justify="right")
     for condition, found in results.accuracy.items():

@@ -39,7 +39,8 @@ class RunConfig(Section):
     condition: Annotated[str, NameOf(lambda: CONDITIONS)] = "closer"
     """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
     ('notcloser'), their own recent past ('lpl'), or labels, each on its own with a linear head ('supervised'). The others train
-    nothing: encoders at their initialisation, the raw input through the masks, the whole raw input."""
+    nothing: encoders at their initialisation, the raw input through the masks, its principal components, the whole raw
+    input."""
     num_encoders: int = Field(10, **BOUNDS["num_encoders"])
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()
