@@ -138,7 +138,8 @@ def test_what_principal_components_follow_from():
     config = config_of()
     assert result_of("pca", config) == result_of("pca", config_of(seed=3, condition="closer", optimizer={"learning_rate": 0.1}))
     deeper = config_of(encoder={"type": "mlp", "hidden": [8, 8], "embedding_dim": 4, "dropout": 0.5})
-    assert result_of("pca", config) == result_of("pca", deeper) == result_of("pca", config_of(encoders=[config.encoder.model_dump()] * 3))
+    each = config_of(encoders=[config.encoder.model_dump()] * 3)
+    assert result_of("pca", config) == result_of("pca", deeper) == result_of("pca", each)
     assert result_of("pca", config) != result_of("pca", config_of(encoder={"type": "mlp", "embedding_dim": 5}))
     assert result_of("masked_input", config) == result_of(
         "masked_input", config_of(encoder={"type": "mlp", "embedding_dim": 5})
