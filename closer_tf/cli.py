@@ -8,6 +8,7 @@ from closer_tf.common.command import USER_ERROR, add_version
 from closer_tf.config import suggestion
 
 COMMANDS = {
+    "diagnose": ("closer_tf.diagnose", "say before a training whether receptive fields agree about the label"),
     "train": ("closer_tf.train", "train an ensemble from a run config and read it out"),
     "train-fused": ("closer_tf.fused", "train several seeds of a run config in one, and read each out"),
     "sweep": ("closer_tf.sweep", "run many trainings from one file, here or on a cluster"),
@@ -24,6 +25,7 @@ COMMANDS = {
 
 EXAMPLES = """examples:
   closer_tf doctor
+  closer_tf diagnose run_configs/simulated_tcloser.json
   closer_tf train quickstart
   closer_tf train run_configs/quickstart.json
   closer_tf sweep run_configs/sweeps/digits.json --workers 2

@@ -221,6 +221,7 @@ def _ensemble(run, config, fields, epoch, needs_data):
     The ensemble of a finished run is in its file, masks, scale and all; any other is made anew, for which the data is read.
     """
     from closer_tf.readout.trained import trained_ensemble
+    from closer_tf.training.best_epoch import kept_epoch
     from closer_tf.training.experiment import check_units, load_splits, make_ensemble
 
     is_finished = epoch is None and run.ensemble_file.exists()
@@ -230,8 +231,10 @@ def _ensemble(run, config, fields, epoch, needs_data):
         run.check_data(data, config)
         check_units(fields, data)
     if is_finished:
-        ended = run.moment() if run.moment() != (0, 0) else (len(run.read_history()), 0)
-        return run.load_ensemble(), *ended, data
+        history = run.read_history()
+        ended = run.moment() if run.moment() != (0, 0) else (len(history), 0)
+        kept = kept_epoch(config, history[: ended[0]])
+        return run.load_ensemble(), *(ended if kept is None else (kept, 0)), data
     if epoch is None:
         return *trained_ensemble(run, config, data), data
     ensemble = make_ensemble(config, fields, data)

@@ -13,7 +13,7 @@ from closer_tf.common.command import add_figures, add_overrides, add_plugins, ad
 from closer_tf.common.files import make_folder
 from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.errors import RunError
-from closer_tf.readout.known import begin_results, has_neighbours, is_done
+from closer_tf.readout.known import begin_results, has_neighbours, has_whitened, is_done
 from closer_tf.readout.trained import load_trained, trained_ensemble
 from closer_tf.results import GraphMeasures, peak_so_far, read, write
 from closer_tf.training.memory import peak_memory_gb
@@ -138,14 +138,14 @@ def _readout(run, config, data, redo, figures, trained):
         results.areas = list(fields.labels)
         write(run.results_file, results)
     _note_graph(run, config, fields, results)
-    _note_advice(run, config, results)
+    _note_training(run, config, trained, results)
     if figures:
         draw_training(run, config, data, fields, figures)
     draw_readout(run, data, fields, results, embeddings, figures)
     over_epochs.draw(run, config, results, figures)
     print_table(results)
     print_areas(results)
-    if len(new) < len(results.accuracy) or any("neighbours" in name for name in new):
+    if {*map(title_of, results.accuracy)} != {*new}:
         print(f"new in this: {', '.join(new) or 'nothing'}; the rest was read out before (--redo reads out all of it again)")
     over_epochs.print_table(config, results)
     for note in results.notes:
@@ -167,13 +167,15 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
     from closer_tf.analysis.pictures import has_trials
     from closer_tf.readout.features import embeddings, features
     from closer_tf.readout.measured import measures_of
-    from closer_tf.readout.scores import neighbours_of, probe
+    from closer_tf.readout.scores import probe
+    from closer_tf.readout.whitening import SAYS
 
     found, new = {}, []
     own = [] if config.trains and not (trained.epochs or trained.step) else [config.condition]
     for condition in [*(c for c in config.readout.conditions if c not in own), *own]:
         name, probed = title_of(condition), is_done(condition, results, config.readout)
-        if probed and has_neighbours(results.accuracy[condition], config.readout):
+        lacking = _lacking(results.accuracy[condition], config.readout) if probed else {}
+        if probed and not lacking:
             if drawn and has_trials(data) and CONDITIONS[condition].embeds:
                 found[condition] = embeddings(condition, config, data, fields, trained)["test"]
             continue
@@ -182,16 +184,18 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
         if embedded is not None:
             found[condition] = embedded["test"]
         sets = features(condition, config, data, fields, embedded)
-        if probed:
-            new.append(f"{config.readout.knn_neighbours} nearest neighbours of {name}")
-            results.accuracy[condition] |= neighbours_of(sets, config, data, name)
-        else:
+        for says, find in lacking.items():
+            new.append(f"{says} of {name}")
+            results.accuracy[condition] |= find(sets, config, data, name)
+        if not probed:
             new.append(name)
             results.accuracy[condition], results.probes[condition] = probe(sets, config, data, name)
             if embedded is not None:
                 measured = measures_of(condition, embedded["test"], data.test.labels, data.label_names, config)
                 results.measures[condition] = measured
             results.seconds[condition] = round(time.perf_counter() - began, 1)
+        if config.readout.whiten:
+            results.whitening = SAYS
         results.peak_memory_gb = max(peak, peak_memory_gb())
         write(run.results_file, results)
     return found, new
@@ -209,17 +213,26 @@ def _note_graph(run, config, fields, results):
         write(run.results_file, results)
 
 
-def _note_advice(run, config, results):
-    """Bring `notes` of the results up to date."""
-    from closer_tf.analysis.advice import advice
+def _lacking(accuracy, options):
+    """What is asked for beside the probe and not in a condition's scores: dict of what it is called to what finds it."""
+    from closer_tf.readout.scores import neighbours_of, whitened_of
+
+    lacking = {} if has_neighbours(accuracy, options) else {f"{options.knn_neighbours} nearest neighbours": neighbours_of}
+    return lacking if has_whitened(accuracy, options) else {**lacking, "whitened features": whitened_of}
+
+
+def _note_training(run, config, trained, results):
+    """Bring `best` and `notes` of the results up to date."""
+    from closer_tf.analysis.advice import advice, best_of
 
     with contextlib.suppress(RunError):  # a damaged history.csv, which others complain of
-        before, notes = results.notes, advice(results, config, run.read_history())
-        if notes != before:
-            if notes:
-                results.notes = notes
+        history, before = run.read_history(), results.to_dict()
+        for key, value in (("best", best_of(trained, history)), ("notes", advice(results, config, history))):
+            if value:
+                setattr(results, key, value)
             else:
-                results.absent("notes")
+                results.absent(key)
+        if results.to_dict() != before:
             write(run.results_file, results)
 
 

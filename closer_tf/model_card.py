@@ -8,6 +8,7 @@ from closer_tf.common.files import read_text
 from closer_tf.config.identity import without_folders
 from closer_tf.data.scales import scale_of
 from closer_tf.results import read
+from closer_tf.training.best_epoch import kept_epoch
 
 FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "areas", "accuracy")
 
@@ -48,7 +49,8 @@ def describe_run(run, config):
         config: its `RunConfig`.
 
     Returns:
-        dict. `readout` is null for a run that was never read out.
+        dict. `readout` is null for a run that was never read out; `kept_epoch` is the epoch whose weights the ensemble has,
+        null where that is the last (`training.keep`).
     """
     results, history = read(run.results_file), run.read_history()
     known = results.to_dict() if results else {}
@@ -60,6 +62,7 @@ def describe_run(run, config):
         "config_digest": config.digest(),
         "trained_epochs": len(history),
         "last_epoch": history[-1] if history else None,
+        "kept_epoch": kept_epoch(config, history),
         "readout": {key: known[key] for key in FROM_RESULTS if key in known} or None,
         "trained_with": json.loads(read_text(versions_file)) if versions_file.exists() else None,
     }

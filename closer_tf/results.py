@@ -145,6 +145,21 @@ class AtEpoch(Part):
     """Checksum of the weights."""
 
 
+class BestEpoch(Part):
+    """Where the validation loss was lowest."""
+
+    epoch: int
+    """Epoch, counted from 1; of equal ones the first."""
+    val_loss: Number
+    """After it."""
+    last_epoch: int
+    """Epochs that were trained."""
+    last_val_loss: Number | None = None
+    """After the last; null where it is not finite."""
+    kept: bool
+    """Whether the weights of the best epoch were read out (`training.keep` 'best') rather than the last ones."""
+
+
 class Results(Part):
     """The content of results.json."""
 
@@ -186,6 +201,10 @@ class Results(Part):
     """Epoch of `readout.at_epochs` -> its readout, in ascending order."""
     not_kept: list[int] = []
     """Epochs of `readout.at_epochs` that are over and whose weights are not there."""
+    best: BestEpoch | None = None
+    """Where the validation loss was lowest; absent without any."""
+    whitening: str = ""
+    """What `whitened_single` and `whitened_ensemble` are probes of, in words; absent without these."""
     areas: list[str] = []
     """Brain area of each encoder."""
     graph: GraphMeasures | None = None

@@ -247,7 +247,7 @@ def _about_run(run, config, results):
     }
     gauge = {key: history[-1][key] for key in ("embedding_sd", "effective_rank") if history and key in history[-1]}
     about |= {"collapse_gauge": gauge} if gauge else {}
-    return about | {key: content[key] for key in ("peak_memory_gb", "data", "graph") if content.get(key) is not None}
+    return about | {key: content[key] for key in ("best", "peak_memory_gb", "data", "graph") if content.get(key) is not None}
 
 
 def _steps(config, samples):

@@ -20,7 +20,7 @@ from closer_tf.common.command import add_overrides, add_plugins, add_version, ru
 from closer_tf.config import as_config, load_config
 from closer_tf.config.shipped import shipped_names
 from closer_tf.errors import CloserWarning, ConfigError
-from closer_tf.readout.trained import Trained, load_trained
+from closer_tf.readout.trained import Trained, load_trained, with_kept_weights
 from closer_tf.training.memory import peak_memory_gb
 from closer_tf.training.runs import RunFolder, moment_in_words
 from closer_tf.versions import versions
@@ -224,7 +224,8 @@ def _train_prepared(config, run, data, fields, ensemble, model, untrained=None, 
                 )
             if callbacks:
                 _take_back(model, run, config)
-        return _finish(run, config, data, Trained(ensemble, model, *run.moment(), untrained))
+        trained = Trained(ensemble, model, *run.moment(), untrained=untrained)
+        return _finish(run, config, data, with_kept_weights(trained, run, config))
 
 
 def prepare(config: RunConfig, run: RunFolder, data: Splits | None = None) -> tuple[Splits, ReceptiveFields, CLoSeR, CLoSeR]:
@@ -244,6 +245,7 @@ def prepare(config: RunConfig, run: RunFolder, data: Splits | None = None) -> tu
     """
     from closer_tf.readout.checks import check_readout
     from closer_tf.training import experiment
+    from closer_tf.training.best_epoch import check_keep
     from closer_tf.training.determinism import make_deterministic
 
     begun = run.check(config)
@@ -254,6 +256,7 @@ def prepare(config: RunConfig, run: RunFolder, data: Splits | None = None) -> tu
         run.check_data(data, config)
     if config.readout.after_training:
         check_readout(config, data)
+    check_keep(config, data)
     fields = run.load_masks() if begun else experiment.make_receptive_fields(config, data)
     experiment.check_masks(fields, config, data)
     experiment.check_units(fields, data)
@@ -289,12 +292,14 @@ def _finish(run, config, data, trained):
         run: `RunFolder`.
         config: resolved `RunConfig`.
         data: `Splits`.
-        trained: `Trained`, with the weights of the last checkpoint.
+        trained: `Trained`, with the weights that are kept.
     """
     from closer_tf import plots
     from closer_tf.common.files import write_with
     from closer_tf.evaluate import readout
 
+    if trained.kept is not None:
+        print(f"training.keep: the weights after epoch {trained.kept}, the best by val_loss, are saved and read out")
     write_with(run.ensemble_file, trained.ensemble.save)
     history = run.read_history()
     if history:
@@ -393,7 +398,8 @@ def dry_run(config: RunConfig, run_dir: str | os.PathLike, timed_steps: int = 5)
     step = _seconds_per_step(model, data.train, config, timed_steps)
     steps = steps_per_epoch(len(data.train), config.training.batch_size)
     weights = 4 * ensemble.count_params() / 2**30
-    disk = 3 * weights * (config.training.keep_checkpoints + 1)
+    copies = 2 if config.training.keep == "best" else 1
+    disk = 3 * weights * copies * (config.training.keep_checkpoints + 1)
     kept = len([epoch for epoch in config.read_out_at() if epoch])
     of_epochs = f" and {kept * weights:.2f} GB of weights of {kept} epochs (readout.at_epochs)" if kept else ""
     samples = len(data.train) + len(data.validation) + len(data.test)

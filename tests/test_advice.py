@@ -43,6 +43,21 @@ def test_below_untrained_where_there_is_no_temperature():
         assert note.startswith(f"{name} is below untrained") and "temperature" not in note and "training.epochs=200" in note
 
 
+def test_below_untrained_past_the_best_epoch():
+    """To train longer is no advice then."""
+    history = [{"epoch": k, "val_loss": abs(k - 5.0)} for k in range(1, 31)]
+    results = results_of((0.3, 0.6), (0.4, 0.7))
+    passed, below = advice(results, config_of(training={"epochs": 30}), history)
+    assert passed.startswith("val_loss has not improved since epoch 5: 0 there, 25 after epoch 30: in a new folder, keep the")
+    assert "(--set training.keep=best), or train for fewer (--set training.epochs=5)" in passed
+    assert below.endswith("ensemble 0.600 against 0.700), past its best epoch")
+    passed, below = advice(results, config_of(training={"epochs": 30, "keep": "best"}), history)
+    assert "what is kept and read out is the best epoch" in passed and "closer_tf diagnose" in below
+    assert "training.epochs=60" not in below
+    [below] = advice(results, config_of(training={"epochs": 30}), history[:5])
+    assert "training.epochs=60: the run goes on" in below
+
+
 def test_an_effective_rank_near_one():
     [note] = advice(results_of((0.5, 0.8), (0.4, 0.7)), config_of(), [{"effective_rank": 3.0}, {"effective_rank": 1.04}])
     assert note.startswith("the effective rank of the embeddings is 1.04 after 2 epochs") and "temperature" in note

@@ -17,7 +17,7 @@ LAYERS = [
     {"training"},
     {"readout"},
     {"analysis", "report"},
-    {"train", "evaluate", "summary", "embed", "estimator"},
+    {"train", "evaluate", "summary", "embed", "estimator", "diagnose"},
     {"fused", "sweep", "sweeps", "reproduce", "reproduction", "model_card", "export", "doctor"},
     {"cli", "__main__"},
 ]

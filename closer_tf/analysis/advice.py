@@ -1,7 +1,10 @@
 """What a reader of a readout should be told of a training that went wrong without failing, and what to try."""
 
+import math
+
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED, title_of
-from closer_tf.results import READOUTS
+from closer_tf.results import READOUTS, BestEpoch
+from closer_tf.training.best_epoch import advice_on_it, best_epoch, describe, has_passed_its_best
 
 ON_A_LINE = 1.1  # an effective rank below this: the embeddings of a batch lie on a line, nearly
 
@@ -26,12 +29,20 @@ def advice(results, config, history):
         for readout in READOUTS
         if readout in trained and readout in untrained and trained[readout].test < untrained[readout].test
     ]
-    notes = []
+    notes, passed = [], has_passed_its_best(history, config.training.epochs)
+    if passed:
+        notes.append(f"{describe(history)}: {advice_on_it(config, history)}")
     if below:
-        notes.append(
-            f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)}). Accuracy falls at the beginning "
-            f"of most trainings and climbs later: {_longer(config)}{_softer(config, 'or ')}"
-        )
+        says = f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)})"
+        if not passed:
+            climbs = "Accuracy falls at the beginning of most trainings and climbs later"
+            notes.append(f"{says}. {climbs}: {_longer(config)}{_softer(config, 'or ')}")
+        elif config.training.keep == "best":
+            notes.append(
+                f"{says}, at its best epoch: closer_tf diagnose says whether its receptive fields share what is read out"
+            )
+        else:
+            notes.append(f"{says}, past its best epoch")
     rank = history[-1].get("effective_rank") if history else None
     if rank is not None and rank < ON_A_LINE:
         notes.append(
@@ -39,6 +50,30 @@ def advice(results, config, history):
             f"and tell little apart: {_longer(config)}{_softer(config, 'or ')}"
         )
     return notes
+
+
+def best_of(trained, history):
+    """Where the validation loss of a training was lowest.
+
+    Args:
+        trained: `Trained`, what is read out.
+        history: rows of history.csv.
+
+    Returns:
+        `BestEpoch`, or None without a validation loss.
+    """
+    history = history[: trained.epochs]
+    best = best_epoch(history)
+    if best is None:
+        return None
+    last = history[-1]["val_loss"]
+    return BestEpoch(
+        epoch=int(best["epoch"]),
+        val_loss=best["val_loss"],
+        last_epoch=len(history),
+        last_val_loss=last if math.isfinite(last) else None,
+        kept=trained.kept is not None,
+    )
 
 
 def _longer(config):

@@ -10,6 +10,7 @@ import time
 from closer_tf.common.texts import counted
 from closer_tf.config.conditions import UNTRAINED, title_of
 from closer_tf.readout.features import embeddings_of, features_of
+from closer_tf.readout.known import has_whitened
 from closer_tf.readout.scores import probe
 from closer_tf.results import READOUTS, AtEpoch, each_encoder, peak_so_far, write
 from closer_tf.training import kept_weights
@@ -31,7 +32,7 @@ def read_out(run, config, data, trained, results):
     known = {epoch: it for epoch, it in before[0].items() if it.config_digest == run.digest_at(config, int(epoch))}
     for epoch in config.read_out_at():
         weights = _restore(run, config, trained.model, epoch)
-        if weights is not None and (str(epoch) not in known or known[str(epoch)].weights != weights):
+        if weights is not None and not _is_known(known.get(str(epoch)), weights, config.readout):
             found = _outcome(run, config, data, trained, results, epoch)
             known[str(epoch)] = AtEpoch(**found, config_digest=run.digest_at(config, epoch), weights=weights)
             results.at_epochs = _in_order(known)
@@ -44,6 +45,10 @@ def read_out(run, config, data, trained, results):
         results.not_kept = not_kept
     if (known, not_kept) != before:
         write(run.results_file, results)
+
+
+def _is_known(found, weights, options):
+    return found is not None and found.weights == weights and has_whitened(found.accuracy, options)
 
 
 def _in_order(known):
@@ -67,8 +72,8 @@ def _outcome(run, config, data, trained, results, epoch):
     """dict with `accuracy`, `probes` and `seconds` of the ensemble of `Trained` with its weights of an epoch."""
     from closer_tf.training.experiment import make_ensemble
 
-    is_last = (epoch, 0) == (results.epochs, results.step)
-    condition = UNTRAINED if epoch == 0 else config.condition if is_last else None
+    is_read_out = (epoch, 0) == trained.moment
+    condition = UNTRAINED if epoch == 0 else config.condition if is_read_out else None
     if condition in results.accuracy:  # the same weights
         return {key: getattr(results, key)[condition] for key in ("accuracy", "probes", "seconds")}
     began = time.perf_counter()

@@ -13,6 +13,8 @@ def print_table(results):
     """Print the accuracies of `Results`, single and ensemble, beside the chance level."""
     simulated = ", simulated data" if results.simulated else ""
     length = f"{results.epochs} epochs" + (f" and {results.step} steps" if results.step else "")
+    if results.best is not None and results.best.kept:
+        length += f", weights of epoch {results.best.epoch}"
     title = f"test {results.score} after {length} (chance {results.chance:.3f}{simulated})"
     table = Table(title=title)
     table.add_column("condition")
@@ -20,6 +22,8 @@ def print_table(results):
     neighbours = results.protocol.knn_neighbours
     if neighbours is not None:
         columns |= {"knn_single": f"single, {neighbours}-NN", "knn_ensemble": f"ensemble, {neighbours}-NN"}
+    if any("whitened_ensemble" in found for found in results.accuracy.values()):
+        columns |= {"whitened_single": "single, whitened", "whitened_ensemble": "ensemble, whitened"}
     for says in columns.values():
         table.add_column(says, justify="right")
     for condition, found in results.accuracy.items():

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+READS = ("encoders", "masked input", "principal components", "input")
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -17,7 +19,8 @@ class Condition:
     Args:
         title: what it is called in pictures, tables and reports.
         colour: its colour there, '#rrggbb'; from Okabe and Ito's palette, which people tell apart whatever colours they see.
-        reads: what is read out: 'encoders' (their embeddings), 'masked input' (what each encoder sees) or 'input' (all of it).
+        reads: what is read out: 'encoders' (their embeddings), 'masked input' (what each encoder sees), 'principal components'
+            (of what each encoder sees, as many as an embedding has dimensions) or 'input' (all of it).
         learns_from: what the encoders are trained on: 'encoders' (each other), 'past' (the bin before) or 'labels', of which
             several are joined in a tuple; () where nothing is trained.
         objective: the keys of the config's `objective` that it has: its loss is made from these, and its results follow from
@@ -41,8 +44,8 @@ class Condition:
     pseudo_likelihood_temperature: float = 10.0
 
     def __post_init__(self):
-        if self.reads not in ("encoders", "masked input", "input"):
-            raise ValueError(f"reads: expected 'encoders', 'masked input' or 'input', found {self.reads!r}")
+        if self.reads not in READS:
+            raise ValueError(f"reads: expected {', '.join(map(repr, READS[:-1]))} or {READS[-1]!r}, found {self.reads!r}")
         if unknown := set(self.learns_from) - {"encoders", "past", "labels"}:
             raise ValueError(f"learns_from: expected some of 'encoders', 'past' and 'labels', found {sorted(unknown)}")
         if bool(self.learns_from) != (self.loss is not None):
@@ -72,6 +75,7 @@ MADE_IN_PYTHON = "made_in_python"
 CONDITIONS = {
     "masked_input": Condition("masked input", "#0072b2", "masked input", (), (), None),
     "full_input": Condition("full input", "#4d4d4d", "input", (), (), None),
+    "pca": Condition("PCA", "#f0e442", "principal components", (), (), None),
     UNTRAINED: Condition("untrained", "#e69f00", "encoders", (), (), None, pseudo_likelihood_temperature=0.5),
     "closer": Condition(
         title="CLoSeR",

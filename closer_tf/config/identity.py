@@ -60,6 +60,7 @@ ROLES = {
     "training.epochs": "result",
     "training.batch_size": "result",
     "training.validation_fraction": "result",
+    "training.keep": "result",  # the epochs are the same, the weights that the training gives are not
     "training.checkpoint_every": "free",
     "training.checkpoint_minutes": "free",
     "training.keep_checkpoints": "free",
@@ -78,6 +79,7 @@ ROLES = {
     "readout.conditions": "shown",
     "readout.pseudo_likelihood_draws": "shown",
     "readout.knn_neighbours": "readout",
+    "readout.whiten": "shown",
 }
 """Key, or section all of whose keys are alike -> role."""
 
@@ -90,7 +92,12 @@ COUNTED = {
 """Question -> the roles that count for it."""
 
 APART_TOGETHER = ("masks", "objective")  # sections that trainings in one may differ in, whatever their keys' roles
-_SEEDS_READ = {"encoders": ("masks", "initialization"), "masked input": ("masks",), "input": ()}
+_SEEDS_READ = {
+    "encoders": ("masks", "initialization"),
+    "masked input": ("masks",),
+    "principal components": ("masks",),
+    "input": (),
+}
 """What of a run that trains nothing is read out -> the seeds that it follows from."""
 
 
@@ -248,7 +255,9 @@ def result_of(condition: str, config: RunConfig) -> frozenset[tuple[str, str]]:
     if condition not in CONDITIONS:
         raise ConfigError(f"condition '{condition}': expected one of {', '.join(CONDITIONS)}; is it of another version?")
     content = without_folders(config.to_dict())
-    if config.encoders is not None:
+    if CONDITIONS[condition].reads == "principal components":
+        content |= {"encoder": {"embedding_dim": config.each_encoder()[0].embedding_dim}, "encoders": None}
+    elif config.encoders is not None:
         del content["encoder"]  # the one takes the other's place
     if content["readout"]["max_iter"] is None:
         content["readout"]["max_iter"] = PROBE_ITERATIONS[config.readout.protocol]
@@ -267,6 +276,8 @@ def _follows_from(key, condition):
         return name.split(".")[0] in condition.objective
     if section in ("augmentation", "optimizer", "training"):
         return condition.trained or name == "validation_fraction"
+    if key == "encoder.embedding_dim" and condition.reads == "principal components":
+        return True
     if section in ("encoder", "encoders", "compute"):
         return condition.embeds
     return condition.reads != "input" or section not in ("masks", "num_encoders")

@@ -31,12 +31,17 @@ class Readout(Section):
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
     conditions: list[Annotated[str, NameOf(compared_conditions)]] = ["masked_input", UNTRAINED]
-    """What to read out beside the run's own condition, for comparison."""
+    """What to read out beside the run's own condition, for comparison. 'pca', the first `embedding_dim` principal components
+    of what each encoder sees, is not in the paper."""
     pseudo_likelihood_draws: int = Field(100, ge=1, le=1_000_000)
     """How many random sets of samples the class mean pseudo-likelihood is averaged over. A draw costs the square of the number
     of classes: 100 draws at 100 classes take some 2 minutes of one core for each encoder and condition."""
     knn_neighbours: int | None = Field(None, **BOUNDS["knn_neighbours"])
     """Also classify by the k nearest training samples. Default null: don't."""
+    whiten: bool = False
+    """Also fit the probe on whitened features: multiplied by the inverse root of their covariance over the probe's training
+    samples, with the shrinkage of Ledoit and Wolf. The penalty of the probe on z-scored features keeps it from directions in
+    which features hardly vary; that on whitened ones treats all alike. Not in the paper."""
 
     @field_validator("at_epochs", mode="after")
     @classmethod

@@ -41,7 +41,7 @@ class RunConfig(Section):
     """What the encoders learn from: each other ('closer'), each other's recent past ('tcloser'), each other without time
     ('notcloser'), their own recent past ('lpl'), each other without contrast ('distilled'), or labels, each on its own with a
     linear head ('supervised'); 'made_in_python' is what the folder of a model made in Python says. The others train nothing:
-    encoders at their initialisation, the raw input through the masks, the whole raw input."""
+    encoders at their initialisation, the raw input through the masks, its principal components, the whole raw input."""
     num_encoders: int = Field(10, **BOUNDS["num_encoders"])
     """Number of encoders in the ensemble [N]."""
     dataset: Dataset = DigitsSource()

@@ -43,11 +43,17 @@ class Training(Section):
     """The training loop."""
 
     epochs: int = Field(100, **BOUNDS["epochs"])
-    """Passes over the training set. The paper: 1000 (MLP), 2000 (ViT), 300 (neurons). The last epoch is what is read out."""
+    """Passes over the training set. The paper: 1000 (MLP), 2000 (ViT), 300 (neurons). The last epoch is what is read out,
+    unless `training.keep` is 'best'."""
     batch_size: int = Field(128, **BOUNDS["batch_size"])
     """Samples per step [B]; the other samples of the batch are each sample's contrast. The last, smaller batch is kept."""
     validation_fraction: float = Field(0.1, **BOUNDS["validation_fraction"])
-    """Fraction of the training set kept aside to log the loss on; it selects nothing."""
+    """Fraction of the training set kept aside to log the loss on; it selects nothing, unless `training.keep` is
+    'best'."""
+    keep: Literal["last", "best"] = "last"
+    """Which epoch's weights are saved in ensemble.keras and read out. 'last': the last epoch's, as in the paper. 'best': those
+    of the epoch with the lowest validation loss, for which no labels are needed unless the condition learns from them. What is
+    trained is the same, epoch by epoch; it needs validation samples."""
     checkpoint_every: int = Field(1, ge=1)
     """Epochs between checkpoints. The last epoch always has one."""
     checkpoint_minutes: float | None = Field(None, gt=0)

@@ -5,6 +5,7 @@ Every function returns a matplotlib Figure; `save` writes one.
 
 from closer_tf.common.texts import counted
 from closer_tf.plots.accuracy import plot_accuracy, plot_encoder_accuracy, plot_violins
+from closer_tf.plots.diagnosis import plot_diagnosis
 from closer_tf.plots.epochs import VALIDATION_IS_APART, plot_accuracy_over_epochs, plot_training_curves
 from closer_tf.plots.fields import plot_coverage, plot_graph, plot_receptive_fields
 from closer_tf.plots.matrices import CIFAR10_CLASS_ORDER, plot_pseudo_likelihood, plot_pseudo_likelihoods
@@ -19,6 +20,7 @@ __all__ = [
     "plot_accuracy",
     "plot_accuracy_over_epochs",
     "plot_coverage",
+    "plot_diagnosis",
     "plot_embedding_trajectories",
     "plot_encoder_accuracy",
     "plot_graph",

@@ -14,11 +14,16 @@ from closer_tf.plots.shared import (
 )
 from closer_tf.plots.style import in_style
 
+FURTHER_TITLES = (
+    {"knn_single": "single encoder, kNN", "knn_ensemble": "ensemble, kNN"},
+    {"whitened_single": "single encoder, whitened", "whitened_ensemble": "ensemble, whitened"},
+)
+
 
 @in_style
 def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
     """Test accuracy of each condition: single encoders (dots, and their mean as a bar) beside the ensemble, and the same by
-    nearest neighbours where they were asked for.
+    nearest neighbours and of whitened features where they were asked for.
 
     Args:
         accuracy: dict condition -> readout -> {'test': fraction, 'per_encoder': [fractions]}, as in results.json.
@@ -27,8 +32,8 @@ def plot_accuracy(accuracy, chance=None, simulated=False, score="accuracy"):
         score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
     titles = dict(READOUT_TITLES)
-    by_neighbours = {"knn_single": "single encoder, kNN", "knn_ensemble": "ensemble, kNN"}
-    titles |= by_neighbours if any(name in found for found in accuracy.values() for name in by_neighbours) else {}
+    for further in FURTHER_TITLES:
+        titles |= further if any(name in found for found in accuracy.values() for name in further) else {}
     figure = Figure(figsize=(3.5 * len(titles), 3.4), layout="constrained")
     if simulated:
         figure.suptitle("simulated data")

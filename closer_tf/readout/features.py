@@ -4,6 +4,7 @@ import numpy as np
 
 from closer_tf.config.conditions import CONDITIONS
 from closer_tf.errors import DataError
+from closer_tf.readout.principal_components import principal_components
 from closer_tf.readout.protocol import arranged
 
 
@@ -59,11 +60,14 @@ def features(condition, config, data, fields, embedded):
     """
     if CONDITIONS[condition].reads == "input":
         return {"ensemble": arranged(config, data, lambda split: data.now(split).reshape(len(split), -1))}
-    if CONDITIONS[condition].reads == "masked input":
+    if CONDITIONS[condition].reads in ("masked input", "principal components"):
         sets = {
             f"encoder_{i}": arranged(config, data, lambda split, i=i: fields.apply(data.now(split), i))
             for i in range(fields.num_encoders)
         }
+        if CONDITIONS[condition].reads == "principal components":
+            dimensions, z_scored = config.each_encoder()[0].embedding_dim, getattr(config.dataset, "standardise", False)
+            sets = {name: principal_components(values, dimensions, z_scored) for name, values in sets.items()}
         keys = ("train", "validation", "test")
         sets["ensemble"] = {key: np.concatenate([one[key] for one in sets.values()], axis=1) for key in keys}
         return sets

@@ -80,6 +80,11 @@ def is_done(condition, results, options):
     return condition in results.accuracy and drawn
 
 
+def has_whitened(accuracy, options):
+    """Whether a condition's scores (dict readout -> `Score`) hold those of whitened features, if `options` ask for them."""
+    return not options.whiten or "whitened_ensemble" in accuracy
+
+
 def has_neighbours(accuracy, options):
     """Whether a condition's scores (dict readout -> `Score`) hold the nearest neighbours, if `options` ask for them."""
     return options.knn_neighbours is None or "knn_ensemble" in accuracy

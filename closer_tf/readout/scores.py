@@ -1,4 +1,5 @@
-"""How well labels can be read out of features: probes of encoders and of the ensemble, combined probes, neighbours."""
+"""How well labels can be read out of features: probes of encoders and of the ensemble, combined probes, neighbours, probes of
+whitened features."""
 
 import numpy as np
 
@@ -20,6 +21,8 @@ def probe(sets, config, data, name):
         (dict readout -> `Score`, dict name -> `Probe`), as results.json holds them.
     """
     accuracy, probes = _fit(sets, config, data, name)
+    if config.readout.whiten:
+        accuracy |= by_whitening(sets, arranged(config, data, lambda split: split.labels), config.readout, data.label_names)
     found = ", ".join(f"{key} {accuracy[key].test:.3f}" for key in READOUTS if key in accuracy)
     console().print(f"readout: {name}: {found}")
     return accuracy, probes
@@ -86,6 +89,48 @@ def neighbours_of(sets, config, data, name):
     said = ", ".join(f"{key.removeprefix('knn_')} {score.test:.3f}" for key, score in found.items())
     console().print(f"readout: {name}, {config.readout.knn_neighbours} nearest neighbours: {said}")
     return found
+
+
+def whitened_of(sets, config, data, name):
+    """The readouts of named features by probes of whitened features alone; prints them after `name`.
+
+    Args:
+        sets, config, data, name: as for `probe`.
+
+    Returns:
+        dict `whitened_single` and `whitened_ensemble`, or the latter alone, -> `Score`.
+    """
+    found = by_whitening(sets, arranged(config, data, lambda split: split.labels), config.readout, data.label_names)
+    said = ", ".join(f"{key.removeprefix('whitened_')} {score.test:.3f}" for key, score in found.items())
+    console().print(f"readout: {name}, whitened: {said}")
+    return found
+
+
+def by_whitening(sets, labels, options, label_names):
+    """The readouts of named features by probes of whitened features, one set in memory at a time.
+
+    Args:
+        sets: as for `probe`.
+        labels: dict `train`, `validation`, `test` of arrays (n,).
+        options: the config's `readout`.
+        label_names: str per label; empty where labels are numbers.
+
+    Returns:
+        As `whitened_of`.
+    """
+    from closer_tf.readout.probes import probe_all, ridge_all
+    from closer_tf.readout.whitening import whitened
+
+    found = {}
+    for name, features in sets.items():
+        whole = {name: whitened(features)}
+        if label_names:
+            found |= probe_all(whole, labels, options.C, options.max_iter, protocol=options.protocol)
+        else:
+            found |= ridge_all(whole, labels, options.C)
+    ensemble = found.pop("ensemble")
+    single = {"whitened_single": _single(list(found.values()))} if found else {}
+    return single | {"whitened_ensemble": Score(test=ensemble.test, validation=ensemble.validation)}
 
 
 def by_neighbours(sets, labels, neighbours):

@@ -1,11 +1,13 @@
 """The ensemble that a run trained, as its folder holds it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from closer_tf.errors import RunError
+from closer_tf.training.best_epoch import kept_epoch
+from closer_tf.training.best_epoch import load as load_best
 
 COMPARED = 64  # stimuli on which a saved ensemble has to do what its config says
 
@@ -21,6 +23,7 @@ class Trained:
         epochs: whole epochs that it was trained.
         step: steps of the next one.
         untrained: the same ensemble at its initialisation; None where the config can make it.
+        kept: the epoch whose weights it has, where `training.keep` chose one; None: those of the moment above.
     """
 
     ensemble: Any
@@ -28,20 +31,27 @@ class Trained:
     epochs: int
     step: int
     untrained: Any = None
+    kept: int | None = None
+
+    @property
+    def moment(self):
+        """(epochs, steps of the next) after which the ensemble had its weights."""
+        return (self.epochs, self.step) if self.kept is None else (self.kept, 0)
 
 
 def trained_ensemble(run, config, data):
-    """The run's ensemble with its latest weights: those of the last checkpoint, or where there is none of `ensemble.keras`.
+    """The run's ensemble with the weights that its training gives: those of the last checkpoint, or of the best epoch so far
+    (`training.keep`), or where there is no checkpoint of `ensemble.keras`.
 
     Returns:
-        (ensemble, epochs, step): `CLoSeR` model from stimuli to embeddings, and how long it was trained: whole epochs, and
-        steps of the next one.
+        (ensemble, epochs, step): `CLoSeR` model from stimuli to embeddings, and after how much training it had these weights:
+        whole epochs, and steps of the next one.
 
     Raises:
         RunError: the weights cannot be read, are not of this config, or it is not clear how long they were trained.
     """
     found = load_trained(run, config, data)
-    return found.ensemble, found.epochs, found.step
+    return found.ensemble, *found.moment
 
 
 def load_trained(run, config, data):
@@ -55,12 +65,33 @@ def load_trained(run, config, data):
         model = make_training_model(config, ensemble, len(data.label_names))
     if checkpoint is not None:
         restore_checkpoint(model, checkpoint)
-        return Trained(ensemble, model, checkpoint.epoch, checkpoint.step)
+        return with_kept_weights(Trained(ensemble, model, checkpoint.epoch, checkpoint.step), run, config)
     if not config.trains or not run.ensemble_file.exists():
         return Trained(ensemble, model, 0, 0)
     saved = run.load_ensemble(compiled=True)
     _take_weights(ensemble, saved, run, data.train.inputs[:COMPARED])
-    return Trained(ensemble, model, _epochs_trained(saved, run, config, data), 0)
+    epochs = _epochs_trained(saved, run, config, data)
+    return Trained(ensemble, model, epochs, 0, kept_epoch(config, run.read_history()))
+
+
+def with_kept_weights(trained, run, config):
+    """The same with the weights of the best epoch so far, where `training.keep` asks for them and there is one.
+
+    Args:
+        trained: `Trained`, with the weights of its last moment, and a model.
+        run: `RunFolder`.
+        config: resolved `RunConfig`.
+
+    Raises:
+        RunError: these weights are not there, or damaged.
+    """
+    from closer_tf.training.checkpoints import restore_checkpoint
+
+    kept = kept_epoch(config, run.read_history()[: trained.epochs])
+    if kept is None:
+        return trained
+    restore_checkpoint(trained.model, load_best(run, config, kept))
+    return replace(trained, kept=kept)
 
 
 def _take_weights(ensemble, saved, run, stimuli):
@@ -96,8 +127,9 @@ def _epochs_trained(saved, run, config, data):
         raise RunError(f"{run.history_file}: damaged: its last row has no epoch")
     steps = steps_per_epoch(len(data.train), config.training.batch_size)
     counted = int(saved.optimizer.iterations) if getattr(saved, "optimizer", None) else None
-    if counted not in (None, epochs * steps) or (counted is None and not rows and config.training.epochs):
-        says = f"says {epochs:.0f} epochs of {steps} steps" if rows else "is not there"
+    saved_at = kept_epoch(config, rows) or epochs
+    if counted not in (None, saved_at * steps) or (counted is None and not rows and config.training.epochs):
+        says = f"says {saved_at:.0f} epochs of {steps} steps" if rows else "is not there"
         counts = f"the optimizer in ensemble.keras counts {counted} steps" if counted is not None else "there is no optimizer"
         raise RunError(
             f"{run.ensemble_file}: trained for how long? {run.history_file.name} {says}, {counts}; bring both from one run"

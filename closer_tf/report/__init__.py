@@ -188,7 +188,11 @@ def _trained(row):
     """After how many epochs a row's encoders were read out, as text."""
     if not is_trained(row["condition"]):
         return "–"
-    return row["group"].settings["read out after epochs"]
+    group = row["group"]
+    best = [run.results.best for run in group.runs if run.results and run.results.best is not None]
+    kept = sorted({one.epoch for one in best if one.kept})
+    which = f" (best: {kept[0]}" + (f" to {kept[-1]})" if len(kept) > 1 else ")") if kept else ""
+    return f"{group.settings['read out after epochs']}{which}"
 
 
 def _over_epochs(over_epochs, rows):

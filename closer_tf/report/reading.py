@@ -12,6 +12,7 @@ from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.config.identity import settings_of
 from closer_tf.errors import CloserError, RunError
 from closer_tf.results import Results, read
+from closer_tf.training.best_epoch import advice_on_it, describe, has_passed_its_best, kept_epoch
 from closer_tf.training.runs import RunFolder
 
 
@@ -185,7 +186,12 @@ def _state(run):
     trains = run.config.trains
     if trains and run.epochs < wanted:
         notes.append(f"unfinished: {run.epochs} of {wanted} epochs")
+    kept = kept_epoch(run.config, run.history)
+    if kept is not None:
+        notes.append(f"the weights are those after epoch {kept}, the best by val_loss")
     notes += _of_readout(run, trains) if run.results else _without_readout(run)
+    if trains and has_passed_its_best(run.history, wanted):
+        notes.append(f"{describe(run.history)}: {advice_on_it(run.config, run.history)}")
     for change in _changes(run.folder):
         if change["event"] == "not finite":
             notes.append(f"stopped in epoch {int(change['epoch']) + 1}, not finite")
@@ -193,7 +199,7 @@ def _state(run):
             notes.append(f"learning rate {change['from']:g}, from epoch {int(change['epoch']) + 1} on {change['to']:g}")
         elif change["event"] == "epochs":
             notes.append(f"{change['to']} epochs in place of {change['from']}, decided after epoch {int(change['epoch'])}")
-    return notes
+    return list(dict.fromkeys(notes))  # the readout has noted some of it
 
 
 def _without_readout(run):

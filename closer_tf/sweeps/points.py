@@ -13,6 +13,7 @@ from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.identity import data_named, run_name
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError, DataError, RunError
+from closer_tf.readout.known import has_whitened
 from closer_tf.readout.protocol import protocol
 from closer_tf.results import read
 from closer_tf.sweeps.config import run_configs
@@ -105,6 +106,8 @@ def baseline_config(config, condition):
     content["seeds"] |= dict.fromkeys(("graph", "dropout", "augmentation", "data_order"))
     if reads != "encoders":
         content |= {"encoder": {"type": "mlp"}, "encoders": None}
+        if reads == "principal components":
+            content["encoder"]["embedding_dim"] = config.each_encoder()[0].embedding_dim
         content["seeds"]["initialization"] = None
     if reads == "input":
         by_area = isinstance(config.dataset, RecordingSource)
@@ -161,6 +164,7 @@ def is_finished(run, config):
         and (results.epochs, results.step) == (epochs, 0)
         and results.protocol.to_dict() == protocol(config)
         and all(condition in results.accuracy for condition in asked)
+        and all(has_whitened(results.accuracy[condition], config.readout) for condition in asked)
         and {*config.read_out_at()} <= {*results.over_epochs(), *results.not_kept}
     )
 

@@ -80,17 +80,44 @@ def save_weights(folder, model, moment):
     _write(folder, moment, _model_variables(model))
 
 
+def snapshot(model):
+    """What a checkpoint holds of a compiled model as it is now, as a list of arrays of their own.
+
+    Raises:
+        DivergedError: a weight is not finite.
+    """
+    return [value.copy() for value in _finite(_state_variables(model))] + metric_values(model)
+
+
+def write_snapshot(folder, moment):
+    """Write a `Checkpoint` with its arrays, as from `snapshot`.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    _store(folder, moment, moment.arrays)
+
+
 def _write(folder, moment, state, further=()):
     """Write the values of variables, which have to be finite, and further arrays."""
-    folder = Path(folder)
-    make_folder(folder)
-    values = [np.asarray(variable) for variable in state]
-    for variable, value in zip(state, values):
+    _store(folder, moment, [*_finite(state), *further])
+
+
+def _finite(variables):
+    """The values of variables, as a list of arrays."""
+    values = [np.asarray(variable) for variable in variables]
+    for variable, value in zip(variables, values):
         if not np.isfinite(value).all():
             raise DivergedError(f"{variable.path} holds values that are not finite")
+    return values
+
+
+def _store(folder, moment, values):
+    folder = Path(folder)
+    make_folder(folder)
     about = {key: getattr(moment, key) for key in ("epoch", "step", "history", "digest", "versions")}
     stored = {"about": np.array(json.dumps(about))}
-    stored |= {f"variable_{k:05d}": value for k, value in enumerate([*values, *further])}
+    stored |= {f"variable_{k:05d}": value for k, value in enumerate(values)}
     buffer = io.BytesIO()
     np.savez(buffer, checksum=np.array(_checksum(stored)), **stored)
     write_atomically(folder / PATTERN.format(moment.epoch, moment.step), buffer.getbuffer())

@@ -230,6 +230,8 @@ class CheckpointKeeper(keras.callbacks.Callback):
         self._keep_weights(epoch + 1)  # before the checkpoint: a run that goes on from that does not pass here again
         if self._first().due_after(epoch) or self.signal_number is not None:
             self._save(epoch + 1, 0)
+        else:
+            self._hold_best()
         for _, record in self._going():
             record.run.append_history(record.history)
         self._stop_if_asked()
@@ -289,6 +291,13 @@ class CheckpointKeeper(keras.callbacks.Callback):
             for s, record in self._going():
                 self._unless_diverged(s, record.keep_weights, epochs)
 
+    def _hold_best(self):
+        if any(record.best is not None for _, record in self._going()):
+            if self.fused:
+                self.fused.scatter()
+            for s, record in self._going():
+                self._unless_diverged(s, record.hold_best)
+
     def _save(self, epoch, step, metrics=None):
         """All checkpoints are there before the first old one goes, so that there always is a moment that all runs have."""
         if self.fused:
@@ -301,6 +310,8 @@ class CheckpointKeeper(keras.callbacks.Callback):
         for record in going if self.fused else ():
             for old in checkpoint_files(record.run.checkpoints)[record.config.training.keep_checkpoints :]:
                 remove(old)
+        for record in going:
+            record.prune_best()
 
     def _stop_if_asked(self):
         if self.signal_number is not None:

@@ -5,7 +5,7 @@ import time
 import warnings
 
 from closer_tf.errors import CloserWarning, DivergedError
-from closer_tf.training import kept_weights
+from closer_tf.training import best_epoch, kept_weights
 from closer_tf.training.checkpoints import Checkpoint, checkpoint_files, save_checkpoint
 
 COSTLY, SECONDS_TO_JUDGE = 0.1, 60.0  # checkpoints that take a larger share of so much time are worth a word
@@ -29,11 +29,13 @@ class RunRecord:
         self.history = list(start.history)
         self.began_training = self.saved = time.monotonic()
         self.saving, self.warned_of_cost, self.collapsed = 0.0, False, False
+        self.passed_its_best = best_epoch.has_passed_its_best(start.history, config.training.epochs)
         run.write_history(start.history)  # what a crash left beyond the checkpoint is trained again
         kept_weights.begin(run, config, start.epoch)
+        self.best = best_epoch.BestWeights(run, config, start) if config.training.keep == "best" else None
 
     def add_epoch(self, epoch, seconds, logs):
-        """One more epoch is done, with these means; warn if the ensemble has collapsed."""
+        """One more epoch is done, with these means; warn if the ensemble has collapsed or the training has passed its best."""
         logs = {key: float(value) for key, value in logs.items()}
         if not self.collapsed and logs.get("embedding_sd", 1.0) < COLLAPSED:
             self.collapsed = True
@@ -44,6 +46,22 @@ class RunRecord:
                 stacklevel=2,
             )
         self.history.append({"epoch": epoch + 1, "seconds": round(seconds, 3), **logs})
+        if not self.passed_its_best and best_epoch.has_passed_its_best(self.history, self.config.training.epochs):
+            self.passed_its_best = True
+            says = f"{best_epoch.describe(self.history)}: {best_epoch.advice_on_it(self.config, self.history)}"
+            warnings.warn(says, CloserWarning, stacklevel=2)
+
+    def hold_best(self):
+        """Hold the weights of this moment, after an epoch that no checkpoint follows, if it is the best so far and to be kept.
+
+        Raises:
+            DivergedError: a weight is not finite.
+        """
+        if self.best is not None:
+            try:
+                self.best.hold(self.model, self.history)
+            except DivergedError as error:
+                self._diverged(str(error), [])
 
     def keep_weights(self, epochs):
         """Write the weights of this moment, `epochs` epochs done, if `readout.at_epochs` asks for them.
@@ -81,12 +99,19 @@ class RunRecord:
         began = time.monotonic()
         moment = Checkpoint(epoch, step, self.history, self.config.digest(), arrays=[])
         keep = self.config.training.keep_checkpoints + spare
+        if self.best is not None:
+            self.best.write(self.history, step)
         try:
             save_checkpoint(self.run.checkpoints, self.model, moment, keep, metrics)
         except DivergedError as error:
             self._diverged(str(error), [])
         self.saved = time.monotonic()
         self.saving += self.saved - began
+
+    def prune_best(self):
+        """Remove weights of best epochs that no checkpoint needs any more."""
+        if self.best is not None:
+            self.best.prune(self.history)
 
     def check_loss(self, logs):
         """Stop if a mean of the epoch's steps so far is not finite: it is not from the step on at which the loss is not.

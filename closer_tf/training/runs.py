@@ -9,6 +9,7 @@ changes.json      stops for a loss that was not finite, learning rates changed a
 history.csv       one row per epoch
 checkpoints/      where the training can go on
 weights/          the ensemble after the epochs of `readout.at_epochs`; absent without any
+best/             the state after the best epoch, for `training.keep: best`; absent where a checkpoint is of that epoch
 ensemble.keras    the trained ensemble; read out where there is no checkpoint
 results.json      the readout
 figures/          pictures
@@ -70,6 +71,7 @@ class RunFolder:
         self.history_file = self.path / "history.csv"
         self.checkpoints = self.path / "checkpoints"
         self.weights = self.path / "weights"
+        self.best = self.path / "best"
         self.ensemble_file = self.path / "ensemble.keras"
         self.results_file = self.path / "results.json"
         self.figures = self.path / "figures"
@@ -124,7 +126,7 @@ class RunFolder:
         """
         make_folder(self.figures, parents=True)
         with self.locked():
-            for folder in (self.path, self.checkpoints, self.weights, self.figures):
+            for folder in (self.path, self.checkpoints, self.weights, self.best, self.figures):
                 remove_leftovers(folder)
             if self.check(config):
                 self._refuse_to_train_anew()

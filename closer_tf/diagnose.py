@@ -1,0 +1,135 @@
+"""Before a training: do receptive fields agree about the label at all? `closer_tf diagnose CONFIG.json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from closer_tf.common.command import add_figures, add_overrides, add_version, run_command
+from closer_tf.common.files import given_path, write_atomically
+from closer_tf.common.texts import shortened
+from closer_tf.config import as_config, load_config
+from closer_tf.errors import ConfigError, DataError, RunError
+
+EPILOG = """examples:
+  closer_tf diagnose run_configs/gabors_closer.json --set dataset.path=gabors.npz
+  closer_tf diagnose mine.json -o results/mine_diagnosis
+
+Writes NAME.png, one page of pictures, and NAME.json, the numbers; the training and validation samples alone are looked at.
+docs/diagnose.md says how to read it.
+exit codes: 0 done, 2 a mistake that the message explains."""
+
+SAID = {
+    "averages": "trial averages, canonical correlations",
+    "dissimilarities": "dissimilarities across halves, rank correlations",
+    "single_samples": "single samples, canonical correlations",
+    "residuals": "single samples less averages",
+    "residuals_without_drift": "the same without slow drift",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="closer_tf diagnose",
+        description="Say before a training whether receptive fields agree about the label, and what else they share.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="a run config (JSON), or the name of one that ships with the package")
+    add_overrides(parser, "override any key of the config, such as dataset.path=FILE; can be repeated")
+    parser.add_argument("-o", "--out", help="path of NAME.png and NAME.json, without suffix (default: <config>_diagnosis)")
+    add_figures(parser)
+    add_version(parser)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _main(options))
+
+
+def _main(options):
+    name = re.sub(r"\W+", "_", Path(options.config).stem)
+    out = given_path(options.out or f"{name}_diagnosis")
+    if not out.parent.is_dir():
+        raise RunError(f"{out}: there is no folder {out.parent}")
+    try:
+        diagnose(load_config(options.config, options.overrides), out, options.figures)
+    except ConfigError as error:
+        raise ConfigError(f"{options.config}: {error}") from None
+
+
+def diagnose(config: Any, out: str | os.PathLike | None = None, figures: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure what the receptive fields of a config share; print it, and draw it on one page.
+
+    Args:
+        config: `RunConfig`, the path of one, or its content as a dict. Of it, data and masks are used.
+        out: path of NAME.png and NAME.json, without suffix. Default: nothing is written.
+        figures: formats that the page is written in beside PNG: 'pdf', 'svg'.
+
+    Returns:
+        dict: what `closer_tf.analysis.shared_signal.shared_signal` returns, `dataset`, `encoders` (names) and `verdict` (a list
+        of sentences).
+
+    Raises:
+        ConfigError, DataError: the data or the receptive fields cannot be had, or the data has no labels.
+        RunError: a file cannot be written.
+    """
+    from closer_tf import plots
+    from closer_tf.analysis.pictures import has_trials
+    from closer_tf.analysis.shared_signal import describe_samples, shared_signal, thinned, verdict
+    from closer_tf.training.experiment import load_splits, make_receptive_fields
+
+    config = as_config(config)
+    data = load_splits(config).current()
+    if not data.labelled:
+        raise DataError(f"{data.name}: has no labels here, so there is nothing that receptive fields could agree about")
+    fields = make_receptive_fields(config, data)
+    parts = [split for split in (data.train, data.validation) if len(split)]
+    split = thinned(_joined(parts), has_trials(data))
+    samples = describe_samples(split, has_trials(data), "frame" in split.about)
+    views = [fields.apply(split.inputs, i) for i in range(fields.num_encoders)]
+    found = shared_signal(views, samples)
+    names = list(fields.labels or (f"encoder {i}" for i in range(fields.num_encoders)))
+    found |= {"dataset": data.name, "encoders": names, "verdict": verdict(found)}
+    _print(found)
+    if out is not None:
+        out = given_path(out)
+        title = f"{shortened(Path(getattr(config.dataset, 'path', None) or data.name).name, 60)}: what receptive fields share"
+        if data.simulated:
+            title += " (simulated data)"
+        figure = plots.plot_diagnosis(found, names, title, found["verdict"])
+        plots.save(figure, out.with_name(f"{out.name}.png"), figures)
+        write_atomically(out.with_name(f"{out.name}.json"), json.dumps(found, indent=1) + "\n")
+        print(f"diagnosis: {out}.png, {out}.json")
+    return found
+
+
+def _joined(parts):
+    from closer_tf.data.splits import Split
+
+    about = {key: np.concatenate([part.about[key] for part in parts]) for key in parts[0].about}
+    return Split(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("inputs", "labels")), about)
+
+
+def _print(found):
+    print(
+        f"{found['dataset']}: {found['samples']} samples, {found['conditions']} conditions ({found['condition_is']}), "
+        f"{found['repeats']:.0f} repeats of each, {len(found['encoders'])} receptive fields"
+    )
+    for key, says in SAID.items():
+        one = found[key]
+        chance = f"  (chance below {one['chance']:.3f})" if one and "chance" in one else ""
+        print(f"  {says:<50} {'-' if one is None else format(one['mean'], '.3f')}{chance}")
+    if found["drift"] is not None:
+        print(f"  {'slow drift, share of what is not the average':<50} {np.mean(found['drift']):.3f}")
+    for sentence in found["verdict"]:
+        print(sentence)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
