@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from closer_tf.config import suggestion
+from closer_tf.data.neuro.clock import check_clock
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
 
@@ -16,8 +17,6 @@ MOVIES = ("natural_movie_one", "natural_movie_three")
 AMPLITUDE_CUTOFF_MAXIMUM = 0.1
 PRESENCE_RATIO_MINIMUM = 0.95
 ISI_VIOLATIONS_MAXIMUM = 0.5
-
-_UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}  # per second
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,9 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
     chosen = chosen[~invalid]
     chosen = chosen[np.argsort(recording.units.ids[chosen], kind="stable")]
     ids = recording.units.ids[chosen]
-    _check_clock(recording, edges)
+    for name, trials in edges.items():
+        spikes = recording.spike_times.values()
+        check_clock(f"recording {recording.name}", spikes, name, trials[:, 0], trials[:, -1], "frames")
     counts = {name: np.zeros((len(e), (e.shape[1] - 1) * bins_per_frame, len(ids)), np.int32) for name, e in edges.items()}
     fine = {name: subdivide(trials, bins_per_frame) for name, trials in edges.items()}
     for column, unit in enumerate(ids.tolist()):
@@ -270,27 +271,6 @@ def _sorted_rows(frames):
         raise DataError("movie frames: frame numbers have to be whole and count from 0")
     order = np.argsort(start, kind="stable")
     return frame[order].astype(np.int64), start[order], stop[order]
-
-
-def _check_clock(recording, edges):
-    """Refuse stimuli of which most trials lie before the first or after the last spike: their times are of another clock or
-    unit."""
-    spikes = [times for times in recording.spike_times.values() if len(times)]
-    first, last = min(map(np.min, spikes), default=np.nan), max(map(np.max, spikes), default=np.nan)
-    if not np.isfinite([first, last]).all():
-        raise DataError(f"recording {recording.name}: it has no spikes, or spike times that are not finite")
-    for name, trials in edges.items():
-        apart = (trials[:, -1] < first) | (trials[:, 0] > last)
-        if apart.mean() > 0.5:
-            factor = trials[-1, -1] / last
-            guess = next(
-                (f"; are they in {unit}?" for unit, per_second in _UNITS.items() if 0.1 < factor / per_second < 10), ""
-            )
-            raise DataError(
-                f"recording {recording.name}: {name}: {apart.sum()} of {len(trials)} trials are without any unit's spikes: its "
-                f"frames lie between {trials[0, 0]:.6g} and {trials[-1, -1]:.6g} s, the spikes between {first:.6g} and "
-                f"{last:.6g} s; expected both in seconds{guess}"
-            )
 
 
 def _on_invalid_probes(recording, edges, report):
