@@ -6,36 +6,40 @@ Units are put in ascending unit id, whatever their order in the file.
 import numpy as np
 
 from closer_tf.data.samples import make_samples
+from closer_tf.errors import DataError
 
 
-def session(path, stimuli=None, label="stimulus", segments=3, full_range=False):
+def session(path, stimuli=None, **options):
     """A session file as `Session.save` writes it; see `closer_tf.data.neuro.sessions` for the format.
 
     Args:
         path: the .npz file.
         stimuli: stimulus names in the order of their labels. Default: all.
-        label: 'stimulus', 'segment' or 'time'.
-        segments: equal parts of a trial for label 'segment'.
-        full_range: use every bin with a whole window, not only the paper's range.
+        **options: `label`, `segments`, `full_range`, `lag`, `split`, `folds`, `fold`, `split_label`, `regress`, as for
+            `closer_tf.data.samples.make_samples`.
 
     Returns:
-        `Source` of windows of two bins.
+        `Source` of windows of two bins; of single bins where all trials have one.
 
     Raises:
         DataError: the file is absent, damaged or lacks what is asked for.
     """
     from closer_tf.data.neuro.sessions import Session
 
-    return _from_session(Session.load(path), stimuli, label, segments, full_range)
+    recording = Session.load(path)
+    try:
+        return _from_session(recording, stimuli, options)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
-def simulated(seed=0, size="small", label="stimulus", segments=3, full_range=False):
+def simulated(seed=0, size="small", **options):
     """A simulated session of two movies; no animal was recorded. See `closer_tf.data.simulated`.
 
     Args:
         seed: int, seeds the simulation.
         size: 'small' (six areas), or 'paper' (ten areas and as many units and frames as mouse 751348571).
-        label, segments, full_range: as for `session`.
+        **options: as for `session`.
 
     Returns:
         `Source` of windows of two bins.
@@ -43,14 +47,14 @@ def simulated(seed=0, size="small", label="stimulus", segments=3, full_range=Fal
     from closer_tf.data.simulated import PAPER_SIZE, simulate_session
 
     sizes = {"small": {}, "paper": PAPER_SIZE}
-    return _from_session(simulate_session(seed, **sizes[size]), None, label, segments, full_range)
+    return _from_session(simulate_session(seed, **sizes[size]), None, options)
 
 
-def natural_movie(path, label="segment", segments=3, full_range=False):
+def natural_movie(path, label="segment", **options):
     """An array file of natural movie one; see `closer_tf.data.neuro.allen_arrays`. Arguments as for `session`."""
     from closer_tf.data.neuro.allen_arrays import read_natural_movie
 
-    return _from_session(read_natural_movie(path), None, label, segments, full_range)
+    return _from_session(read_natural_movie(path), None, {"label": label, **options})
 
 
 def gabors(path):
@@ -67,8 +71,8 @@ def gabors(path):
     return _by_unit_id(read_gabors(path)).split()
 
 
-def _from_session(recording, stimuli, label, segments, full_range):
-    return make_samples(_by_unit_id(recording), stimuli, window=2, full_range=full_range, label=label, segments=segments)
+def _from_session(recording, stimuli, options):
+    return make_samples(_by_unit_id(recording), stimuli, window=2, **options)
 
 
 def _by_unit_id(recording):
