@@ -199,7 +199,7 @@ def test_inspect_says_what_is_in_a_file_and_which_command_reads_it(by_electrodes
     said = capsys.readouterr().out
     for part in (
         "NWB, 5 units (1 without spikes); 440 spikes, from ",
-        "areas, from electrodes/location: VISp 2 none 2 CA1 1",
+        "areas, from electrodes/location: VISp 2 CA1 1 none 2",
         "columns of units with text: quality",
         "intervals 'trials': 10 rows",
         "side: 2 different values: left, right",
@@ -244,9 +244,9 @@ def test_zarr_is_read_where_its_text_is_not_pickled(tmp_path, capsys):
     "options, message",
     [
         (["--trials", "trails"], "no table of intervals 'trails'; it has trials (10). Did you mean 'trials'? Name one with"),
-        (["--condition", "sides"], "condition: the trials have no column 'sides'; they have start, stop, side"),
+        (["--condition", "sides"], "condition: the trials have no column 'sides'; they have start, stop, id, side"),
         (["--area-column", "region"], "no brain areas: expected a column 'region' of the units or of their electrodes"),
-        (["--area-column", "region"], "columns of text: units/quality, electrodes/location"),
+        (["--area-column", "region"], "columns of text: units/quality, electrodes/group_name, electrodes/location"),
         (["--units", "quality=excellent"], "--units quality=excellent: no unit is left of 5"),
         (["--units", "quality>1"], "--units quality>1: expected a rule such as quality=good"),
         (["--units", "quality>=1"], "--units quality>=1: column 'quality' holds no numbers; expected = or !="),
@@ -257,7 +257,7 @@ def test_zarr_is_read_where_its_text_is_not_pickled(tmp_path, capsys):
         (["--blocks", "5", "--condition", "side"], "--blocks: blocks of time have no columns"),
         (["--labels", "score"], "labels: score: the trials have no column 'score'"),
         (["--length", "3"], "all 10 trials are shorter than 3 s"),
-        (["--bin-width", "50"], "its trial 3 from 6 to 7 s is shorter than one bin of 50 s"),
+        (["--bin-width", "5"], "its trial 3 from 6 to 7 s is shorter than one bin of 5 s"),
     ],
 )
 def test_mistakes_name_file_and_column(by_electrodes, tmp_path, capsys, options, message):
@@ -297,7 +297,7 @@ def test_files_without_units_areas_or_trials(tmp_path, capsys):
     untried = write(tmp_path / "untried.nwb", file)
     for path, message in (
         (nothing, "no sorted units: expected a table 'units' with a column 'spike_times'"),
-        (bare, "no column 'electrodes' says which electrodes a unit is from. Name another one with --area-column; columns of"),
+        (bare, "no brain areas: expected a column 'location' of the units or of their electrodes; no column 'electrodes' says"),
         (untried, "no table of intervals 'trials'; it has none. Name one with --trials, or cut"),
         (tmp_path / "absent.nwb", "no such file"),
         (tmp_path, "a folder, but not one of NWB in Zarr" if "zarr" in sys.modules else "a folder"),

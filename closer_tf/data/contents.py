@@ -107,7 +107,7 @@ def _nwb(path):
     try:
         areas, source = areas_of(tables)
         names, sizes = np.unique(areas, return_counts=True)
-        order = np.argsort(-sizes, kind="stable")
+        order = sorted(range(len(names)), key=lambda k: (names[k] == "", -sizes[k], names[k]))
         lines.append(f"  areas, from {source}: {_sizes({names[k] or 'none': sizes[k] for k in order})}")
         column = ""
     except DataError as error:

@@ -7,7 +7,7 @@ from closer_tf.common.files import given_path
 from closer_tf.common.labels import as_areas
 from closer_tf.common.limits import check_regular
 from closer_tf.data.neuro.binning import Frames, InvalidInterval, Recording, Units
-from closer_tf.data.neuro.hdf5 import let_a_child_go_first, refuse_links, rows, strings, text, values
+from closer_tf.data.neuro.hdf5 import let_a_child_go_first, refuse_links, rows, strings, table_of, text, values
 from closer_tf.errors import DataError
 
 _SUFFIX = "_presentations"
@@ -22,7 +22,8 @@ def read_nwb(path):
         path: the .nwb file.
 
     Returns:
-        `Recording`, before any filter, with every stimulus that has frame numbers.
+        `Recording`, before any filter, with every stimulus that has frame numbers, and all tables of presentations. What a file
+        does not have of the quality metrics is None.
 
     Raises:
         DataError: the file is absent, damaged or cut short, or lacks a table.
@@ -44,6 +45,7 @@ def _read(path):
                 spike_times=_spike_times(file["units"], units.ids),
                 stimuli=_stimuli(file),
                 invalid=_invalid(file),
+                presentations=_presentations(file),
             )
     except DataError as error:
         raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
@@ -69,11 +71,11 @@ def _units(file):
         areas=areas,
         probe_ids=values(channels["probe_id"])[row],
         probe_names=strings(channels["group_name"])[row],
-        quality=strings(table["quality"]),
-        amplitude_cutoff=values(table["amplitude_cutoff"]),
-        presence_ratio=values(table["presence_ratio"]),
-        isi_violations=values(table["isi_violations"]),
-        valid_channel=values(channels["valid_data"]).astype(bool)[row],
+        quality=strings(table["quality"]) if "quality" in table else None,
+        amplitude_cutoff=values(table["amplitude_cutoff"]) if "amplitude_cutoff" in table else None,
+        presence_ratio=values(table["presence_ratio"]) if "presence_ratio" in table else None,
+        isi_violations=values(table["isi_violations"]) if "isi_violations" in table else None,
+        valid_channel=values(channels["valid_data"]).astype(bool)[row] if "valid_data" in channels else None,
         in_brain=areas != "",
     )
 
@@ -92,6 +94,26 @@ def _stimuli(file):
             numbers = strings(frame) if frame.dtype.kind == "O" else values(frame)
             found[key.removesuffix(_SUFFIX)] = Frames(numbers, values(table["start_time"]), values(table["stop_time"]))
     return found
+
+
+def _presentations(file):
+    """The columns of every table of presentations, by stimulus; text that stands for numbers as these, 'null' as NaN."""
+    found = {}
+    for key, table in file["intervals"].items():
+        if key.endswith(_SUFFIX):
+            columns = table_of(table).columns
+            found[key.removesuffix(_SUFFIX)] = {name: as_numbers(column) for name, column in columns.items()}
+    return found
+
+
+def as_numbers(column):
+    """A column of text as floats where all of it stands for numbers but 'null', which becomes NaN; any other as it is."""
+    if column.dtype.kind not in "OU":
+        return column
+    try:
+        return np.array([np.nan if str(value) in ("null", "nan", "") else float(value) for value in column.tolist()])
+    except (TypeError, ValueError):
+        return column.astype(str)
 
 
 def _invalid(file):

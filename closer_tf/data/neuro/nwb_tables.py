@@ -3,7 +3,7 @@
 import contextlib
 import operator
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -13,7 +13,7 @@ from closer_tf.common.files import given_path
 from closer_tf.common.labels import as_areas
 from closer_tf.common.limits import check_regular
 from closer_tf.config import suggestion
-from closer_tf.data.neuro.hdf5 import let_a_child_go_first, refuse_links, rows, strings, text, values
+from closer_tf.data.neuro.hdf5 import Table, let_a_child_go_first, refuse_links, rows, table_of, text, values
 from closer_tf.data.neuro.spikes import blocks_of_time, count_in_trials
 from closer_tf.errors import DataError
 
@@ -21,31 +21,6 @@ LOCATION = "location"
 _ELECTRODES = "general/extracellular_ephys/electrodes"
 _RULE = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|=)\s*(.+?)\s*")
 _COMPARED = {">=": operator.ge, "<=": operator.le, "=": operator.eq, "!=": operator.ne}
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """The columns of a table that hold one number, string or truth value per row.
-
-    Args:
-        columns: dict of name to array (rows,).
-        others: dict of name to str, for the columns that hold something else: what that is.
-    """
-
-    columns: dict
-    others: dict = field(default_factory=dict)
-
-    def column(self, name, what):
-        """One column.
-
-        Raises:
-            DataError: there is none such; `what` begins the message.
-        """
-        if name in self.columns:
-            return self.columns[name]
-        if name in self.others:
-            raise DataError(f"{what}: column '{name}' {self.others[name]}")
-        raise DataError(f"{what}: no column '{name}'; it has {', '.join(self.columns)}.{suggestion(name, self.columns)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,8 +242,8 @@ def _read(path):
                 raise DataError(f"{path}: no sorted units: expected a table 'units' with a column 'spike_times'")
             units = file["units"]
             ids = values(units["id"])
-            electrodes = _table(file[_ELECTRODES]) if _ELECTRODES in file else Table({})
-            table = _table(units)
+            electrodes = table_of(file[_ELECTRODES]) if _ELECTRODES in file else Table({})
+            table = table_of(units)
             groups = _group_locations(file, units)
             if groups is not None:
                 table.columns["electrode_group.location"] = groups
@@ -287,27 +262,6 @@ def _read(path):
     except Exception as error:  # h5py raises many kinds on damaged files
         reason = str(error) or type(error).__name__
         raise DataError(f"{path}: cannot be read as an NWB file; it may be cut short: {reason}") from error
-
-
-def _table(group):
-    """A group's columns as a `Table`."""
-    count = group["id"].shape[0] if "id" in group else None
-    columns, others = {}, {}
-    for name in group:
-        column = group[name]
-        if not hasattr(column, "shape") or name.endswith("_index"):
-            continue
-        if f"{name}_index" in group:
-            others[name] = "holds several values per row"
-        elif column.ndim != 1 or (count is not None and len(column) != count):
-            others[name] = f"holds an array of shape {column.shape}"
-        elif column.dtype.kind == "V" or h5py.check_ref_dtype(column.dtype) is not None:
-            others[name] = "holds references"
-        elif any(getattr(codec, "codec_id", "") == "pickle" for codec in getattr(column, "filters", None) or ()):
-            others[name] = "holds pickled objects, which are not read: write the file as HDF5, or with object_codec_class=JSON"
-        else:
-            columns[name] = strings(column) if column.dtype.kind in "OSTU" else values(column)
-    return Table(columns, others)
 
 
 def _ragged(table, name, count):
@@ -354,7 +308,7 @@ def _intervals(file):
     for module in file["processing"] if "processing" in file else ():
         found |= {f"{module}/{name}": file["processing"][module][name] for name in file["processing"][module]}
     is_table = {name: not hasattr(group, "shape") and "start_time" in group for name, group in found.items()}
-    return {name: _table(group) for name, group in found.items() if is_table[name] and "stop_time" in group}
+    return {name: table_of(group) for name, group in found.items() if is_table[name] and "stop_time" in group}
 
 
 def _length(table):

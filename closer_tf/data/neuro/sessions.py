@@ -132,6 +132,17 @@ class Session:
             )
         return self.stimuli[stimulus]
 
+    def bins(self):
+        """All bins one after the other, for `CLoSeRTransformer` and other tools that take rows.
+
+        Returns:
+            (array (bins of all trials, units), int array of as many, the number of each bin's trial): stimuli in their order,
+            and trials and bins in order of time.
+        """
+        counts = list(self.stimuli.values())
+        trials = np.repeat(np.arange(sum(map(len, counts))), np.concatenate([np.full(len(c), c.shape[1]) for c in counts]))
+        return np.concatenate([c.reshape(-1, self.num_units) for c in counts]), trials
+
     def take_units(self, chosen):
         """The same session with some of its units.
 

@@ -119,12 +119,9 @@ def _asked_condition(condition, table):
         return [table["condition"]] if "condition" in table else None
     if isinstance(condition, str):
         return [column(table, condition)]
-    if (
-        isinstance(condition, (list, tuple))
-        and condition
-        and all(isinstance(name, str) and name in table for name in condition)
-    ):
-        return [table[name] for name in condition]
+    names = isinstance(condition, (list, tuple)) and condition and all(isinstance(name, str) for name in condition)
+    if names and (len(condition) != len(table["start"]) or set(condition) <= set(table)):
+        return [column(table, name) for name in condition]
     return [condition]
 
 
@@ -164,7 +161,7 @@ def _edges(start, stop, bin_width, length, about, report):
     bins = np.floor((stop - start) / bin_width + SHORT).astype(np.int64)
     used = everything
     if length is None:
-        common, shortest = bins.min(), bins.argmin()
+        common, shortest = bins.min(), (stop - start).argmin()
         if common < 1:
             raise DataError(
                 f"{about}: its trial {shortest} from {start[shortest]:.6g} to {stop[shortest]:.6g} s is shorter than one bin "
