@@ -1,4 +1,4 @@
-"""Each recipe of docs/neuroscientists.md makes a session with the right counts of the object it is for, and embeddings of it."""
+"""Each recipe of docs/neuroscientists.md makes a session of the object it is for, with the right counts, and embeddings of it."""
 
 import re
 import shlex

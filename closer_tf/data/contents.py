@@ -124,11 +124,10 @@ def _nwb(path):
             lines.append(f"    {key}: {_some(values)}")
         which = "" if name == "trials" else f" --trials {name}"
         if rows:
-            out = path.with_suffix(".npz").name
-            lines.append(f"    {command}{which}{column} --condition COLUMN --bin-width SECONDS -o {out}")
+            lines.append(f"    {command}{which}{column} --condition COLUMN --bin-width SECONDS -o {tables.name}.npz")
     if not tables.intervals:
         lines.append("  no tables of intervals")
-        lines.append(f"    {command}{column} --blocks SECONDS --bin-width SECONDS -o {path.with_suffix('.npz').name}")
+        lines.append(f"    {command}{column} --blocks SECONDS --bin-width SECONDS -o {tables.name}.npz")
     if any(name.startswith("natural_movie") and "frame" in table.columns for name, table in tables.intervals.items()):
         lines.append(f"  movies of the Allen Institute: closer_tf allen --nwb {path}")
     return lines

@@ -147,8 +147,8 @@ def areas_of(tables, column=None):
     group = "electrode_group.location"
     if column is None and group in tables.units.columns:
         return _names(tables.units.columns[group], count, group), f"units/{group}"
-    if column in tables.units.others:
-        tables.units.column(column, "--area-column: units")
+    if name in tables.units.others:
+        tables.units.column(name, "areas of units")
     texts = [f"units/{name}" for name in text_columns(tables.units)]
     texts += [f"electrodes/{name}" for name in text_columns(tables.electrodes)] if tables.electrodes_of is not None else []
     linked = "" if tables.electrodes_of is not None else "; no column 'electrodes' says which electrodes a unit is from"
@@ -248,7 +248,7 @@ def _read(path):
             if groups is not None:
                 table.columns["electrode_group.location"] = groups
             return NwbTables(
-                name=Path(path).stem,
+                name=Path(path).name.removesuffix(".zarr").removesuffix(".nwb"),
                 units=table,
                 spikes=_ragged(units, "spike_times", len(ids)),
                 electrodes=electrodes,
