@@ -371,18 +371,3 @@ def test_pairs_do_not_reach_over_a_border():
 def test_mistakes_in_time(settings, fit, message):
     with pytest.raises(ValueError, match=message):
         CLoSeRTransformer(groups=list("aabb"), epochs=1, **settings).fit(np.random.default_rng(0).random((20, 4)), **fit)
-
-
-def test_pynapples_frames_bring_their_trials_and_come_back():
-    nap = pytest.importorskip("pynapple", reason="pynapple is not installed")
-    counts = np.random.default_rng(0).poisson(2.0, (40, 4)).astype(float)
-    times = np.arange(40) * 0.1
-    epochs = nap.IntervalSet(start=[-0.05, 1.95], end=[1.94, 3.95])
-    frame = nap.TsdFrame(t=times, d=counts, time_support=epochs)
-    closer = CLoSeRTransformer(groups=list("aabb"), objective="tcloser", hidden=(6,), embedding_dim=3, epochs=1, random_state=0)
-    embeddings = closer.fit(frame).transform(frame)
-    assert isinstance(embeddings, nap.TsdFrame) and embeddings.shape == (40, 6)
-    np.testing.assert_array_equal(embeddings.t, frame.t)
-    np.testing.assert_array_equal(np.asarray(embeddings.time_support), np.asarray(epochs))
-    again = clone(closer).fit(counts, trials=np.repeat([0, 1], 20))
-    np.testing.assert_array_equal(again.transform(counts), embeddings.d)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
+import h5py
 import numpy as np
 import pytest
 
@@ -311,6 +312,14 @@ def test_files_without_units_areas_or_trials(tmp_path, capsys):
     ):
         assert cli.main(["session", str(path), "--bin-width", "0.1", "-o", str(tmp_path / "o.npz")]) == 2
         assert f"error: {path}: {message}" in capsys.readouterr().err
+
+
+def test_a_file_that_leads_into_another_is_not_followed(by_electrodes, tmp_path, capsys):
+    outside = tmp_path / "outside.nwb"
+    with h5py.File(outside, "w") as file:
+        file["units/spike_times"] = h5py.ExternalLink(str(by_electrodes), "units/spike_times")
+    assert cli.main(["session", str(outside), "--bin-width", "0.1", "-o", str(tmp_path / "o.npz")]) == 2
+    assert "units/spike_times: lies in another file; that is not read" in capsys.readouterr().err
 
 
 def test_damaged_files_are_said_to_be(by_electrodes, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Each recipe of docs/neuroscientists.md makes a session of the object it is for, with the right counts, and embeddings of it."""
+"""Each recipe of docs/neuroscientists.md makes a session of its object, with the right counts, and embeddings of it."""
 
 import re
 import shlex
@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from closer_tf import cli
+from closer_tf import CLoSeRTransformer, cli
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import CloserWarning
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "neuroscientists.md").read_text()
 PLACES = ["V1", "V1", "LM", "LM"]
 WIDTH = 0.05
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the packages, about themselves
 
 
 def recipe(title):
@@ -59,6 +60,21 @@ def test_pynapple():
     units = nap.TsGroup({k: nap.Ts(times) for k, times in enumerate(spikes)}, metadata={"location": PLACES})
     trials = nap.IntervalSet(start, stop, metadata={"stimulus": stimuli})
     check(run("pynapple", {"units": units, "trials": trials}))
+
+
+def test_pynapples_frames_bring_their_trials_and_come_back():
+    nap = pytest.importorskip("pynapple", reason="pynapple is not installed")
+    counts = np.random.default_rng(0).poisson(2.0, (40, 4)).astype(float)
+    times = np.arange(40) * 0.1
+    epochs = nap.IntervalSet(start=[-0.05, 1.95], end=[1.94, 3.95])
+    frame = nap.TsdFrame(t=times, d=counts, time_support=epochs)
+    closer = CLoSeRTransformer(groups=list("aabb"), objective="tcloser", hidden=(6,), embedding_dim=3, epochs=1, random_state=0)
+    embeddings = closer.fit(frame).transform(frame)
+    assert isinstance(embeddings, nap.TsdFrame) and embeddings.shape == (40, 6)
+    np.testing.assert_array_equal(embeddings.t, frame.t)
+    np.testing.assert_array_equal(np.asarray(embeddings.time_support), np.asarray(epochs))
+    again = CLoSeRTransformer(**closer.get_params()).fit(counts, trials=np.repeat([0, 1], 20))
+    np.testing.assert_array_equal(again.transform(counts), embeddings.d)
 
 
 def test_neo():
