@@ -140,6 +140,8 @@ def test_all_bins_as_rows():
             {"label_choice.one": np.arange(9)},
             r"label_choice.one: expected one label per trial, shape \(10,\), or per bin, \(10, 6\)",
         ),
+        ({"lengths_one": np.arange(10)}, "lengths_one: expected 10 integers from 1 to 6, found"),
+        ({"lengths_one": np.full(10, 5)}, "lengths_one: trial 0 has 5 bins, but counts in the padding after them"),
         ({"values": np.array("volts")}, "values: expected one of counts, rates, z-scores, calcium, found 'volts'"),
     ],
 )

@@ -207,6 +207,43 @@ def test_labels_follow_their_trials_and_bins(tmp_path):
             assert found.labels["state"][name].dtype == np.int64 and found.labels["place"][name].dtype == np.float64
 
 
+def test_padding_is_in_no_sample_and_no_row(tmp_path):
+    from closer_tf.data.samples import make_samples
+
+    spikes, start, stop, _ = recording()
+    lines, times = [], np.linspace(-1, 26, 500)
+    given = {"unequal": "pad", "report": lines.append, "labels": {"place": (times, 2 * times)}}
+    session = Session.from_spike_times(spikes, list("AABB"), (start, stop), WIDTH, **given)
+    session.save(tmp_path / "s.npz")
+    session = Session.load(tmp_path / "s.npz")
+    order = np.argsort(start)
+    lengths = ((stop - start)[order] / WIDTH).astype(int)
+    assert lengths.min() == 8 and lengths.max() == 10
+    np.testing.assert_array_equal(session.bins_of("trials"), lengths)
+    for trial, k in enumerate(order):
+        expected = np.zeros((10, 4), int)
+        expected[: lengths[trial]] = by_hand(spikes, start[[k]], lengths[trial])[0]
+        np.testing.assert_array_equal(session.counts("trials")[trial], expected)
+    said = f"trials last 1.000 to 1.250 s; {(lengths < 10).sum()} of 12 are padded to 10 bins, which are in no sample"
+    assert said in "\n".join(lines)
+    rows, trials = session.bins()
+    assert len(rows) == len(trials) == lengths.sum()
+    np.testing.assert_array_equal(np.bincount(trials), lengths)
+    for full_range, last in ((True, 1), (False, 2)):
+        samples = make_samples(session, label="time", full_range=full_range)
+        for part in (samples.train, samples.validation, samples.test):
+            about = part.about
+            for trial in np.unique(about["trial"]):
+                frames = about["frame"][about["trial"] == trial]
+                assert frames.tolist() == list(range(1 if full_range else 2, lengths[trial] - last + 1))
+            now = session.counts("trials")[about["trial"], about["frame"]]
+            np.testing.assert_array_equal(part.inputs[:, 1], now)
+            np.testing.assert_allclose(part.labels, about["frame"] / lengths[about["trial"]], rtol=1e-6)
+    place = make_samples(session, label="place", regress=True).test
+    centres = start[order][place.about["trial"]] + WIDTH * (place.about["frame"] + 0.5)
+    np.testing.assert_allclose(place.labels, 2 * centres, rtol=1e-5)
+
+
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -242,6 +279,7 @@ def test_labels_follow_their_trials_and_bins(tmp_path):
         ({"condition": ["condition", "b"]}, "condition: the trials have no column 'b'"),
         ({"condition": [1, 2]}, "condition: expected 12 values, one per trial, found 2"),
         ({"condition": [None] * 12}, "condition: none of the 12 trials has a value"),
+        ({"unequal": "stretch"}, "unequal: expected 'cut' or 'pad', found 'stretch'"),
         ({"length": 9.0}, "left: all 5 trials are shorter than 9 s; the longest has 1.25"),
         ({"length": 0.1}, "length: expected at least one bin of 0.125 s, found 0.1 s"),
         ({"bin_width": None, "length": 1.0}, "length: goes with a bin_width"),

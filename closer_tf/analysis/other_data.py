@@ -66,12 +66,11 @@ def recording(path, config, fields):
         raise DataError(f"{path}: none of the run's stimuli ({', '.join(asked)}); it has {', '.join(session.stimuli)}")
     parts = {key: [] for key in ("stimuli", "labels", "trials", "frames")}
     for label, name in enumerate(names):
-        counts = session.counts(name)
-        trials, bins, units = counts.shape
-        parts["stimuli"].append(counts.reshape(-1, units))
-        parts["labels"].append(np.full(trials * bins, label))
-        parts["trials"].append(np.repeat(session.trials[name], bins))
-        parts["frames"].append(np.tile(np.arange(bins), trials))
+        trial, frame = np.nonzero(session.is_bin(name))
+        parts["stimuli"].append(session.counts(name)[trial, frame])
+        parts["labels"].append(np.full(len(trial), label))
+        parts["trials"].append(session.trials[name][trial])
+        parts["frames"].append(frame)
     return {key: np.concatenate(values) for key, values in parts.items()}, tuple(names)
 
 

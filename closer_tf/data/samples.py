@@ -35,7 +35,7 @@ def make_samples(
         stimuli: stimulus names in the order of their labels. Default: all, in the session's order.
         window: bins per sample, ending with the current one.
         full_range: false: current bins from `window` (with a `lag` of 1) to F - 2 of a trial's F bins, as in the paper's data
-            (897 of 900 for windows of 2). True: every bin with a whole window, `window` - 1 to F - 1.
+            (897 of 900 for windows of 2). True: every bin with a whole window, `window` - 1 to F - 1. Padding is no bin.
         label: "stimulus": index of the stimulus. "segment": which of `segments` equal parts of the trial the current bin
             is in. "time": the current bin divided by F, a number in [0, 1). Or the name of one of the session's labels.
         segments: number of parts for label "segment".
@@ -75,7 +75,7 @@ def make_samples(
     of_label, names = _labels(session, stimuli, label, segments, regress)
     parts, samples = [], []
     for index, name in enumerate(stimuli):
-        bins = session.counts(name).shape[1]
+        bins = session.bins_of(name).min()
         if label == "segment" and segments > bins:
             raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for {segments} segments")
         trials = parts_of(session, name, split, folds, fold, split_label)
@@ -122,7 +122,7 @@ def split_by_part(samples, parts):
 
 
 def _labels(session, stimuli, label, segments, regress):
-    """(function (index of stimulus, trial positions, frames, bins) -> labels, label names)."""
+    """(function (index of stimulus, trial positions, frames, bins of these trials) -> labels, label names)."""
     if label == "stimulus":
         return lambda index, trial, frame, bins: np.full(len(frame), index), tuple(stimuli)
     if label == "segment":
@@ -162,7 +162,7 @@ def _joined(parts):
 def _stimulus_samples(session, index, name, window, full_range, lag, of_label, parts):
     """(what each sample is for, the samples) of one stimulus."""
     counts = session.counts(name)
-    trials, bins, units = counts.shape
+    _, bins, units = counts.shape
     if not counts.any():
         raise DataError(
             f"session {session.name}: all counts of stimulus '{name}' are 0; were its times and those of the spikes taken by "
@@ -174,7 +174,10 @@ def _stimulus_samples(session, index, name, window, full_range, lag, of_label, p
         apart = f" {lag} bins apart" if lag > 1 else ""
         raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for windows of {window}{apart}")
     windows = np.lib.stride_tricks.sliding_window_view(counts, span, axis=1)[:, frames - span + 1, :, ::lag]
-    frame, trial = np.tile(frames, trials), np.repeat(np.arange(trials), len(frames))
+    lengths = session.bins_of(name)
+    trial, place = np.nonzero(frames < lengths[:, None] - (0 if full_range else 1))  # others reach into padding
+    frame, bins = frames[place], lengths[trial]
     about = {"stimulus": np.full(len(frame), index), "trial": session.trials[name][trial], "frame": frame}
-    inputs = windows.transpose(0, 1, 3, 2).reshape(-1, window, units)
+    inputs = windows.transpose(0, 1, 3, 2)
+    inputs = inputs.reshape(-1, window, units) if len(trial) == len(lengths) * len(frames) else inputs[trial, place]
     return parts[trial], Split(inputs, of_label(index, trial, frame, bins), about)

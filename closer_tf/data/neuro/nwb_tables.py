@@ -73,6 +73,7 @@ def read_session(
     blocks=None,
     length=None,
     labels=(),
+    unequal="cut",
     report=print,
 ):
     """A session of counts from any NWB file with sorted units and intervals.
@@ -87,7 +88,7 @@ def read_session(
             the most frequent `location` of the unit's electrodes, or that of its group of electrodes.
         units: rules such as 'quality=good' or 'presence_ratio>=0.95' (=, !=, >=, <=), which a unit must all meet.
         blocks: seconds: in place of intervals, blocks of that length from the first spike to the last.
-        length, report: as in `closer_tf.data.neuro.spikes.count_in_trials`.
+        length, unequal, report: as in `closer_tf.data.neuro.spikes.count_in_trials`.
         labels: names of columns of the intervals that come along as labels.
 
     Returns:
@@ -117,6 +118,7 @@ def read_session(
             length=length,
             unit_ids=tables.units.columns["id"][chosen],
             labels={name: name for name in labels},
+            unequal=unequal,
             name=tables.name,
             report=report,
         )

@@ -45,6 +45,7 @@ def _parser():
     parser.add_argument("--trials", default="trials", metavar="TABLE", help="table of intervals (default: %(default)s)")
     parser.add_argument("--condition", nargs="+", metavar="COLUMN", help="its columns that say what was shown or done")
     parser.add_argument("--length", type=float, metavar="SECONDS", help="of each trial; shorter ones are left out")
+    parser.add_argument("--unequal", choices=("cut", "pad"), default="cut", help="trials of unequal length (default: cut)")
     parser.add_argument("--blocks", type=float, metavar="SECONDS", help="no trials: blocks of that length")
     parser.add_argument("--labels", nargs="+", default=[], metavar="COLUMN", help="columns of TABLE to read out later")
     parser.add_argument("--area-column", metavar="COLUMN", help="column of units or electrodes (default: location)")
@@ -74,6 +75,7 @@ def _run(arguments):
         blocks=arguments.blocks,
         length=arguments.length,
         labels=arguments.labels,
+        unequal=arguments.unequal,
     )
     session.save(out)
     print(f"{out}: {session}")

@@ -10,6 +10,8 @@ A session file is one .npz file of plain arrays, written by `Session.save` or by
                         of unit_ids
     trials_<stimulus>   optional integers (trials,) in ascending order, each trial's number among all that were shown, from 0,
                         where some were left out; trials are split by it. Default: 0, 1, 2, ...
+    lengths_<stimulus>  optional integers (trials,), how many bins each trial has, where they differ; the bins after are
+                        padding, all 0, and no part of any sample. Default: all
     label_<name>.<stimulus>  optional (trials,) or (trials, bins), for every stimulus: a label that comes with the session, such
                         as label_choice.movie_one. Strings, integers or truth values are classes, floats are numbers
     values              optional string, what the arrays hold: 'counts' (the default) or 'rates', both >= 0, or 'z-scores' or
@@ -40,6 +42,7 @@ VALUES = {"counts": True, "rates": True, "z-scores": False, "calcium": False}
 
 _PREFIX = "counts_"
 _TRIALS = "trials_"
+_LENGTHS = "lengths_"
 _LABEL = "label_"
 _WIDTHS = (1e-4, 10.0)  # seconds per bin: from the shortest to what is rather 10 milliseconds
 
@@ -61,6 +64,8 @@ class Session:
         bins_per_frame: int, into how many bins the frames of a movie were divided; None where that is not known.
         labels: dict of a label's name to a dict of stimulus name to array (trials,) or (trials, bins): labels that come with
             the session. Strings, integers and truth values are classes, floats are numbers.
+        lengths: dict of stimulus name to int array (trials,): how many bins each trial has, where they differ. The bins after
+            are padding, all 0, which no sample holds. Default: all of them.
         values: what `stimuli` hold, of `VALUES`; 'z-scores' and 'calcium' may be negative.
 
     Raises:
@@ -77,6 +82,7 @@ class Session:
     bins_per_frame: int | None = None
     labels: dict = field(default_factory=dict)
     values: str = "counts"
+    lengths: dict = field(default_factory=dict)
 
     def __post_init__(self):
         unit_ids = _ids(self.unit_ids)
@@ -91,9 +97,12 @@ class Session:
         if self.values not in VALUES:
             raise DataError(f"values: expected one of {', '.join(VALUES)}, found {self.values!r}")
         stimuli = {str(name): _checked(str(name), counts, len(unit_ids), self.values) for name, counts in self.stimuli.items()}
-        for name in self.trials:
-            if name not in stimuli:
-                raise DataError(f"{_TRIALS}{name}: no array '{_PREFIX}{name}'; it has {', '.join(stimuli)}")
+        for prefix, given in ((_TRIALS, self.trials), (_LENGTHS, self.lengths)):
+            for name in given:
+                if name not in stimuli:
+                    raise DataError(f"{prefix}{name}: no array '{_PREFIX}{name}'; it has {', '.join(stimuli)}")
+        lengths = {name: _checked_lengths(name, given, stimuli[name]) for name, given in self.lengths.items()}
+        object.__setattr__(self, "lengths", lengths)
         trials = {name: _checked_trials(name, self.trials.get(name), len(counts)) for name, counts in stimuli.items()}
         if self.bins_per_frame is not None:
             object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
@@ -132,6 +141,15 @@ class Session:
             )
         return self.stimuli[stimulus]
 
+    def bins_of(self, stimulus):
+        """How many bins each trial of a stimulus has, padding left out: int array (trials,)."""
+        counts = self.counts(stimulus)
+        return self.lengths.get(stimulus, np.full(len(counts), counts.shape[1]))
+
+    def is_bin(self, stimulus):
+        """Which bins of a stimulus are no padding: bool array (trials, bins)."""
+        return np.arange(self.counts(stimulus).shape[1]) < self.bins_of(stimulus)[:, None]
+
     def bins(self):
         """All bins one after the other, for `CLoSeRTransformer` and other tools that take rows.
 
@@ -139,9 +157,9 @@ class Session:
             (array (bins of all trials, units), int array of as many, the number of each bin's trial): stimuli in their order,
             and trials and bins in order of time.
         """
-        counts = list(self.stimuli.values())
-        trials = np.repeat(np.arange(sum(map(len, counts))), np.concatenate([np.full(len(c), c.shape[1]) for c in counts]))
-        return np.concatenate([c.reshape(-1, self.num_units) for c in counts]), trials
+        lengths = np.concatenate([self.bins_of(name) for name in self.stimuli])
+        rows = [counts[self.is_bin(name)] for name, counts in self.stimuli.items()]
+        return np.concatenate(rows), np.repeat(np.arange(len(lengths)), lengths)
 
     def take_units(self, chosen):
         """The same session with some of its units.
@@ -169,6 +187,7 @@ class Session:
             arrays["bins_per_frame"] = np.array(self.bins_per_frame)
         arrays |= {_PREFIX + name: counts for name, counts in self.stimuli.items()}
         arrays |= {_TRIALS + name: numbers for name, numbers in self.trials.items()}
+        arrays |= {_LENGTHS + name: numbers for name, numbers in self.lengths.items()}
         for label, parts in self.labels.items():
             arrays |= {f"{_LABEL}{label}.{stimulus}": array for stimulus, array in parts.items()}
         if self.values != "counts":
@@ -206,6 +225,7 @@ class Session:
                 bins_per_frame=stored.get("bins_per_frame"),
                 labels=_stored_labels(stored),
                 values=str(stored.get("values", "counts")),
+                lengths={key.removeprefix(_LENGTHS): array for key, array in stored.items() if key.startswith(_LENGTHS)},
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
@@ -348,6 +368,19 @@ def _checked_trials(stimulus, numbers, count):
     if numbers[0] < 0 or (np.diff(numbers) <= 0).any():
         raise DataError(f"{_TRIALS}{stimulus}: expected numbers >= 0 in ascending order, found {numbers.tolist()}")
     return numbers
+
+
+def _checked_lengths(stimulus, lengths, counts):
+    """How many bins each trial of a stimulus has, as an int array (trials,)."""
+    what = f"{_LENGTHS}{stimulus}"
+    lengths = _integers(lengths, f"{what}: expected {len(counts)} integers, one per trial")
+    if lengths.shape != (len(counts),) or lengths.min() < 1 or lengths.max() > counts.shape[1]:
+        raise DataError(f"{what}: expected {len(counts)} integers from 1 to {counts.shape[1]}, found {lengths.tolist()}")
+    padding = np.arange(counts.shape[1]) >= lengths[:, None]
+    if counts[padding].any():
+        trial = (counts.any(axis=2) & padding).any(axis=1).argmax()
+        raise DataError(f"{what}: trial {trial} has {lengths[trial]} bins, but counts in the padding after them")
+    return lengths
 
 
 def _checked_bins_per_frame(number):

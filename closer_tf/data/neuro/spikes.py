@@ -16,7 +16,17 @@ SHORT = 1e-3
 
 
 def count_in_trials(
-    spikes, areas, trials, bin_width, condition=None, length=None, unit_ids=None, labels=None, name="session", report=print
+    spikes,
+    areas,
+    trials,
+    bin_width,
+    condition=None,
+    length=None,
+    unit_ids=None,
+    labels=None,
+    unequal="cut",
+    name="session",
+    report=print,
 ):
     """Count spikes in the bins of trials.
 
@@ -37,6 +47,8 @@ def count_in_trials(
             one, all trials are the stimulus 'trials'.
         length: seconds of each trial that are used; shorter trials are left out. Default: those of the shortest trial of the
             condition.
+        unequal: what becomes of trials of unequal length in a condition: 'cut' to the shortest, or 'pad' to the longest; the
+            session knows which bins are padding, and they are in no sample, for training or readout.
         unit_ids: one integer or string per unit of a list. Default: 0, 1, 2, ...
         labels: dict of a label's name to what it is: an array (trials,), the name of a column of the trials, or, for a label
             per bin, a pair of arrays (times, values) in seconds, or pynapple's `Tsd`. Floats are numbers, and between two times
@@ -66,17 +78,22 @@ def count_in_trials(
     bins = None if bin_width is None else float(bin_width)
     if bins is not None and not bins > 0:
         raise DataError(f"bin_width: expected seconds above 0, or None, found {bin_width}")
-    counts, numbers, chosen, edges = {}, {}, {}, {}
+    if unequal not in ("cut", "pad"):
+        raise DataError(f"unequal: expected 'cut' or 'pad', found {unequal!r}")
+    counts, numbers, chosen, edges, lengths = {}, {}, {}, {}, {}
     for stimulus in stimuli:
         of_it = np.flatnonzero(names == stimulus)
-        about = f"{what}: {stimulus}"
-        numbers[stimulus], edges[stimulus] = _edges(start[of_it], stop[of_it], bins, length, about, report)
-        chosen[stimulus] = order[of_it[numbers[stimulus]]]
+        used, edges[stimulus], lengths[stimulus] = _edges(
+            start[of_it], stop[of_it], bins, length, unequal, f"{what}: {stimulus}", report
+        )
+        numbers[stimulus], chosen[stimulus] = used, order[of_it[used]]
     check_declared(what, 4 * len(ids) * sum(e.shape[0] * (e.shape[1] - 1) for e in edges.values()))
     for stimulus, of_it in edges.items():
         counted = np.zeros((len(of_it), of_it.shape[1] - 1, len(ids)), np.int32)
-        for unit, times in enumerate(trains):
-            counted[:, :, unit] = count_spikes(times, of_it)
+        for some in np.unique(lengths[stimulus]):  # the last bin of a trial holds its right edge, wherever that lies
+            trials_of_it = np.flatnonzero(lengths[stimulus] == some)
+            for unit, times in enumerate(trains):
+                counted[trials_of_it, :some, unit] = count_spikes(times, of_it[trials_of_it, : some + 1])
         counts[stimulus] = counted.astype(np.min_scalar_type(int(counted.max())))
     silent = sum(not len(times) for times in trains)
     if silent:
@@ -89,7 +106,8 @@ def count_in_trials(
         bin_width=float(np.median(widths)) if bins is None else bins,
         stimuli=counts,
         trials=numbers,
-        labels={label: _label(label, given, table, chosen, edges) for label, given in (labels or {}).items()},
+        lengths={name: found for name, found in lengths.items() if found.min() < found.max()},
+        labels={label: _label(label, given, table, chosen, edges, lengths) for label, given in (labels or {}).items()},
     )
 
 
@@ -151,48 +169,57 @@ def _usable(table, what, report):
     return order
 
 
-def _edges(start, stop, bin_width, length, about, report):
-    """(numbers of the trials that are used, their bins' edges (trials, bins + 1)) of one condition."""
+def _edges(start, stop, bin_width, length, unequal, about, report):
+    """(numbers of the trials that are used, their bins' edges (trials, bins + 1), their numbers of bins) of one condition."""
     everything = np.arange(len(start))
     if bin_width is None:
         if length is not None:
             raise DataError("length: goes with a bin_width; without one every trial is one bin, from its start to its stop")
-        return everything, np.stack([start, stop], axis=1)
+        return everything, np.stack([start, stop], axis=1), np.ones(len(start), np.int64)
     bins = np.floor((stop - start) / bin_width + SHORT).astype(np.int64)
     used = everything
     if length is None:
-        common, shortest = bins.min(), (stop - start).argmin()
-        if common < 1:
+        shortest = (stop - start).argmin()
+        if bins[shortest] < 1:
             raise DataError(
                 f"{about}: its trial {shortest} from {start[shortest]:.6g} to {stop[shortest]:.6g} s is shorter than one bin "
                 f"of {bin_width:g} s; choose a smaller bin_width, or a length, which leaves out what is shorter"
             )
+        common = bins.max() if unequal == "pad" else bins.min()
     else:
         common = int(np.floor(length / bin_width + SHORT))
         if common < 1:
             raise DataError(f"length: expected at least one bin of {bin_width:g} s, found {length:g} s")
         used = np.flatnonzero(bins >= common)
         if len(used) == 0:
-            raise DataError(
-                f"{about}: all {len(bins)} trials are shorter than {length:g} s; the longest has {(stop - start).max():.6g}"
-            )
+            longest = (stop - start).max()
+            raise DataError(f"{about}: all {len(bins)} trials are shorter than {length:g} s; the longest has {longest:.6g}")
         if len(used) < len(bins):
             report(f"{about}: {len(bins) - len(used)} of {len(bins)} trials are shorter than {length:g} s: left out")
-    lost = int((bins[used] - common).sum())
+    _say_what_is_lost(bins[used], common, (stop - start)[used], bin_width, about, report)
+    return used, start[used, None] + bin_width * np.arange(common + 1), np.minimum(bins[used], common)
+
+
+def _say_what_is_lost(bins, common, spans, bin_width, about, report):
+    lost, padded = int((bins - common).clip(0).sum()), int((bins < common).sum())
+    last = f"{about}: trials last {spans.min():.3f} to {spans.max():.3f} s"
     if lost:
-        spans = (stop - start)[used]
         report(
-            f"{about}: trials last {spans.min():.3f} to {spans.max():.3f} s; all are cut to {common} bins "
-            f"({common * bin_width:.3f} s), which leaves out {100 * lost / bins[used].sum():.0f}% of their time"
+            f"{last}; all are cut to {common} bins ({common * bin_width:.3f} s), which leaves out "
+            f"{100 * lost / bins.sum():.0f}% of their time"
         )
-    return used, start[used, None] + bin_width * np.arange(common + 1)
+    if padded:
+        report(f"{last}; {padded} of {len(bins)} are padded to {common} bins, which are in no sample")
 
 
-def _label(label, given, table, chosen, edges):
+def _label(label, given, table, chosen, edges, lengths):
     """A label's array for each stimulus."""
     if isinstance(given, str):
         given = column(table, given, f"labels: {label}")
     if isinstance(given, tuple) or hasattr(given, "t"):
         centres = {stimulus: (e[:, :-1] + e[:, 1:]) / 2 for stimulus, e in edges.items()}
+        for stimulus, of_it in centres.items():  # padding has the value of the last bin
+            last = of_it[np.arange(len(of_it)), lengths[stimulus] - 1]
+            centres[stimulus] = np.minimum(of_it, last[:, None])
         return per_bin(label, given, centres)
     return per_trial(label, given, len(table["start"]), chosen)
