@@ -283,6 +283,7 @@ def test_padding_is_in_no_sample_and_no_row(tmp_path):
         ({"length": 9.0}, "left: all 5 trials are shorter than 9 s; the longest has 1.25"),
         ({"length": 0.1}, "length: expected at least one bin of 0.125 s, found 0.1 s"),
         ({"bin_width": None, "length": 1.0}, "length: goes with a bin_width"),
+        ({"bin_width": 1e-12}, "left: bins of 1e-12 s: declares [0-9,]* bytes of arrays; at most"),
         ({"bin_width": 0.0}, "bin_width: expected seconds above 0, or None, found 0"),
         ({"labels": {"a": [1, 2]}}, r"labels: a: expected 12 values, one per trial, found shape \(2,\)"),
         ({"labels": {"a": "b"}}, "labels: a: the trials have no column 'b'"),

@@ -80,7 +80,7 @@ def count_in_trials(
         raise DataError(f"bin_width: expected seconds above 0, or None, found {bin_width}")
     if unequal not in ("cut", "pad"):
         raise DataError(f"unequal: expected 'cut' or 'pad', found {unequal!r}")
-    counts, numbers, chosen, edges, lengths = {}, {}, {}, {}, {}
+    numbers, chosen, edges, lengths = {}, {}, {}, {}
     for stimulus in stimuli:
         of_it = np.flatnonzero(names == stimulus)
         used, edges[stimulus], lengths[stimulus] = _edges(
@@ -88,13 +88,6 @@ def count_in_trials(
         )
         numbers[stimulus], chosen[stimulus] = used, order[of_it[used]]
     check_declared(what, 4 * len(ids) * sum(e.shape[0] * (e.shape[1] - 1) for e in edges.values()))
-    for stimulus, of_it in edges.items():
-        counted = np.zeros((len(of_it), of_it.shape[1] - 1, len(ids)), np.int32)
-        for some in np.unique(lengths[stimulus]):  # the last bin of a trial holds its right edge, wherever that lies
-            trials_of_it = np.flatnonzero(lengths[stimulus] == some)
-            for unit, times in enumerate(trains):
-                counted[trials_of_it, :some, unit] = count_spikes(times, of_it[trials_of_it, : some + 1])
-        counts[stimulus] = counted.astype(np.min_scalar_type(int(counted.max())))
     silent = sum(not len(times) for times in trains)
     if silent:
         report(f"{what}: {silent} of {len(ids)} units have no spikes; they are kept")
@@ -104,7 +97,7 @@ def count_in_trials(
         unit_ids=np.array(ids, dtype=object),
         unit_areas=areas,
         bin_width=float(np.median(widths)) if bins is None else bins,
-        stimuli=counts,
+        stimuli={stimulus: _counted(trains, edges[stimulus], lengths[stimulus]) for stimulus in stimuli},
         trials=numbers,
         lengths={name: found for name, found in lengths.items() if found.min() < found.max()},
         labels={label: _label(label, given, table, chosen, edges, lengths) for label, given in (labels or {}).items()},
@@ -196,6 +189,7 @@ def _edges(start, stop, bin_width, length, unequal, about, report):
             raise DataError(f"{about}: all {len(bins)} trials are shorter than {length:g} s; the longest has {longest:.6g}")
         if len(used) < len(bins):
             report(f"{about}: {len(bins) - len(used)} of {len(bins)} trials are shorter than {length:g} s: left out")
+    check_declared(f"{about}: bins of {bin_width:g} s", 8 * len(used) * (int(common) + 1))
     _say_what_is_lost(bins[used], common, (stop - start)[used], bin_width, about, report)
     return used, start[used, None] + bin_width * np.arange(common + 1), np.minimum(bins[used], common)
 
@@ -210,6 +204,16 @@ def _say_what_is_lost(bins, common, spans, bin_width, about, report):
         )
     if padded:
         report(f"{last}; {padded} of {len(bins)} are padded to {common} bins, which are in no sample")
+
+
+def _counted(trains, edges, lengths):
+    """Counts (trials, bins, units) of one condition; trials shorter than others are 0 at their end."""
+    counted = np.zeros((len(edges), edges.shape[1] - 1, len(trains)), np.int32)
+    for length in np.unique(lengths):  # the last bin of a trial holds its right edge, wherever that lies
+        trials = np.flatnonzero(lengths == length)
+        for unit, times in enumerate(trains):
+            counted[trials, :length, unit] = count_spikes(times, edges[trials, : length + 1])
+    return counted.astype(np.min_scalar_type(int(counted.max())))
 
 
 def _label(label, given, table, chosen, edges, lengths):
