@@ -240,6 +240,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _stimuli(self, X, **checks):
         """(X as float32 features (n, d) or images (n, height, width, channels), the `Scale` of what was handed over)."""
+        X = np.asarray(X.d) if _is_tsd_frame(X) else X
         columns = {str(dtype).lower() for dtype in getattr(X, "dtypes", ())}  # a data frame's UInt8 is lost below
         X = validate_data(self, X, dtype="numeric", allow_nd=True, **checks)
         with np.errstate(over="ignore"):
