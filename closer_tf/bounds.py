@@ -29,6 +29,9 @@ _WHOLE = {
     "epochs": {"ge": 0},
     "batch_size": {"ge": 2},  # a sample alone is told from nothing: its loss is 0, whatever the encoders do
     "segments": {"ge": 2},
+    "lag": {"ge": 1, "le": 10_000},
+    "folds": {"ge": 3, "le": 1000},
+    "fold": {"ge": 0, "lt": 1000},
     "max_iter": {"ge": 1},
     "knn_neighbours": {"ge": 1},
 }

@@ -18,6 +18,8 @@ COMMANDS = {
     "report": ("closer_tf.report", "compare runs on one HTML page"),
     "embed": ("closer_tf.embed", "write a run's embeddings to a file: arrays or a table"),
     "export": ("closer_tf.export", "take a run's ensemble elsewhere: SavedModel, Keras, ONNX"),
+    "inspect": ("closer_tf.data.contents", "say what is in a file, and which command reads it"),
+    "session": ("closer_tf.data.neuro.session_command", "make a session file of any NWB file with sorted units"),
     "allen": ("closer_tf.data.neuro.allen", "fetch the Allen Institute's recordings as session files"),
     "doctor": ("closer_tf.doctor", "say what this environment can do"),
 }
@@ -33,6 +35,7 @@ EXAMPLES = """examples:
   closer_tf evaluate runs/quickstart --set readout.knn_neighbours=20
   closer_tf report runs/* -o report.html
   closer_tf embed runs/quickstart -o quickstart.npz
+  closer_tf inspect mouse.nwb
   closer_tf export runs/quickstart --to exports/digits
 
 `closer_tf COMMAND --help` says more; `python -m closer_tf COMMAND` is the same.

@@ -32,6 +32,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     """Train a CLoSeR ensemble on arrays, and embed arrays with it.
 
     `fit` takes images (n, height, width, channels) or (n, height, width), or features (n, d); labels are never looked at.
+    Objectives that look back in time take features in order of time, and their `trials`.
     `transform` returns the embeddings of all encoders side by side, (n, N * D), as float32. What is not 8-bit is not scaled:
     put a StandardScaler in front, or set `input_scale`.
 
@@ -60,8 +61,14 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         random_state: int, RandomState or None. An int gives the receptive fields, initialisation and order of samples that
             the same `seed` gives in a run config.
         verbose: 0, 1 or 2, as in Keras's `fit`.
-        objective: a `closer_tf.Objective`, such as `DistilledLoss()` or one of your own, in place of CLoSeR's loss with
-            `temperature`, `graph` and `stop_gradient`.
+        objective: what the encoders learn from: 'closer' (each other, sample by sample), one of the temporal objectives
+            'tcloser' (what the others said just before), 'notcloser' (what the others say now) and 'lpl' (what each itself said just
+            before), or a `closer_tf.Objective`, such as `DistilledLoss()` or one of your own, in place of CLoSeR's loss with
+            `temperature`, `graph` and `stop_gradient`. Where it looks back, the rows of X follow one another in time: see
+            `trials` in `fit`.
+        term_weights: dict term -> weight of the temporal objectives' terms, of 'tpull', 'pull', 'cont', 'var', 'cov'. Default:
+            the paper's for the objective.
+        lag: rows from the one before to the current one [dt].
 
     Attributes:
         ensemble_: the trained `CLoSeR` model. `closer_tf.export_ensemble` exports it.
@@ -93,7 +100,9 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         batch_size: int = 128,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
-        objective: Objective | None = None,
+        objective: str | Objective = "closer",
+        term_weights: dict[str, float] | None = None,
+        lag: int = 1,
     ) -> None:
         self.num_encoders = num_encoders
         self.embedding_dim = embedding_dim
@@ -116,20 +125,31 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.random_state = random_state
         self.verbose = verbose
         self.objective = objective
+        self.term_weights = term_weights
+        self.lag = lag
 
-    def fit(self, X: ArrayLike, y: Any = None, groups: Sequence[Any] | np.ndarray | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        groups: Sequence[Any] | np.ndarray | None = None,
+        trials: Sequence[Any] | np.ndarray | None = None,
+    ) -> Self:
         """Train an ensemble.
 
         Args:
             X: array (n, d), (n, height, width) or (n, height, width, channels), at least two samples.
             y: ignored, whatever it is.
             groups: as in the constructor, which it goes before. Inside cross-validation set the constructor's.
+            trials: sequence (n,), the trial of each row, for objectives that look back: a row and the one `lag` before it are
+                a pair where the trial is the same from the one to the other. Default: the epochs of a pynapple `TsdFrame`'s
+                time support; else all rows are one trial.
 
         Returns:
             The estimator.
 
         Raises:
-            ValueError: X, the groups, or a setting cannot be used.
+            ValueError: X, the groups, the trials, or a setting cannot be used.
             DivergedError: the loss or a weight is no longer finite.
         """
         del y
@@ -138,12 +158,13 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         from closer_tf.data import Split
         from closer_tf.data.splits import steps_per_epoch
         from closer_tf.data.streams import batches
-        from closer_tf.nn.losses import CLoSeRLoss
         from closer_tf.nn.objectives import training_model
         from closer_tf.nn.optimizers import Nadam
         from closer_tf.training.experiment import seed_per_encoder
 
-        check_settings(fraction=self.fraction, epochs=self.epochs, batch_size=self.batch_size)
+        check_settings(fraction=self.fraction, epochs=self.epochs, batch_size=self.batch_size, lag=self.lag)
+        loss = self._loss()
+        trials = _epochs_of(X) if trials is None else trials
         groups = self.groups if groups is None else groups
         stimuli, trained_on = self._stimuli(X, ensure_min_samples=2)
         seed = self._seed()
@@ -154,13 +175,13 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if scale is None:
             scale = 1 / 255 if trained_on.dtype == "uint8" and groups is None else 1.0
         ensemble = self._ensemble(stimuli.shape[1:], fields, scale, seed)
-        objective = self.objective or CLoSeRLoss(self.temperature, self.graph, self.stop_gradient)
         own_seed = seed_per_encoder(derived_seed(seed, "initialization"), fields.num_encoders + 1)[-1]
-        model = training_model(objective, ensemble, seed=own_seed)  # the ensemble itself, or around it what the objective owns
-        model.compile(Nadam(self.learning_rate), objective)
+        model = training_model(loss, ensemble, seed=own_seed)  # the ensemble itself, or around it what the objective owns
+        model.compile(Nadam(self.learning_rate), loss)
         model.optimizer.build(model.trainable_variables)
-        samples = Split(stimuli, np.zeros(len(stimuli), dtype=np.int32))
-        batch_size = min(self.batch_size, len(stimuli))
+        inputs = self._pairs(stimuli, trials) if getattr(loss, "needs_previous", False) else stimuli
+        samples = Split(inputs, np.zeros(len(inputs), dtype=np.int32))
+        batch_size = min(self.batch_size, len(samples))
         stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: self._check_finite(logs["loss"]))
         with first_traces_unsaid():
             history = model.fit(
@@ -185,7 +206,8 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             X: array of samples like those of `fit`.
 
         Returns:
-            Float32 array (n, N * D): D columns of encoder 0, then those of encoder 1, ...
+            Float32 array (n, N * D): D columns of encoder 0, then those of encoder 1, ... A pynapple `TsdFrame` gives one, at
+            the same times.
 
         Raises:
             ValueError: X is of other columns, of another shape or on another scale than in `fit`, or too large to embed.
@@ -193,6 +215,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         from closer_tf.nn.ensemble import embed
 
         check_is_fitted(self)
+        given = X
         stimuli, scale = self._stimuli(X, reset=False)
         if stimuli.shape[1:] != self.input_shape_:
             raise ValueError(f"X: expected stimuli of shape {self.input_shape_}, found {stimuli.shape[1:]}")
@@ -208,7 +231,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise ValueError(
                 f"X: the embedding of sample {row} is not finite; its values reach {np.abs(stimuli[row]).max():.3g}"
             )
-        return embeddings
+        return _like(given, embeddings)
 
     @property
     def _n_features_out(self):
@@ -224,6 +247,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _stimuli(self, X, **checks):
         """(X as float32 features (n, d) or images (n, height, width, channels), the `Scale` of what was handed over)."""
+        X = np.asarray(X.d) if _is_tsd_frame(X) else X
         columns = {str(dtype).lower() for dtype in getattr(X, "dtypes", ())}  # a data frame's UInt8 is lost below
         X = validate_data(self, X, dtype="numeric", allow_nd=True, **checks)
         with np.errstate(over="ignore"):
@@ -256,6 +280,44 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if X.ndim not in (2, 4):
             raise ValueError(f"X: expected features (n, d) or images (n, height, width, channels), found shape {X.shape}")
         return X
+
+    def _loss(self):
+        """The objective's loss."""
+        from closer_tf.config.conditions import CONDITIONS
+        from closer_tf.nn.losses import CLoSeRLoss
+        from closer_tf.nn.temporal import TemporalLoss
+
+        temporal = [name for name, condition in CONDITIONS.items() if condition.weights]
+        if self.objective == "closer":
+            if self.term_weights is not None:
+                raise ValueError(f"term_weights: go with the objectives {', '.join(temporal)}, not with 'closer'")
+            return CLoSeRLoss(self.temperature, self.graph, self.stop_gradient)
+        if not isinstance(self.objective, str):
+            return self.objective
+        if self.objective not in temporal:
+            raise ValueError(f"objective: expected 'closer' or one of {', '.join(temporal)}, found {self.objective!r}")
+        weights = CONDITIONS[self.objective].weights | (self.term_weights or {})
+        return TemporalLoss(weights, self.graph)
+
+    def _pairs(self, stimuli, trials):
+        """Pairs (m, 2, d) of rows: the one `lag` before, and the current one, both of the same trial."""
+        if stimuli.ndim != 2:
+            raise ValueError(f"objective: '{self.objective}' takes features (n, d), X holds images")
+        rows = len(stimuli)
+        changes = np.zeros(rows, dtype=np.int64)  # how often the trial has changed up to a row
+        if trials is not None:
+            trials = np.asarray(trials)
+            if trials.shape != (rows,):
+                raise ValueError(f"trials: expected one for each of the {rows} rows of X, found shape {trials.shape}")
+            changes[1:] = np.cumsum(trials[1:] != trials[:-1])
+        current = np.arange(self.lag, rows)
+        current = current[changes[current] == changes[current - self.lag]]
+        if len(current) < 2:
+            raise ValueError(
+                f"trials: expected at least two rows with one {self.lag} before it in the same trial, found {len(current)} "
+                f"among {rows} rows in {changes[-1] + 1} trials"
+            )
+        return np.stack([stimuli[current - self.lag], stimuli[current]], axis=1)
 
     def _seed(self):
         if isinstance(self.random_state, (int, np.integer)):
@@ -302,6 +364,22 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             augmentation = RandomAffine(**self.augmentation, seed=derived_seed(seed, "augmentation"), name="augmentation")
         make_encoder = self.make_encoder or make_mlp
         return build_ensemble(shape, fields, make_encoder, input_scale=scale, augmentation=augmentation)
+
+
+def _epochs_of(X):
+    """The epoch of each row of a pynapple `TsdFrame`; None of anything else."""
+    if not _is_tsd_frame(X):
+        return None
+    return np.searchsorted(np.asarray(X.time_support.start), np.asarray(X.t), side="right")
+
+
+def _like(given, embeddings):
+    """Embeddings as a `TsdFrame` where one was given, which pynapple need not be imported for."""
+    return type(given)(t=given.t, d=embeddings, time_support=given.time_support) if _is_tsd_frame(given) else embeddings
+
+
+def _is_tsd_frame(X):
+    return type(X).__name__ == "TsdFrame" and hasattr(X, "time_support")
 
 
 def _receptive_fields_of_groups(groups, shape):

@@ -10,7 +10,7 @@ import pytest
 import closer_tf  # noqa: F401  chooses Keras's backend
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-OF_JAX = "contract evaluate losses temporal".split()
+OF_JAX = "contract evaluate losses nwb recipes temporal".split()
 OF_THE_STACK = """
 augmentation binning contract converged_regression data dropout encoders ensemble estimator evaluate export graphs import loop
 losses masks measures optimizers probes recordings run_configs softmax_regression speed_paths temporal train

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from closer_tf.data.neuro import allen, allen_cache
-from closer_tf.data.neuro.binning import bin_recording, passing_units
+from closer_tf.data.neuro.binning import Filters, bin_recording, passing_units
 from closer_tf.data.neuro.nwb import read_nwb
+from closer_tf.data.neuro.presentations import bin_presentations
 from closer_tf.data.neuro.sessions import Session, area_sizes
 from closer_tf.errors import DataError
 
@@ -262,7 +263,7 @@ def test_an_index_that_does_not_fit_its_column_is_refused(cache, column, change)
 
 
 def test_command_on_a_local_cache_writes_once(written, tmp_path, capsys, monkeypatch, recording, by_allensdk):
-    monkeypatch.setattr(allen_cache, "read_session", lambda cache, session: recording)  # has been read before
+    monkeypatch.setattr(allen_cache, "read_session", lambda cache, session, filters: recording)  # has been read before
     command = [str(fixture.SESSION), "--cache", str(written), "--out", str(tmp_path)]
     assert allen.main(command) == 0
     out = capsys.readouterr().out
@@ -292,6 +293,53 @@ def test_command_on_a_file(written, tmp_path, capsys):
     assert allen.main(["--nwb", str(tmp_path / "none.nwb")]) == 2
     assert "none.nwb: no such file" in capsys.readouterr().err
     assert allen.main(["5", *command]) == 2
+
+
+def test_presentations_become_trials_of_one_bin(written, tmp_path, capsys, recording):
+    command = ["--nwb", str(nwb_file(written)), "--out", str(tmp_path), "--presentations", "drifting_gratings"]
+    assert allen.main([*command, "--condition", "orientation"]) == 0
+    session = Session.load(tmp_path / f"session_{fixture.SESSION}_drifting_gratings.npz")
+    assert list(session.stimuli) == [str(45 * k) for k in range(8)] and session.bin_width == 0.25
+    # the probe that is invalid while movies are shown is not while gratings are
+    assert session.unit_ids.tolist() == [*fixture.KEPT_UNITS, 520, 521]
+    for k in range(10):
+        start = 40 + 0.25 * k
+        spikes = [fixture.spike_times(unit) for unit in session.unit_ids.tolist()]
+        expected = [((times >= start) & (times <= start + 0.25)).sum() for times in spikes]
+        assert session.counts(str(45 * (k % 8)))[k // 8, 0].tolist() == expected
+    by_allensdk = bin_presentations(recording, "drifting_gratings", ["orientation"], report=lambda line: None)
+    assert_same(by_allensdk, session)
+    assert allen.main([*command, "--condition", "orientation"]) == 0
+    assert "already written" in capsys.readouterr().out
+    for more, message in (
+        (["--condition", "angle"], "condition: the trials have no column 'angle'"),
+        (["--presentations", "gratings"], "no presentations of 'gratings'; it has drifting_gratings, "),
+    ):
+        assert allen.main([*command, *more, "--force"]) == 2
+        assert message in capsys.readouterr().err
+    assert allen.main(["--nwb", str(nwb_file(written)), "--condition", "orientation"]) == 2
+
+
+def test_filters_are_options_and_a_missing_metric_names_the_one_that_goes_on_without_it(cache, tmp_path, capsys):
+    command = ["--nwb", str(nwb_file(cache)), "--out", str(tmp_path)]
+    assert allen.main([*command, "--amplitude-cutoff", "0.11", "--skip", "presence_ratio", "quality"]) == 0
+    assert Session.load(tmp_path / NPZ).unit_ids.tolist() == [501, 502, 503, 504, 505, 510, 511, 513]
+    assert allen.main([*command, "--skip", "quality"]) == 2
+    assert "is there already, made with filters that it does not name; add --force" in capsys.readouterr().err
+    with h5py.File(nwb_file(cache), "a") as file:
+        del file["units/amplitude_cutoff"]
+    assert allen.main([*command, "--force"]) == 2
+    said = "the units have no 'amplitude_cutoff', which a filter looks at; --skip amplitude_cutoff goes on without that filter"
+    assert said in capsys.readouterr().err
+    assert allen.main([*command, "--force", "--skip", "amplitude_cutoff"]) == 0
+    assert 511 in Session.load(tmp_path / NPZ).unit_ids
+
+
+def test_allensdk_applies_the_metrics_it_is_given(written):
+    found = allen_cache.read_session(written, fixture.SESSION, Filters(presence_ratio=None, isi_violations=0.51))
+    assert {513, 514} <= set(found.units.ids.tolist())
+    with pytest.raises(DataError, match="to change one, read the file without it: --nwb"):
+        allen_cache.read_session(written, fixture.SESSION, Filters(quality=None))
 
 
 def test_command_says_its_version_and_what_the_disk_says(written, tmp_path, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from closer_tf.data.neuro.binning import (
+    Filters,
     Frames,
     InvalidInterval,
     Recording,
@@ -135,6 +136,15 @@ def test_each_filter_at_its_limit(column, value, passes):
     changed = getattr(table, column).copy()
     changed[1] = value
     np.testing.assert_array_equal(passing_units(dataclasses.replace(table, **{column: changed})), [True, passes, True])
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Filters)])
+def test_each_filter_can_be_skipped_and_a_missing_metric_says_how(name):
+    table = dataclasses.replace(units(), **{name: None})
+    with pytest.raises(DataError, match=f"the units have no '{name}', .* --skip {name} goes on without that filter"):
+        passing_units(table)
+    skipped = dataclasses.replace(Filters(), **{name: False if name in ("valid_channel", "in_brain") else None})
+    np.testing.assert_array_equal(passing_units(table, skipped), [True, True, True])
 
 
 def test_no_unit_left_after_the_filters_tells_how_many_each_rule_passes():

@@ -306,3 +306,68 @@ def test_a_pipeline_reads_out_what_the_command_line_does():
     labels = {"train": y_train, "test": y_test, "validation": y_test}
     probe = linear_probe(embedded, labels, C=[0.01])
     assert abs(pipeline.score(X_test, y_test) - probe.test) <= 0.01 and probe.test > 0.9
+
+
+# --------------------------------------------------------------------------------------------------------------- time
+
+
+@pytest.mark.parametrize("objective", ["tcloser", "lpl"])
+def test_temporal_objectives_train_what_a_run_config_trains(tmp_path, objective):
+    """Pairs of rows within trials are the windows of a run on all bins."""
+    from closer_tf.data.neuro.sessions import Session
+
+    counts = np.random.default_rng(0).poisson(1.5, (5, 12, 6)).astype(np.uint8)
+    areas = ["V1", "V1", "V1", "LM", "LM", "LM"]
+    Session("s", np.arange(6), areas, 0.05, {"movie": counts}).save(tmp_path / "s.npz")
+    dataset = {"name": "session", "path": str(tmp_path / "s.npz"), "label": "time", "full_range": True, "lag": 2}
+    content = {
+        "condition": objective,
+        "num_encoders": 2,
+        "dataset": dataset,
+        "masks": {"scheme": "areas", "areas": ["V1", "LM"]},
+        "encoder": {"type": "mlp", "hidden": [6], "embedding_dim": 4, "dropout": 0.1},
+        "training": {"epochs": 2, "batch_size": 8},
+        "seed": 3,
+    }
+    config = parse_config(content).resolved()
+    data = load_splits(config)
+    ensemble = make_ensemble(config, make_receptive_fields(config, data), data)
+    model = make_training_model(config, ensemble, 0)
+    steps = steps_per_epoch(len(data.train), 8)
+    model.fit(batches(data.train, 8, config.seeds.data_order), epochs=2, steps_per_epoch=steps, shuffle=False, verbose=0)
+    rows = counts[[0, 2, 4]].reshape(-1, 6)
+    settings = {"hidden": [6], "embedding_dim": 4, "dropout": 0.1, "epochs": 2, "batch_size": 8, "random_state": 3, "lag": 2}
+    estimator = CLoSeRTransformer(groups=areas, objective=objective, **settings)
+    estimator.fit(rows, trials=np.repeat(["a", "b", "a"], 12))
+    for ours, theirs in zip(estimator.ensemble_.get_weights(), ensemble.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    assert estimator.transform(rows).shape == (36, 8)
+    whole = CLoSeRTransformer(groups=areas, objective=objective, **settings).fit(rows)
+    assert any((a != b).any() for a, b in zip(whole.ensemble_.get_weights(), ensemble.get_weights()))
+
+
+def test_pairs_do_not_reach_over_a_border():
+    rows = np.arange(10, dtype=np.float32)[:, None]
+    pairs = CLoSeRTransformer(lag=2)._pairs(rows, ["a"] * 4 + ["b"] * 3 + ["a"] * 3)[..., 0]
+    assert pairs.tolist() == [[0, 2], [1, 3], [4, 6], [7, 9]]
+    assert len(CLoSeRTransformer()._pairs(rows, None)) == 9
+
+
+@pytest.mark.parametrize(
+    "settings, fit, message",
+    [
+        ({"objective": "tclosr"}, {}, "objective: expected 'closer' or one of lpl, notcloser, tcloser, found 'tclosr'"),
+        ({"term_weights": {"tpull": 1.0}}, {}, "term_weights: go with the objectives lpl, notcloser, tcloser, not with"),
+        ({"objective": "tcloser", "term_weights": {"pul": 1.0}}, {}, r"weights: unknown terms \['pul'\]"),
+        ({"objective": "tcloser", "lag": 0}, {}, "lag: expected a whole number of at least 1"),
+        (
+            {"objective": "tcloser"},
+            {"trials": [1, 2]},
+            r"trials: expected one for each of the 20 rows of X, found shape \(2,\)",
+        ),
+        ({"objective": "tcloser"}, {"trials": np.arange(20)}, "trials: expected at least two rows with one 1 before it in the"),
+    ],
+)
+def test_mistakes_in_time(settings, fit, message):
+    with pytest.raises(ValueError, match=message):
+        CLoSeRTransformer(groups=list("aabb"), epochs=1, **settings).fit(np.random.default_rng(0).random((20, 4)), **fit)

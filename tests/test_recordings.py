@@ -215,3 +215,23 @@ def test_the_real_recordings(shared):
     assert not gabors.windowed and len(gabors.label_names) == 81 and len(gabors.train) == 2187
     with pytest.raises(DataError, match="counts: expected 2 dimension"):
         load_data("gabors", path=str(folder / "natural_movie_one_791319847.npz"))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("session", [751348571, 755434585, 760693773])
+def test_the_file_with_gabors_is_one_case_of_presentations(shared, tmp_path, session):
+    from closer_tf.data.neuro.presentations import of_counts
+
+    path = shared / "data" / "neuropixels" / f"gabors_{session}.npz"
+    gabors, stored = load_data("gabors", path=str(path)), np.load(path)
+    good = stored["qc_pass"]
+    places = [stored["x"], stored["y"]]
+    of_counts(stored["counts"][good].T, places, stored["unit_ids"][good], stored["areas"][good], 0.25).save(tmp_path / "s.npz")
+    found = load_data("session", path=str(tmp_path / "s.npz"))
+    assert not found.windowed and found.unit_areas == gabors.unit_areas
+    assert [name.replace(".0", "") for name in gabors.label_names] == list(found.label_names)
+    for part in ("train", "validation", "test"):
+        of_gabors, of_session = getattr(gabors, part), getattr(found, part)
+        order = np.lexsort((of_gabors.about["trial"], of_gabors.labels))
+        np.testing.assert_array_equal(of_session.labels, of_gabors.labels[order])
+        np.testing.assert_array_equal(of_session.inputs, of_gabors.inputs[order])

@@ -38,7 +38,10 @@ def session(**changes):
     "changes, message",
     [
         ({"unit_ids": []}, "no unit left"),
-        ({"unit_ids": [30.5, 10.0, 20.0]}, "unit_ids: expected (one integer per unit|whole numbers, found 30.5)"),
+        (
+            {"unit_ids": [30.5, 10.0, 20.0]},
+            "unit_ids: expected one integer or string per unit: expected whole numbers, found 30.5",
+        ),
         ({"unit_ids": [30, 10, 30]}, "unit 30 occurs 2 times"),
         ({"unit_areas": ["VISp", "CA1"]}, "unit_areas: expected 3 strings"),
         ({"unit_areas": [1, 2, 3]}, "unit_areas: expected 3 strings"),
@@ -50,8 +53,11 @@ def session(**changes):
         ),
         ({"bin_width": 10.0}, "found 10; if these are milliseconds, give 0.01"),
         ({"bin_width": 3.3e-5}, "bin_width: expected seconds, from 0.0001 to below 10, found 3.3e-05$"),
-        ({"unit_ids": ["a", "b", "c"]}, "unit_ids: expected one integer per unit, found shape"),
-        ({"unit_ids": [1.0, np.nan, 2.0]}, "unit_ids: expected one integer per unit: holds values that are not finite"),
+        ({"unit_ids": ["a", "b", "a"]}, "unit_ids: unit a occurs 2 times; expected each once"),
+        (
+            {"unit_ids": [1.0, np.nan, 2.0]},
+            "unit_ids: expected one integer or string per unit: holds values that are not finite",
+        ),
         ({"stimuli": {}}, "no stimulus"),
         ({"stimuli": {"one": np.zeros((5, 6))}}, r"counts_one: expected spike counts \(trials, bins, units\)"),
         ({"stimuli": {"one": np.zeros((5, 0, 3))}}, r"counts_one: expected spike counts \(trials, bins, units\)"),
@@ -319,7 +325,7 @@ def test_samples_that_cannot_be_made():
         make_samples(session(), window=5)
     with pytest.raises(DataError, match="each named once"):
         make_samples(session(), stimuli=["one", "one"])
-    with pytest.raises(ValueError, match="label: expected one of stimulus, segment, time"):
+    with pytest.raises(DataError, match="label: expected one of stimulus, segment, time, found 'movie'"):
         make_samples(session(), label="movie")
 
 

@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from closer_tf.common.npz import read_npz
 from closer_tf.data.scales import Scale, check_same_scale, scale_of
@@ -70,17 +69,19 @@ def recording(path, config, fields):
     parts = {key: [] for key in ("stimuli", "labels", "trials", "frames")}
     for label, name in enumerate(names):
         counts = session.counts(name)
-        trials, bins, _ = counts.shape
-        frames = np.arange(bins)
+        trial, frame = np.nonzero(session.is_bin(name))
+        stimuli = counts[trial, frame]
         if config.takes_windows:
-            window = config.dataset.window
-            if bins < window:
-                raise DataError(f"{path}: trials of '{name}' have {bins} bins, too few for windows of {window}")
-            counts, frames = sliding_window_view(counts, window, axis=1).transpose(0, 1, 3, 2), frames[window - 1 :]
-        parts["stimuli"].append(counts.reshape(-1, *counts.shape[2:]))
-        parts["labels"].append(np.full(trials * len(frames), label))
-        parts["trials"].append(np.repeat(session.trials[name], len(frames)))
-        parts["frames"].append(np.tile(frames, trials))
+            window, lag = config.dataset.window, config.dataset.lag
+            whole = frame >= (window - 1) * lag
+            if not whole.any():
+                raise DataError(f"{path}: trials of '{name}' have {counts.shape[1]} bins, too few for windows of {window}")
+            trial, frame = trial[whole], frame[whole]
+            stimuli = np.stack([counts[trial, frame - back * lag] for back in reversed(range(window))], axis=1)
+        parts["stimuli"].append(stimuli)
+        parts["labels"].append(np.full(len(trial), label))
+        parts["trials"].append(session.trials[name][trial])
+        parts["frames"].append(frame)
     return {key: np.concatenate(values) for key, values in parts.items()}, tuple(names)
 
 

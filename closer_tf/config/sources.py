@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from closer_tf.bounds import BOUNDS
 from closer_tf.config.base import Section
@@ -95,7 +96,28 @@ class RecordingSource(Section):
     """Z-score each unit's counts with the training set's mean and standard deviation, inside the model. The paper: raw."""
 
 
-class SessionSource(RecordingSource):
+class TrialsSource(RecordingSource):
+    """What all recordings in trials of several bins share."""
+
+    lag: int = Field(1, **BOUNDS["lag"])
+    """How many bins back the bin lies that temporal objectives look at. The paper: 1."""
+    split: Literal["trials", "blocks"] = "trials"
+    """How trials are divided: 'trials': by their number modulo `folds`; 'blocks': in `folds` blocks of time."""
+    folds: int = Field(5, **BOUNDS["folds"])
+    """Number of folds or blocks: fold 1 + `fold` is the validation set, 3 + `fold` the test set, modulo `folds`. The paper:
+    5."""
+    fold: int = Field(0, **BOUNDS["fold"])
+    """From 0 to `folds` - 1, which gives every trial its turn as a test trial. The paper: 0."""
+
+    @model_validator(mode="after")
+    def _one_of_the_folds(self):
+        if self.fold >= self.folds:
+            message = f"fold: expected 0 to {self.folds - 1}, since there are {self.folds} folds, found {self.fold}"
+            raise PydanticCustomError("inconsistent", "{message}", {"message": message})
+        return self
+
+
+class SessionSource(TrialsSource):
     """A session file of your own or from `closer_tf allen`: two or more stimuli, each shown repeatedly."""
 
     name: Literal["session"]
@@ -104,8 +126,16 @@ class SessionSource(RecordingSource):
     """The .npz file."""
     stimuli: list[str] | None = None
     """Stimuli in the order of their labels. Default null: all in the file."""
-    label: Literal["stimulus", "segment", "time"] = "stimulus"
-    """What is read out: which stimulus, which part of it, or the time within it (from 0 to 1, by linear regression)."""
+    label: str = Field("stimulus", min_length=1)
+    """What is read out: 'stimulus' (which), 'segment' (which part of it), 'time' (within it, from 0 to 1, by linear
+    regression), or the name of a label in the file."""
+    regress: bool = False
+    """Read a label of the file out as a number, by linear regression, not as classes."""
+    split: Literal["trials", "blocks", "label"] = "trials"
+    """How trials are divided: 'trials': by their number modulo `folds`; 'blocks': in `folds` blocks of time; 'label': as
+    `split_label` says."""
+    split_label: str | None = None
+    """Name of a label in the file with 'train', 'validation' or 'test' for each trial."""
     segments: int = Field(3, **BOUNDS["segments"])
     """Number of equal parts for label 'segment'."""
     full_range: bool = False
@@ -115,7 +145,7 @@ class SessionSource(RecordingSource):
     Recurrent encoders run over all of a window; others see its last two bins at most."""
 
 
-class SimulatedSource(RecordingSource):
+class SimulatedSource(TrialsSource):
     """A simulated session of two movies, for a first try without a download; no animal was recorded."""
 
     name: Literal["simulated"]
@@ -134,7 +164,7 @@ class SimulatedSource(RecordingSource):
     """As for 'session'."""
 
 
-class NaturalMovieSource(RecordingSource):
+class NaturalMovieSource(TrialsSource):
     """An array file of natural movie one in bins of one second (`counts`, `areas`, `unit_ids`)."""
 
     name: Literal["natural_movie"]

@@ -6,21 +6,20 @@ Units are put in ascending unit id, whatever their order in the file.
 import numpy as np
 
 from closer_tf.data.samples import make_samples
+from closer_tf.errors import DataError
 
 
-def session(path, stimuli=None, label="stimulus", segments=3, full_range=False, window=2):
+def session(path, stimuli=None, **options):
     """A session file as `Session.save` writes it; see `closer_tf.data.neuro.sessions` for the format.
 
     Args:
         path: the .npz file.
         stimuli: stimulus names in the order of their labels. Default: all.
-        label: 'stimulus', 'segment' or 'time'.
-        segments: equal parts of a trial for label 'segment'.
-        full_range: use every bin with a whole window, not only the paper's range.
-        window: bins per sample, ending with the current one; bins without a whole window in their trial are left out.
+        **options: `label`, `segments`, `full_range`, `window`, `lag`, `split`, `folds`, `fold`, `split_label`, `regress`,
+            as for `closer_tf.data.samples.make_samples`.
 
     Returns:
-        `Source` of windows of consecutive bins.
+        `Source` of windows of consecutive bins; of single bins where all trials have one.
 
     Raises:
         DataError: the file is absent, damaged or lacks what is asked for.
@@ -28,16 +27,20 @@ def session(path, stimuli=None, label="stimulus", segments=3, full_range=False, 
     """
     from closer_tf.data.neuro.sessions import Session
 
-    return _from_session(Session.load(path), stimuli, label, segments, full_range, window)
+    recording = Session.load(path)
+    try:
+        return _from_session(recording, stimuli, options)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
-def simulated(seed=0, size="small", label="stimulus", segments=3, full_range=False, window=2):
+def simulated(seed=0, size="small", **options):
     """A simulated session of two movies; no animal was recorded. See `closer_tf.data.simulated`.
 
     Args:
         seed: int, seeds the simulation.
         size: 'small' (six areas), or 'paper' (ten areas and as many units and frames as mouse 751348571).
-        label, segments, full_range, window: as for `session`.
+        **options: as for `session`.
 
     Returns:
         `Source` of windows of consecutive bins.
@@ -45,14 +48,14 @@ def simulated(seed=0, size="small", label="stimulus", segments=3, full_range=Fal
     from closer_tf.data.simulated import PAPER_SIZE, simulate_session
 
     sizes = {"small": {}, "paper": PAPER_SIZE}
-    return _from_session(simulate_session(seed, **sizes[size]), None, label, segments, full_range, window)
+    return _from_session(simulate_session(seed, **sizes[size]), None, options)
 
 
-def natural_movie(path, label="segment", segments=3, full_range=False, window=2):
+def natural_movie(path, label="segment", **options):
     """An array file of natural movie one; see `closer_tf.data.neuro.allen_arrays`. Arguments as for `session`."""
     from closer_tf.data.neuro.allen_arrays import read_natural_movie
 
-    return _from_session(read_natural_movie(path), None, label, segments, full_range, window)
+    return _from_session(read_natural_movie(path), None, {"label": label, **options})
 
 
 def gabors(path):
@@ -69,8 +72,8 @@ def gabors(path):
     return _by_unit_id(read_gabors(path)).split()
 
 
-def _from_session(recording, stimuli, label, segments, full_range, window):
-    return make_samples(_by_unit_id(recording), stimuli, window, full_range, label, segments)
+def _from_session(recording, stimuli, options):
+    return make_samples(_by_unit_id(recording), stimuli, **options)
 
 
 def _by_unit_id(recording):

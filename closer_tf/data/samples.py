@@ -1,42 +1,61 @@
-"""From sessions to samples: windows of consecutive bins, labelled and split by trial."""
+"""From sessions to samples: windows of bins, labelled and split by trial."""
+
+from dataclasses import replace
 
 import numpy as np
 
 from closer_tf.bounds import check_settings
+from closer_tf.config import suggestion
 from closer_tf.data.splits import Source, Split
+from closer_tf.data.trial_splits import PARTS, interleaved, parts_of
 from closer_tf.errors import DataError
 
 LABELS = ("stimulus", "segment", "time")
-MIN_TRIALS = 4  # trial 1 is the first validation trial, trial 3 the first test trial
 
 
-def make_samples(session, stimuli=None, window=2, full_range=False, label="stimulus", segments=3):
-    """Windows of consecutive bins, in the order of stimulus, trial and frame. A window never leaves its trial.
+def make_samples(
+    session,
+    stimuli=None,
+    window=2,
+    full_range=False,
+    label="stimulus",
+    segments=3,
+    lag=1,
+    split="trials",
+    folds=5,
+    fold=0,
+    split_label=None,
+    regress=False,
+):
+    """Windows of bins, in the order of stimulus, trial and frame. A window never leaves its trial.
 
     Args:
-        session: `Session`.
+        session: `Session`. Where all trials have one bin, samples are single bins (n, units), and `window`, `lag` and
+            `full_range` do not count.
         stimuli: stimulus names in the order of their labels. Default: all, in the session's order.
         window: bins per sample, ending with the current one.
-        full_range: false: current bins from `window` to F - 2 of a trial's F bins, as in the paper's data (897 of 900 for
-            windows of 2). True: every bin with a whole window, `window` - 1 to F - 1.
+        full_range: false: current bins from `window` (with a `lag` of 1) to F - 2 of a trial's F bins, as in the paper's data
+            (897 of 900 for windows of 2). True: every bin with a whole window, `window` - 1 to F - 1. Padding is no bin.
         label: "stimulus": index of the stimulus. "segment": which of `segments` equal parts of the trial the current bin
-            is in. "time": the current bin divided by F, a number in [0, 1).
+            is in. "time": the current bin divided by F, a number in [0, 1). Or the name of one of the session's labels.
         segments: number of parts for label "segment".
+        lag: bins from one bin of a window to the next.
+        split, folds, fold, split_label: which trials are for what: see `closer_tf.data.trial_splits.parts_of`.
+        regress: a label of the session's is a number, also where it holds integers.
 
     Returns:
         `Source` of windows (n, window, units) of raw spike counts in time order, the current bin last. `about` of its splits
         has int arrays (n,): `stimulus`, index into the stimuli; `trial`, number within the stimulus; `frame`, the current bin
-        within the trial. Trials are split by their number, which counts trials that were left out too: 1, 6, 11, ... are
-        validation, 3, 8, 13, ... test, the others training.
+        within the trial. By default trials are split by their number, which counts trials that were left out too: 1, 6, 11, ...
+        are validation, 3, 8, 13, ... test, the others training.
 
     Raises:
-        DataError: a stimulus is unknown, has too few or too short trials or no spike at all, or there is but one to tell apart.
-        ValueError: the label, the window or the number of segments is none of the above.
+        DataError: a stimulus or label is unknown, a stimulus has too few or too short trials or no spike at all, or there is
+            but one to tell apart.
+        ValueError: the window, lag, split or number of segments is none of the above.
     """
     stimuli = list(session.stimuli if stimuli is None else stimuli)
-    if label not in LABELS:
-        raise ValueError(f"label: expected one of {', '.join(LABELS)}, found '{label}'")
-    check_settings(window=window)
+    check_settings(window=window, lag=lag, folds=folds, fold=fold)
     if label == "segment":
         check_settings(segments=segments)
     if not stimuli or len(set(stimuli)) != len(stimuli):
@@ -46,16 +65,28 @@ def make_samples(session, stimuli=None, window=2, full_range=False, label="stimu
             f"session {session.name}: label 'stimulus' needs at least two stimuli to tell apart, found only "
             f"'{stimuli[0]}'; use label 'segment' or 'time' for the position within it"
         )
-    parts = [_stimulus_samples(session, index, name, window, full_range, label, segments) for index, name in enumerate(stimuli)]
-    names = {
-        "stimulus": tuple(stimuli),
-        "segment": tuple(f"{k + 1}/{segments}" for k in range(segments)),
-        "time": (),
-    }
+    flashed = all(session.counts(name).shape[1] == 1 for name in stimuli)
+    if flashed:
+        if label == "time":
+            raise DataError(f"session {session.name}: trials of one bin have no label 'time'")
+        window, full_range = 1, True
+    of_label, names = _labels(session, stimuli, label, segments, regress)
+    parts, samples = [], []
+    for index, name in enumerate(stimuli):
+        bins = session.bins_of(name).min()
+        if label == "segment" and segments > bins:
+            raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for {segments} segments")
+        trials = parts_of(session, name, split, folds, fold, split_label)
+        part, of_stimulus = _stimulus_samples(session, index, name, window, full_range, lag, of_label, trials)
+        parts.append(part)
+        samples.append(of_stimulus)
+    samples = _joined(samples)
+    if flashed:
+        samples = replace(samples, inputs=samples.inputs[:, 0])
     return Source(
-        **split_by_trial(_joined(parts)),
-        label_names=names[label],
-        windowed=True,
+        **split_by_part(samples, np.concatenate(parts)),
+        label_names=names,
+        windowed=not flashed,
         unit_areas=tuple(session.unit_areas.tolist()),
         simulated=session.simulated,
         stimuli=tuple(stimuli),
@@ -72,8 +103,52 @@ def split_by_trial(samples):
     Returns:
         dict `train`, `validation`, `test` of `Split`.
     """
-    place = samples.about["trial"] % 5
-    return {"train": samples[(place != 1) & (place != 3)], "validation": samples[place == 1], "test": samples[place == 3]}
+    return split_by_part(samples, interleaved(samples.about["trial"]))
+
+
+def split_by_part(samples, parts):
+    """Split samples by what each is for.
+
+    Args:
+        samples: `Split`.
+        parts: int array (n,), indices into `closer_tf.data.trial_splits.PARTS`.
+
+    Returns:
+        dict `train`, `validation`, `test` of `Split`.
+    """
+    return {name: samples[parts == k] for k, name in enumerate(PARTS)}
+
+
+def _labels(session, stimuli, label, segments, regress):
+    """(function (index of stimulus, trial positions, frames, bins of these trials) -> labels, label names)."""
+    if label == "stimulus":
+        return lambda index, trial, frame, bins: np.full(len(frame), index), tuple(stimuli)
+    if label == "segment":
+        return lambda index, trial, frame, bins: frame * segments // bins, tuple(f"{k + 1}/{segments}" for k in range(segments))
+    if label == "time":
+        return lambda index, trial, frame, bins: (frame / bins).astype(np.float32), ()
+    if label not in session.labels:
+        known = (*LABELS, *session.labels)
+        raise DataError(
+            f"session {session.name}: label: expected one of {', '.join(known)}, found '{label}'.{suggestion(label, known)}"
+        )
+    stored = session.labels[label]
+    kind = stored[stimuli[0]].dtype.kind
+    if regress and kind == "U":
+        raise DataError(f"session {session.name}: label '{label}' holds text, which is no number; leave out regress")
+    if kind == "f" and not regress:
+        raise DataError(
+            f"session {session.name}: label '{label}' holds numbers, not classes: set dataset.regress=true to read it out by "
+            f"regression, or store classes as integers or strings"
+        )
+    values = np.unique(np.concatenate([stored[name].ravel() for name in stimuli]))
+
+    def of_bins(index, trial, frame, bins):
+        array = stored[stimuli[index]]
+        found = array[trial] if array.ndim == 1 else array[trial, frame]
+        return found.astype(np.float32) if regress else np.searchsorted(values, found)
+
+    return of_bins, () if regress else tuple(str(value) for value in values.tolist())
 
 
 def _joined(parts):
@@ -82,42 +157,25 @@ def _joined(parts):
     return Split(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("inputs", "labels")), about)
 
 
-def _stimulus_samples(session, index, name, window, full_range, label, segments):
+def _stimulus_samples(session, index, name, window, full_range, lag, of_label, parts):
+    """(what each sample is for, the samples) of one stimulus."""
     counts = session.counts(name)
-    trials, bins, units = counts.shape
-    if trials < MIN_TRIALS:
-        raise DataError(
-            f"session {session.name}: stimulus '{name}' has {trials} trials; at least {MIN_TRIALS} are needed, since trials "
-            f"1, 6, ... are the validation set and trials 3, 8, ... the test set"
-        )
+    _, bins, units = counts.shape
     if not counts.any():
         raise DataError(
             f"session {session.name}: all counts of stimulus '{name}' are 0; were its times and those of the spikes taken by "
             f"one clock, both in seconds?"
         )
-    numbers = session.trials[name]
-    for place, part in ((1, "validation"), (3, "test")):
-        if not (numbers % 5 == place).any():
-            raise DataError(
-                f"session {session.name}: stimulus '{name}' has trials {', '.join(map(str, numbers))}; none of {place}, "
-                f"{place + 5}, ..., which are the {part} set"
-            )
-    if np.isin(numbers % 5, (1, 3)).all():
-        raise DataError(f"session {session.name}: stimulus '{name}' has validation and test trials alone, none to train on")
-    frames = np.arange(window - 1, bins) if full_range else np.arange(window, bins - 1)
+    span = (window - 1) * lag + 1
+    frames = np.arange(span - 1, bins) if full_range else np.arange(span, bins - 1)
     if len(frames) == 0:
-        raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for windows of {window}")
-    if label == "segment" and segments > bins:
-        raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for {segments} segments")
-    windows = np.lib.stride_tricks.sliding_window_view(counts, window, axis=1)[:, frames - window + 1]
-    frame = np.tile(frames, trials)
-    labels = {
-        "stimulus": lambda: np.full(len(frame), index),
-        "segment": lambda: frame * segments // bins,
-        "time": lambda: (frame / bins).astype(np.float32),
-    }
-    return Split(
-        windows.transpose(0, 1, 3, 2).reshape(-1, window, units),
-        labels[label](),
-        {"stimulus": np.full(len(frame), index), "trial": np.repeat(numbers, len(frames)), "frame": frame},
-    )
+        apart = f" {lag} bins apart" if lag > 1 else ""
+        raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for windows of {window}{apart}")
+    windows = np.lib.stride_tricks.sliding_window_view(counts, span, axis=1)[:, frames - span + 1, :, ::lag]
+    lengths = session.bins_of(name)
+    trial, place = np.nonzero(frames < lengths[:, None] - (0 if full_range else 1))  # others reach into padding
+    frame, bins = frames[place], lengths[trial]
+    about = {"stimulus": np.full(len(frame), index), "trial": session.trials[name][trial], "frame": frame}
+    inputs = windows.transpose(0, 1, 3, 2)
+    inputs = inputs.reshape(-1, window, units) if len(trial) == len(lengths) * len(frames) else inputs[trial, place]
+    return parts[trial], Split(inputs, of_label(index, trial, frame, bins), about)

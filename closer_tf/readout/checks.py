@@ -25,7 +25,7 @@ def check_readout(config, data):
     labels = np.concatenate([data.train.labels, data.validation.labels])[train]
     _check_neighbours(config.readout.knn_neighbours, len(train), data)
     if not data.label_names:
-        _check_numbers(len(train), len(validation), len(data.test))
+        _check_numbers(config.dataset.label, len(train), len(validation), len(data.test))
         return
     fraction = config.readout.validation_fraction
     learned = np.unique(labels)
@@ -49,7 +49,7 @@ def _check_neighbours(neighbours, samples, data):
     if neighbours is None:
         return
     if not data.label_names:
-        raise ConfigError("readout.knn_neighbours: neighbours vote for classes, and dataset.label is 'time'; expected null")
+        raise ConfigError("readout.knn_neighbours: neighbours vote for classes, and dataset.label is a number; expected null")
     if neighbours > samples:
         raise ConfigError(
             f"readout.knn_neighbours: expected at most the probe's {samples} training samples, found {neighbours}; "
@@ -57,10 +57,10 @@ def _check_neighbours(neighbours, samples, data):
         )
 
 
-def _check_numbers(train, validation, test):
+def _check_numbers(label, train, validation, test):
     for name, count in (("training", train), ("validation", validation), ("test", test)):
         if count < 2:
             raise ConfigError(
-                f"dataset.label: 'time' is judged by R^2, for which {count} {name} sample is too few; expected 2. Give "
+                f"dataset.label: '{label}' is judged by R^2, for which {count} {name} sample is too few; expected 2. Give "
                 f"longer trials, or set dataset.full_range=true"
             )

@@ -8,7 +8,7 @@ from closer_tf.config import PROBE_ITERATIONS
 def protocol(config):
     """How a config's run is read out, as the dict that results.json holds."""
     options = config.readout
-    by_number = getattr(config.dataset, "label", None) == "time"
+    by_number = getattr(config.dataset, "label", None) == "time" or getattr(config.dataset, "regress", False)
     logistic = "multinomial logistic regression, L2, L-BFGS from a cold start, on z-scored features"
     if options.protocol == "converged":
         logistic += ", to its optimum"

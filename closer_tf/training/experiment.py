@@ -50,7 +50,9 @@ def load_splits(config):
             f"condition: '{config.condition}' needs labels, dataset '{data.name}' has none here; 'closer' needs none"
         )
     if labels and not data.label_names:
-        raise ConfigError(f"condition: '{config.condition}' needs labels that are classes; dataset.label is 'time'")
+        raise ConfigError(
+            f"condition: '{config.condition}' needs labels that are classes; dataset.label '{config.dataset.label}' is a number"
+        )
     if getattr(config.dataset, "input_scale", 1.0) is None:
         warn_if_unscaled(scale_of(data.train.inputs), data.input_scale)
     return for_encoders(config, data)

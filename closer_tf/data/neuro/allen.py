@@ -7,10 +7,12 @@ Observatory, under the Allen Institute's terms of use.
 import argparse
 import sys
 import time
+from dataclasses import fields, replace
 
 from closer_tf.common.command import add_version, run_command
 from closer_tf.common.files import given_path
-from closer_tf.data.neuro.binning import MOVIES, bin_recording, passing_units
+from closer_tf.data.neuro.binning import FILTERS, MOVIES, bin_recording, passing_units
+from closer_tf.data.neuro.presentations import bin_presentations
 from closer_tf.data.neuro.sessions import Session, area_sizes
 from closer_tf.errors import DataError
 
@@ -30,15 +32,19 @@ _EXAMPLES = """examples:
     closer_tf allen 751348571 --cache allen_cache --yes
   a session file that you have, without allensdk and without a network:
     closer_tf allen --nwb session_751348571.nwb
+  stimuli that were shown one by one, as trials of one bin, into allen_sessions/session_751348571_gabors.npz:
+    closer_tf allen --nwb session_751348571.nwb --presentations gabors --condition x_position y_position
+  other quality filters, or one less:
+    closer_tf allen --nwb session_751348571.nwb --presence-ratio 0.9 --skip amplitude_cutoff
 
 An interrupted download continues where it stopped; a session file that is there already is not made again.
 allensdk needs Python 3.11: pip install 'closer_tf[allen]'.
 """
 
 
-def session_path(out, name):
-    """Where the session file of a recording goes."""
-    return given_path(out) / f"session_{name}.npz"
+def session_path(out, name, presentations=None):
+    """Where the session file of a recording goes; with the name of a stimulus, that of its presentations."""
+    return given_path(out) / f"session_{name}{f'_{presentations}' if presentations else ''}.npz"
 
 
 def main(argv=None):
@@ -63,6 +69,14 @@ def _parser():
     parser.add_argument("--force", action="store_true", help="make session files anew that are there already")
     parser.add_argument("--stimuli", nargs="+", default=list(MOVIES), metavar="NAME", help="default: %(default)s")
     parser.add_argument("--bins-per-frame", type=_positive, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument("--presentations", metavar="NAME", help="in place of movies, a stimulus that was shown one by one")
+    parser.add_argument("--condition", nargs="+", metavar="COLUMN", help="columns that tell its presentations apart")
+    for name, which in (("amplitude_cutoff", "highest"), ("presence_ratio", "lowest"), ("isi_violations", "highest")):
+        says = f"{which} {name} of a unit that passes (default: %(default)s)"
+        default = getattr(FILTERS, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=default, metavar="NUMBER", help=says)
+    skipped = [field.name for field in fields(FILTERS)]
+    parser.add_argument("--skip", nargs="+", default=[], choices=skipped, metavar="FILTER", help=f"of {', '.join(skipped)}")
     add_version(parser)
     return parser
 
@@ -77,8 +91,10 @@ def _positive(text):
 def _run(arguments):
     if arguments.nwb and arguments.sessions:
         raise DataError("--nwb FILE names the recordings itself; leave out the session ids")
+    if arguments.condition and not arguments.presentations:
+        raise DataError("--condition tells presentations apart; name their stimulus with --presentations, such as gabors")
     if arguments.list and arguments.nwb:
-        _list_files(arguments.nwb)
+        _list_files(arguments.nwb, _filters(arguments))
     elif arguments.list:
         _list_cache(arguments)
     elif arguments.nwb:
@@ -110,7 +126,7 @@ def _from_cache(arguments):
             url, size = urls[session]
             allen_cache.download_file(url, size, allen_cache.session_file(arguments.cache, session), _Progress(session))
         print(f"session {session}: reading ...", flush=True)
-        _write(arguments, allen_cache.read_session(arguments.cache, session))
+        _write(arguments, allen_cache.read_session(arguments.cache, session, _filters(arguments)))
 
 
 def _get_tables(arguments, also=0):
@@ -125,8 +141,14 @@ def _get_tables(arguments, also=0):
     allen_cache.download_tables(arguments.cache)
 
 
+def _filters(arguments):
+    chosen = {name: getattr(arguments, name) for name in ("amplitude_cutoff", "presence_ratio", "isi_violations")}
+    skipped = {name: False if isinstance(getattr(FILTERS, name), bool) else None for name in arguments.skip}
+    return replace(FILTERS, **chosen | skipped)
+
+
 def _done(arguments, name):
-    path = session_path(arguments.out, name)
+    path = session_path(arguments.out, name, arguments.presentations)
     if arguments.force or not path.exists():
         return False
     try:
@@ -134,6 +156,11 @@ def _done(arguments, name):
     except DataError as error:
         print(f"{error}; making it anew", flush=True)
         return False
+    if _filters(arguments) != FILTERS:
+        raise DataError(f"{path}: is there already, made with filters that it does not name; add --force to replace it")
+    if arguments.presentations:
+        print(f"{path}: already written, skipped; --force makes it anew", flush=True)
+        return True
     if list(session.stimuli) != list(arguments.stimuli):
         raise DataError(
             f"{path}: holds {', '.join(session.stimuli)}, asked for {', '.join(arguments.stimuli)}; add --force to replace it, "
@@ -150,8 +177,12 @@ def _done(arguments, name):
 
 
 def _write(arguments, recording):
-    session = bin_recording(recording, arguments.stimuli, arguments.bins_per_frame)
-    path = session_path(arguments.out, recording.name)
+    filters, presentations = _filters(arguments), arguments.presentations
+    if presentations:
+        session = bin_presentations(recording, presentations, arguments.condition, filters)
+    else:
+        session = bin_recording(recording, arguments.stimuli, arguments.bins_per_frame, filters=filters)
+    path = session_path(arguments.out, recording.name, presentations)
     session.save(path)
     shapes = ", ".join(f"{name} {c.shape[0]} trials of {c.shape[1]} bins" for name, c in session.stimuli.items())
     print(f"{path}: {session.num_units} units; {shapes}; {1000 * session.bin_width:.1f} ms per bin")
@@ -170,14 +201,15 @@ def _list_cache(arguments):
         print(f"{session}  {kind}{paper}{here}: {sum(areas.values())} units: {_areas(areas)}")
 
 
-def _list_files(files):
+def _list_files(files, filters):
     from closer_tf.data.neuro.nwb import read_nwb
 
     for file in files:
         recording = read_nwb(file)
-        areas = recording.units.areas[passing_units(recording.units)]
+        areas = recording.units.areas[passing_units(recording.units, filters)]
         print(f"{file}  session {recording.name}: {len(areas)} units: {_areas(area_sizes(areas))}")
         print(f"  stimuli with frames: {', '.join(sorted(recording.stimuli))}")
+        print(f"  presentations: {', '.join(sorted(recording.presentations))}")
 
 
 def _areas(sizes):

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.common.files import given_path
-from closer_tf.data.neuro.binning import Frames, InvalidInterval, Recording, Units
+from closer_tf.data.neuro.binning import FILTERS, Frames, InvalidInterval, Recording, Units
+from closer_tf.data.neuro.nwb import as_numbers
 from closer_tf.data.neuro.sessions import area_sizes
 from closer_tf.errors import DataError
 
@@ -151,31 +152,45 @@ def open_cache(cache, session=None):
             ) from error
 
 
-def read_session(cache, session):
-    """A session of a local cache, read by allensdk with its default filters.
+def read_session(cache, session, filters=FILTERS):
+    """A session of a local cache, read by allensdk, which applies the filters.
 
     Args:
         cache: folder with the tables and the session's NWB file.
         session: int, session id.
+        filters: `Filters`. Of the metrics, units without a value never pass here.
 
     Returns:
         `Recording` of the units that pass; their areas are those of channels.csv.
 
     Raises:
-        DataError: allensdk is not installed, or a file is absent or damaged.
+        DataError: allensdk is not installed, a file is absent or damaged, or another filter than a metric is changed, which
+            allensdk cannot do alone.
     """
+    if (filters.quality, filters.valid_channel, filters.in_brain) != (FILTERS.quality, True, True):
+        raise DataError(
+            f"allensdk applies the filters quality, valid_channel and in_brain itself; to change one, read the file without "
+            f"it: --nwb {session_file(cache, session)}"
+        )
     with open_cache(cache, session) as project:
-        data = project.get_session_data(session)
+        data = project.get_session_data(
+            session,
+            amplitude_cutoff_maximum=filters.amplitude_cutoff,
+            presence_ratio_minimum=filters.presence_ratio,
+            isi_violations_maximum=filters.isi_violations,
+        )
         file = data.api.nwbfile
         data.api._nwbfile = file  # or every property would read the file anew
         try:
+            # before allensdk takes the invalid ones out, which would renumber the trials
+            shown = data._build_stimulus_presentations(data.api.get_stimulus_presentations())
             return Recording(
                 name=str(session),
                 units=_units(data.units),
                 spike_times={int(unit): np.asarray(times) for unit, times in data.spike_times.items()},
-                # before allensdk takes the invalid ones out, which would renumber the trials
-                stimuli=_stimuli(data._build_stimulus_presentations(data.api.get_stimulus_presentations())),
+                stimuli=_stimuli(shown),
                 invalid=_invalid(data.invalid_times),
+                presentations=_presentations(shown),
             )
         finally:
             file.get_read_io().close()
@@ -296,6 +311,13 @@ def _stimuli(table):
         if name != "invalid_presentation" and (rows["frame"].astype(str) != "null").any():
             columns = (rows[column].to_numpy() for column in ("frame", "start_time", "stop_time"))
             found[str(name)] = Frames(*columns)
+    return found
+
+
+def _presentations(table):
+    found = {}
+    for name, rows in table.groupby("stimulus_name"):
+        found[str(name)] = {str(column): as_numbers(rows[column].to_numpy()) for column in rows.columns}
     return found
 
 

@@ -3,21 +3,40 @@
 Readers of recordings fill a `Recording`; `bin_recording` makes the `Session`. A session keeps every area, also 'grey'.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from closer_tf.config import suggestion
+from closer_tf.data.neuro.clock import check_clock
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
 
 MOVIES = ("natural_movie_one", "natural_movie_three")
 
-AMPLITUDE_CUTOFF_MAXIMUM = 0.1
-PRESENCE_RATIO_MINIMUM = 0.95
-ISI_VIOLATIONS_MAXIMUM = 0.5
 
-_UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}  # per second
+@dataclass(frozen=True)
+class Filters:
+    """Which units count; by default the Allen Institute's filters. None, or False, goes on without a filter.
+
+    Args:
+        quality: what the sorting has to say of a unit.
+        amplitude_cutoff, isi_violations: the highest values that pass.
+        presence_ratio: the lowest value that passes.
+        valid_channel: only units whose peak channel's data are usable.
+        in_brain: only units whose peak channel lies in a brain structure.
+    """
+
+    quality: str | None = "good"
+    amplitude_cutoff: float | None = 0.1
+    presence_ratio: float | None = 0.95
+    isi_violations: float | None = 0.5
+    valid_channel: bool = True
+    in_brain: bool = True
+
+
+FILTERS = Filters()
+"""The Allen Institute's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +51,19 @@ class Units:
         amplitude_cutoff, presence_ratio, isi_violations: float arrays, the quality metrics; NaN fails.
         valid_channel: bool array, whether the peak channel's data are usable.
         in_brain: bool array, whether the peak channel lies in a brain structure.
+
+    What filters look at may be None: a file that does not have it.
     """
 
     ids: np.ndarray
     areas: np.ndarray
     probe_ids: np.ndarray
     probe_names: np.ndarray
-    quality: np.ndarray
-    amplitude_cutoff: np.ndarray
-    presence_ratio: np.ndarray
-    isi_violations: np.ndarray
-    valid_channel: np.ndarray
+    quality: np.ndarray | None
+    amplitude_cutoff: np.ndarray | None
+    presence_ratio: np.ndarray | None
+    isi_violations: np.ndarray | None
+    valid_channel: np.ndarray | None
     in_brain: np.ndarray
 
 
@@ -88,6 +109,8 @@ class Recording:
         spike_times: mapping of unit id to float array, seconds.
         stimuli: dict of stimulus name to `Frames`.
         invalid: tuple of `InvalidInterval`.
+        presentations: dict of stimulus name to its table: dict of column to array (presentations,), with `start_time` and
+            `stop_time`, seconds.
     """
 
     name: str
@@ -95,9 +118,10 @@ class Recording:
     spike_times: dict
     stimuli: dict
     invalid: tuple = ()
+    presentations: dict = field(default_factory=dict)
 
 
-def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
+def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print, filters=FILTERS):
     """Count spikes in the frames of each complete trial.
 
     An invalid interval tagged 'stimulus' or 'all_probes' costs the frames it overlaps, and so their trials; one tagged
@@ -108,6 +132,7 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
         stimuli: names of the movies, in the order of their labels.
         bins_per_frame: equal bins per frame. A frame lasts until the next one starts, the last one until its stop time.
         report: called with one line for each trial or probe that is dropped.
+        filters: `Filters`.
 
     Returns:
         `Session`: units that pass the filters in ascending unit id, complete trials in order of time with their numbers among
@@ -115,7 +140,8 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
         `bins_per_frame`.
 
     Raises:
-        DataError: a stimulus is missing or has no complete trial, no unit is left, or frames and spikes were not timed alike.
+        DataError: a stimulus is missing or has no complete trial, no unit is left, a metric is missing, or frames and spikes
+            were not timed alike.
         ValueError: `bins_per_frame` is less than 1.
     """
     if bins_per_frame < 1:
@@ -126,9 +152,7 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
                 f"recording {recording.name}: stimulus '{name}' is missing; it has "
                 f"{', '.join(sorted(recording.stimuli)) or 'none'}.{suggestion(name, recording.stimuli)}"
             )
-    chosen = np.flatnonzero(passing_units(recording.units))
-    if len(chosen) == 0:
-        raise DataError(f"recording {recording.name}: no unit passes the quality filters: {_filter_counts(recording.units)}")
+    passing = some_pass(recording, filters)
     edges, numbers = {}, {}
     for name in stimuli:
         trials, numbers[name], dropped = find_trials(recording.stimuli[name], recording.invalid)
@@ -137,13 +161,11 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
         if len(trials) == 0:
             raise DataError(f"recording {recording.name}: {name}: no complete trial is left; {len(dropped)} were dropped")
         edges[name] = trials
-    invalid = _on_invalid_probes(recording, edges, report)[chosen]
-    if invalid.all():
-        raise DataError(f"recording {recording.name}: no unit is left: all probes were invalid during a trial")
-    chosen = chosen[~invalid]
-    chosen = chosen[np.argsort(recording.units.ids[chosen], kind="stable")]
+    chosen = chosen_units(recording, passing, edges, report)
     ids = recording.units.ids[chosen]
-    _check_clock(recording, edges)
+    for name, trials in edges.items():
+        spikes = recording.spike_times.values()
+        check_clock(f"recording {recording.name}", spikes, name, trials[:, 0], trials[:, -1], "frames")
     counts = {name: np.zeros((len(e), (e.shape[1] - 1) * bins_per_frame, len(ids)), np.int32) for name, e in edges.items()}
     fine = {name: subdivide(trials, bins_per_frame) for name, trials in edges.items()}
     for column, unit in enumerate(ids.tolist()):
@@ -162,9 +184,50 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print):
     )
 
 
-def passing_units(units):
-    """Bool array: which `Units` pass every rule, the Allen Institute's default filters."""
-    return np.logical_and.reduce(list(_rules(units).values()))
+def passing_units(units, filters=FILTERS):
+    """Bool array: which `Units` pass all `Filters`.
+
+    Raises:
+        DataError: the units lack what a filter looks at.
+    """
+    return np.logical_and.reduce([np.ones(len(units.ids), bool), *_rules(units, filters).values()])
+
+
+def some_pass(recording, filters=FILTERS):
+    """As `passing_units` of a `Recording`.
+
+    Raises:
+        DataError: no unit passes, or the units lack what a filter looks at.
+    """
+    try:
+        passing = passing_units(recording.units, filters)
+    except DataError as error:
+        raise DataError(f"recording {recording.name}: {error}") from None
+    if not passing.any():
+        raise DataError(
+            f"recording {recording.name}: no unit passes the quality filters: {_filter_counts(recording.units, filters)}"
+        )
+    return passing
+
+
+def chosen_units(recording, passing, edges, report):
+    """Positions of the units to count, in ascending id: those that pass, and whose probe was valid during all trials.
+
+    Args:
+        recording: `Recording`.
+        passing: bool array, from `passing_units`.
+        edges: dict of stimulus to float array (trials, at least 2), whose first and last columns are starts and stops.
+        report: called with a line for each probe that was invalid.
+
+    Raises:
+        DataError: none is left.
+    """
+    units, chosen = recording.units, np.flatnonzero(passing)
+    invalid = _on_invalid_probes(recording, edges, report)[chosen]
+    if invalid.all():
+        raise DataError(f"recording {recording.name}: no unit is left: all probes were invalid during a trial")
+    chosen = chosen[~invalid]
+    return chosen[np.argsort(units.ids[chosen], kind="stable")]
 
 
 def find_trials(frames, invalid=()):
@@ -241,19 +304,28 @@ def count_spikes(spikes, edges):
     return np.diff(below, axis=1)
 
 
-def _rules(units):
-    return {
-        "quality 'good'": units.quality == "good",
-        f"amplitude_cutoff <= {AMPLITUDE_CUTOFF_MAXIMUM}": units.amplitude_cutoff <= AMPLITUDE_CUTOFF_MAXIMUM,
-        f"presence_ratio >= {PRESENCE_RATIO_MINIMUM}": units.presence_ratio >= PRESENCE_RATIO_MINIMUM,
-        f"isi_violations <= {ISI_VIOLATIONS_MAXIMUM}": units.isi_violations <= ISI_VIOLATIONS_MAXIMUM,
-        "valid channel": units.valid_channel,
-        "in the brain": units.in_brain,
+def _rules(units, filters):
+    """Text of each filter in use -> bool array."""
+    rules = {
+        "quality": (f"quality '{filters.quality}'", lambda values: values == filters.quality),
+        "amplitude_cutoff": (
+            f"amplitude_cutoff <= {filters.amplitude_cutoff}",
+            lambda values: values <= filters.amplitude_cutoff,
+        ),
+        "presence_ratio": (f"presence_ratio >= {filters.presence_ratio}", lambda values: values >= filters.presence_ratio),
+        "isi_violations": (f"isi_violations <= {filters.isi_violations}", lambda values: values <= filters.isi_violations),
+        "valid_channel": ("valid channel", lambda values: values),
+        "in_brain": ("in the brain", lambda values: values),
     }
+    used = {name: rule for name, rule in rules.items() if getattr(filters, name) not in (None, False)}
+    for name in used:
+        if getattr(units, name) is None:
+            raise DataError(f"the units have no '{name}', which a filter looks at; --skip {name} goes on without that filter")
+    return {said: passes(getattr(units, name)) for name, (said, passes) in used.items()}
 
 
-def _filter_counts(units):
-    kept = ", ".join(f"{name} {int(np.sum(passes))}" for name, passes in _rules(units).items())
+def _filter_counts(units, filters):
+    kept = ", ".join(f"{name} {int(np.sum(passes))}" for name, passes in _rules(units, filters).items())
     return f"of {len(units.ids)} units, {kept} pass"
 
 
@@ -270,27 +342,6 @@ def _sorted_rows(frames):
         raise DataError("movie frames: frame numbers have to be whole and count from 0")
     order = np.argsort(start, kind="stable")
     return frame[order].astype(np.int64), start[order], stop[order]
-
-
-def _check_clock(recording, edges):
-    """Refuse stimuli of which most trials lie before the first or after the last spike: their times are of another clock or
-    unit."""
-    spikes = [times for times in recording.spike_times.values() if len(times)]
-    first, last = min(map(np.min, spikes), default=np.nan), max(map(np.max, spikes), default=np.nan)
-    if not np.isfinite([first, last]).all():
-        raise DataError(f"recording {recording.name}: it has no spikes, or spike times that are not finite")
-    for name, trials in edges.items():
-        apart = (trials[:, -1] < first) | (trials[:, 0] > last)
-        if apart.mean() > 0.5:
-            factor = trials[-1, -1] / last
-            guess = next(
-                (f"; are they in {unit}?" for unit, per_second in _UNITS.items() if 0.1 < factor / per_second < 10), ""
-            )
-            raise DataError(
-                f"recording {recording.name}: {name}: {apart.sum()} of {len(trials)} trials are without any unit's spikes: its "
-                f"frames lie between {trials[0, 0]:.6g} and {trials[-1, -1]:.6g} s, the spikes between {first:.6g} and "
-                f"{last:.6g} s; expected both in seconds{guess}"
-            )
 
 
 def _on_invalid_probes(recording, edges, report):

@@ -1,14 +1,21 @@
-"""Recording sessions: spike counts per stimulus, trial, bin and unit.
+"""Recording sessions: what each unit did, per stimulus, trial, bin and unit.
 
 A session file is one .npz file of plain arrays, written by `Session.save` or by anybody's own script:
 
-    unit_ids            (units,) integers, no two alike
+    unit_ids            (units,) integers or strings, no two alike
     unit_areas          (units,) strings, the brain area of each unit; '', 'nan', 'unknown' and the like for none
     bin_width           one number, seconds per bin, below 10
-    counts_<stimulus>   (trials, bins, units) spike counts >= 0, one such array per stimulus; trials in the order in which
-                        they were recorded, all of the same length, bins in time order, units in the order of unit_ids
+    counts_<stimulus>   (trials, bins, units) spike counts >= 0, or what `values` says, one such array per stimulus; trials in
+                        the order in which they were recorded, all of the same length, bins in time order, units in the order
+                        of unit_ids
     trials_<stimulus>   optional integers (trials,) in ascending order, each trial's number among all that were shown, from 0,
                         where some were left out; trials are split by it. Default: 0, 1, 2, ...
+    lengths_<stimulus>  optional integers (trials,), how many bins each trial has, where they differ; the bins after are
+                        padding, all 0, and no part of any sample. Default: all
+    label_<name>.<stimulus>  optional (trials,) or (trials, bins), for every stimulus: a label that comes with the session, such
+                        as label_choice.movie_one. Strings, integers or truth values are classes, floats are numbers
+    values              optional string, what the arrays hold: 'counts' (the default) or 'rates', both >= 0, or 'z-scores' or
+                        'calcium', which may be negative
     name                optional string; default: the file's name
     simulated           optional boolean, true when no animal was recorded; default: false
     bins_per_frame      optional integer, into how many bins the frames of a movie were divided
@@ -30,8 +37,13 @@ from closer_tf.common.plain import plain
 from closer_tf.config import suggestion
 from closer_tf.errors import DataError
 
+VALUES = {"counts": True, "rates": True, "z-scores": False, "calcium": False}
+"""What the arrays of a session may hold -> whether that is never negative."""
+
 _PREFIX = "counts_"
 _TRIALS = "trials_"
+_LENGTHS = "lengths_"
+_LABEL = "label_"
 _WIDTHS = (1e-4, 10.0)  # seconds per bin: from the shortest to what is rather 10 milliseconds
 
 
@@ -41,7 +53,7 @@ class Session:
 
     Args:
         name: str, what to call it in messages and tables.
-        unit_ids: int array (units,), no two alike.
+        unit_ids: int or str array (units,), no two alike.
         unit_areas: str array (units,), the brain area of each unit; '' for none. What else tables hold for none is taken too.
         bin_width: seconds per bin, from 0.0001 to below 10.
         stimuli: dict of stimulus name to spike counts (trials, bins, units), integers or floats >= 0, trials in the order
@@ -50,6 +62,11 @@ class Session:
         trials: dict of stimulus name to int array (trials,), ascending: each trial's number among all that were shown.
             Default: 0, 1, 2, ...
         bins_per_frame: int, into how many bins the frames of a movie were divided; None where that is not known.
+        labels: dict of a label's name to a dict of stimulus name to array (trials,) or (trials, bins): labels that come with
+            the session. Strings, integers and truth values are classes, floats are numbers.
+        lengths: dict of stimulus name to int array (trials,): how many bins each trial has, where they differ. The bins after
+            are padding, all 0, which no sample holds. Default: all of them.
+        values: what `stimuli` hold, of `VALUES`; 'z-scores' and 'calcium' may be negative.
 
     Raises:
         DataError: something is missing, of the wrong shape or kind, negative or not finite.
@@ -63,9 +80,12 @@ class Session:
     simulated: bool = False
     trials: dict = field(default_factory=dict)
     bins_per_frame: int | None = None
+    labels: dict = field(default_factory=dict)
+    values: str = "counts"
+    lengths: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        unit_ids = _integers(self.unit_ids, "unit_ids: expected one integer per unit")
+        unit_ids = _ids(self.unit_ids)
         if len(unit_ids) == 0:
             raise DataError("unit_ids: no unit left in this session")
         values, times = np.unique(unit_ids, return_counts=True)
@@ -74,13 +94,20 @@ class Session:
         unit_areas = as_areas(self.unit_areas, len(unit_ids), "unit_areas")
         if not self.stimuli:
             raise DataError(f"no stimulus: expected at least one array '{_PREFIX}<stimulus>' (trials, bins, units)")
-        stimuli = {str(name): _checked(str(name), counts, len(unit_ids)) for name, counts in self.stimuli.items()}
-        for name in self.trials:
-            if name not in stimuli:
-                raise DataError(f"{_TRIALS}{name}: no array '{_PREFIX}{name}'; it has {', '.join(stimuli)}")
+        if self.values not in VALUES:
+            raise DataError(f"values: expected one of {', '.join(VALUES)}, found {self.values!r}")
+        stimuli = {str(name): _checked(str(name), counts, len(unit_ids), self.values) for name, counts in self.stimuli.items()}
+        for prefix, given in ((_TRIALS, self.trials), (_LENGTHS, self.lengths)):
+            for name in given:
+                if name not in stimuli:
+                    raise DataError(f"{prefix}{name}: no array '{_PREFIX}{name}'; it has {', '.join(stimuli)}")
+        lengths = {name: _checked_lengths(name, given, stimuli[name]) for name, given in self.lengths.items()}
+        object.__setattr__(self, "lengths", lengths)
         trials = {name: _checked_trials(name, self.trials.get(name), len(counts)) for name, counts in stimuli.items()}
         if self.bins_per_frame is not None:
             object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
+        labels = {str(name): _checked_labels(str(name), given, stimuli) for name, given in self.labels.items()}
+        object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "trials", trials)
         object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "unit_ids", unit_ids)
@@ -114,6 +141,26 @@ class Session:
             )
         return self.stimuli[stimulus]
 
+    def bins_of(self, stimulus):
+        """How many bins each trial of a stimulus has, padding left out: int array (trials,)."""
+        counts = self.counts(stimulus)
+        return self.lengths.get(stimulus, np.full(len(counts), counts.shape[1]))
+
+    def is_bin(self, stimulus):
+        """Which bins of a stimulus are no padding: bool array (trials, bins)."""
+        return np.arange(self.counts(stimulus).shape[1]) < self.bins_of(stimulus)[:, None]
+
+    def bins(self):
+        """All bins one after the other, for `CLoSeRTransformer` and other tools that take rows.
+
+        Returns:
+            (array (bins of all trials, units), int array of as many, the number of each bin's trial): stimuli in their order,
+            and trials and bins in order of time.
+        """
+        lengths = np.concatenate([self.bins_of(name) for name in self.stimuli])
+        rows = [counts[self.is_bin(name)] for name, counts in self.stimuli.items()]
+        return np.concatenate(rows), np.repeat(np.arange(len(lengths)), lengths)
+
     def take_units(self, chosen):
         """The same session with some of its units.
 
@@ -139,7 +186,20 @@ class Session:
         if self.bins_per_frame is not None:
             arrays["bins_per_frame"] = np.array(self.bins_per_frame)
         arrays |= {_PREFIX + name: counts for name, counts in self.stimuli.items()}
-        write_npz(path, arrays | {_TRIALS + name: numbers for name, numbers in self.trials.items()})
+        arrays |= {_TRIALS + name: numbers for name, numbers in self.trials.items()}
+        arrays |= {_LENGTHS + name: numbers for name, numbers in self.lengths.items()}
+        for label, parts in self.labels.items():
+            arrays |= {f"{_LABEL}{label}.{stimulus}": array for stimulus, array in parts.items()}
+        if self.values != "counts":
+            arrays["values"] = np.array(self.values)
+        write_npz(path, arrays)
+
+    @classmethod
+    def from_spike_times(cls, spikes, areas, trials, bin_width, **options):
+        """A session of counts from spike times and trials: see `closer_tf.data.neuro.spikes.count_in_trials`."""
+        from closer_tf.data.neuro.spikes import count_in_trials
+
+        return count_in_trials(spikes, areas, trials, bin_width, **options)
 
     @classmethod
     def load(cls, path):
@@ -163,6 +223,9 @@ class Session:
                 simulated=bool(np.all(stored.get("simulated", False))),
                 trials={key.removeprefix(_TRIALS): array for key, array in stored.items() if key.startswith(_TRIALS)},
                 bins_per_frame=stored.get("bins_per_frame"),
+                labels=_stored_labels(stored),
+                values=str(stored.get("values", "counts")),
+                lengths={key.removeprefix(_LENGTHS): array for key, array in stored.items() if key.startswith(_LENGTHS)},
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
@@ -186,7 +249,7 @@ def area_sizes(unit_areas, exclude=()):
     return {str(areas[k]): int(sizes[k]) for k in np.argsort(sizes, kind="stable")[::-1]}
 
 
-def _checked(stimulus, counts, num_units):
+def _checked(stimulus, counts, num_units, values):
     """The counts of one stimulus as an array (trials, bins, units)."""
     key = _PREFIX + stimulus
     if isinstance(counts, (list, tuple)):
@@ -212,9 +275,65 @@ def _checked(stimulus, counts, num_units):
                 f"{key}: trial {bad.argmax()} holds values that are not finite; a shorter trial cannot be padded, "
                 f"cut or drop trials so that all have the same number of bins"
             )
-    if counts.dtype.kind != "u" and counts.min() < 0:
-        raise DataError(f"{key}: expected spike counts >= 0, found {counts.min()}")
+    if VALUES[values] and counts.dtype.kind != "u" and counts.min() < 0:
+        hint = "; for what may be negative, say values='z-scores' or 'calcium'" if counts.dtype.kind == "f" else ""
+        raise DataError(f"{key}: expected spike {values} >= 0, found {counts.min()}{hint}")
     return counts
+
+
+def _stored_labels(stored):
+    """The labels of a session file: dict of name to dict of stimulus to array."""
+    labels = {}
+    for key, array in stored.items():
+        if key.startswith(_LABEL):
+            label, dot, stimulus = key.removeprefix(_LABEL).partition(".")
+            if not (label and dot and stimulus):
+                raise DataError(f"{key}: expected a name such as '{_LABEL}choice.movie_one': a label, a dot and a stimulus")
+            labels.setdefault(label, {})[stimulus] = array
+    return labels
+
+
+def _checked_labels(label, given, stimuli):
+    """One label's arrays, of one kind for all stimuli: int64, str or float64."""
+    key = f"{_LABEL}{label}"
+    if not label or "." in label:
+        raise DataError(f"{key}: expected a name without a dot")
+    if not isinstance(given, dict) or set(map(str, given)) != set(stimuli):
+        found = ", ".join(map(str, given)) if isinstance(given, dict) else type(given).__name__
+        raise DataError(f"{key}: expected one array for each of the stimuli {', '.join(stimuli)}, found {found or 'none'}")
+    arrays = {}
+    for stimulus, counts in stimuli.items():
+        what = f"{key}.{stimulus}"
+        array = _taken(what, given[stimulus])
+        if array.shape not in (counts.shape[:1], counts.shape[:2]):
+            raise DataError(
+                f"{what}: expected one label per trial, shape {counts.shape[:1]}, or per bin, {counts.shape[:2]}, found "
+                f"{_describe(array)}"
+            )
+        if array.dtype.kind == "f":
+            if not np.isfinite(array).all():
+                trial = np.argwhere(~np.isfinite(array))[0][0]
+                raise DataError(f"{what}: trial {trial} has a label that is not finite; leave out trials without one")
+            arrays[stimulus] = array.astype(np.float64)
+        else:
+            arrays[stimulus] = as_labels(array.ravel(), what).reshape(array.shape)
+    if len({array.dtype.kind for array in arrays.values()}) > 1:
+        raise DataError(
+            f"{key}: expected one kind of label for all stimuli, found "
+            + ", ".join(f"{array.dtype} for {stimulus}" for stimulus, array in arrays.items())
+        )
+    return arrays
+
+
+def _ids(values):
+    """The units' ids as an int64 or str array (units,)."""
+    try:
+        return as_labels(values)
+    except DataError as error:
+        message = (
+            str(error).removeprefix("labels: ").replace("the label at", "the id at").replace("label per sample", "per unit")
+        )
+        raise DataError(f"unit_ids: expected one integer or string per unit: {message}") from None
 
 
 def _checked_bin_width(width):
@@ -249,6 +368,19 @@ def _checked_trials(stimulus, numbers, count):
     if numbers[0] < 0 or (np.diff(numbers) <= 0).any():
         raise DataError(f"{_TRIALS}{stimulus}: expected numbers >= 0 in ascending order, found {numbers.tolist()}")
     return numbers
+
+
+def _checked_lengths(stimulus, lengths, counts):
+    """How many bins each trial of a stimulus has, as an int array (trials,)."""
+    what = f"{_LENGTHS}{stimulus}"
+    lengths = _integers(lengths, f"{what}: expected {len(counts)} integers, one per trial")
+    if lengths.shape != (len(counts),) or lengths.min() < 1 or lengths.max() > counts.shape[1]:
+        raise DataError(f"{what}: expected {len(counts)} integers from 1 to {counts.shape[1]}, found {lengths.tolist()}")
+    padding = np.arange(counts.shape[1]) >= lengths[:, None]
+    if counts[padding].any():
+        trial = (counts.any(axis=2) & padding).any(axis=1).argmax()
+        raise DataError(f"{what}: trial {trial} has {lengths[trial]} bins, but counts in the padding after them")
+    return lengths
 
 
 def _checked_bins_per_frame(number):

@@ -1,0 +1,170 @@
+"""What is in a file, and which command reads it: closer_tf inspect FILE."""
+
+import argparse
+import sys
+import zipfile
+
+import h5py
+import numpy as np
+
+from closer_tf.common.command import add_version, run_command
+from closer_tf.common.files import given_path
+from closer_tf.common.limits import check_regular
+from closer_tf.common.npz import read_npz
+from closer_tf.errors import DataError
+
+_EXAMPLES = """examples:
+  closer_tf inspect mouse.nwb
+  closer_tf inspect mouse.npz
+  closer_tf inspect kilosort/
+
+Nothing is changed. A file that no command reads is said to be none, with exit code 2."""
+
+_SHOWN = 8  # values of a column
+
+
+def main(argv=None):
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="closer_tf inspect",
+        description="Say what is in a file: NWB (HDF5 or Zarr), a session, images or recordings in .npz; or in a folder.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", help="the file or folder")
+    add_version(parser)
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: print("\n".join(described(arguments.file))), needs_keras=False)
+
+
+def described(path):
+    """What is in a file or folder.
+
+    Args:
+        path: the file or folder.
+
+    Returns:
+        list of str, lines.
+
+    Raises:
+        DataError: it is absent, damaged, or nothing that is read.
+    """
+    path = given_path(path)
+    if path.is_dir():
+        return _folder(path)
+    check_regular(path)
+    if zipfile.is_zipfile(path):
+        return _arrays(path, read_npz(path))
+    if h5py.is_hdf5(path):
+        return _nwb(path)
+    raise DataError(f"{path}: neither NWB (HDF5) nor .npz; expected one of these, or a folder of images, of phy or in Zarr")
+
+
+def _arrays(path, stored):
+    if "unit_ids" in stored and any(name.startswith("counts_") for name in stored):
+        return _session(path)
+    shapes = [f"  {name}: shape {array.shape} of {array.dtype}" for name, array in stored.items()]
+    kind = next((kind for kind, keys in _KINDS.items() if set(keys) <= set(stored)), None)
+    if kind is None:
+        wanted = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in _KINDS.items())
+        raise DataError(
+            f"{path}: an .npz with the arrays {', '.join(stored) or 'none'}, of none of the known kinds ({wanted}; session: "
+            f"unit_ids, unit_areas, bin_width, counts_<stimulus>)"
+        )
+    return [f"{path}: arrays for the source '{kind}'", *shapes, _source(kind, path)]
+
+
+_KINDS = {
+    "arrays": ("x_train",),
+    "gabors": ("counts", "areas", "unit_ids", "qc_pass", "x", "y", "repeat"),
+    "natural_movie": ("counts", "areas", "unit_ids"),
+}
+"""Source -> arrays that its files have; the first that fits counts."""
+
+
+def _session(path):
+    from closer_tf.data.neuro.sessions import Session, area_sizes
+
+    session = Session.load(path)
+    lines = [f"{path}: {session}", f"  {session.values}; areas: {_sizes(area_sizes(session.unit_areas))}"]
+    for name, parts in session.labels.items():
+        of_all = np.concatenate([part.ravel() for part in parts.values()])
+        per = "trial" if next(iter(parts.values())).ndim == 1 else "bin"
+        lines.append(f"  label '{name}', one per {per}: {_some(of_all)}")
+    return [*lines, _source("session", path)]
+
+
+def _nwb(path):
+    from closer_tf.data.neuro.nwb_tables import areas_of, read_tables, text_columns
+
+    tables = read_tables(path)
+    spikes = [times for times in tables.spikes if len(times)]
+    reach = f"from {min(map(np.min, spikes)):.6g} to {max(map(np.max, spikes)):.6g} s" if spikes else "none"
+    count = sum(map(len, spikes))
+    lines = [
+        f"{path}: NWB, {len(tables.spikes)} units ({len(tables.spikes) - len(spikes)} without spikes); {count} spikes, {reach}"
+    ]
+    try:
+        areas, source = areas_of(tables)
+        names, sizes = np.unique(areas, return_counts=True)
+        order = sorted(range(len(names)), key=lambda k: (names[k] == "", -sizes[k], names[k]))
+        lines.append(f"  areas, from {source}: {_sizes({names[k] or 'none': sizes[k] for k in order})}")
+        column = ""
+    except DataError as error:
+        lines.append(f"  {error}")
+        column = " --area-column COLUMN"
+    for called, table in (("units", tables.units), ("electrodes", tables.electrodes)):
+        if text_columns(table):
+            lines.append(f"  columns of {called} with text: {', '.join(text_columns(table))}")
+    command = f"closer_tf session {path}"
+    for name, table in tables.intervals.items():
+        rows = len(table.columns["start_time"]) if "start_time" in table.columns else 0
+        lines.append(f"  intervals '{name}': {rows} rows")
+        for key, values in table.columns.items():
+            lines.append(f"    {key}: {_some(values)}")
+        which = "" if name == "trials" else f" --trials {name}"
+        if rows:
+            lines.append(f"    {command}{which}{column} --condition COLUMN --bin-width SECONDS -o {tables.name}.npz")
+    if not tables.intervals:
+        lines.append("  no tables of intervals")
+        lines.append(f"    {command}{column} --blocks SECONDS --bin-width SECONDS -o {tables.name}.npz")
+    if any(name.startswith("natural_movie") and "frame" in table.columns for name, table in tables.intervals.items()):
+        lines.append(f"  movies of the Allen Institute: closer_tf allen --nwb {path}")
+    return lines
+
+
+def _folder(path):
+    if (path / "spike_times.npy").is_file() and (path / "spike_clusters.npy").is_file():
+        return [f"{path}: spike sorting of Kilosort or phy; docs/neuroscientists.md makes a session of it in some lines"]
+    if (path / ".zgroup").is_file() or (path / "zarr.json").is_file():
+        return _nwb(path)
+    from closer_tf.data.listing import image_files
+
+    files, _ = image_files(path)
+    if not files:
+        raise DataError(f"{path}: a folder with neither images, nor spike sorting of phy, nor NWB in Zarr")
+    return [f"{path}: a folder of {len(files)} images", _source("image_folder", path)]
+
+
+def _source(kind, path):
+    return f'  closer_tf train CONFIG.json, with "dataset": {{"name": "{kind}", "path": "{path}"}}'
+
+
+def _some(values):
+    """The values of a column in short."""
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        known = values[np.isfinite(values)]
+        return f"{_some(known)}; {len(values) - len(known)} without" if len(known) else "no values"
+    distinct = np.unique(values)
+    if len(distinct) <= _SHOWN:
+        return f"{len(distinct)} different values: {', '.join(str(value) for value in distinct.tolist())}"
+    ends = f"{distinct[0]:.6g} to {distinct[-1]:.6g}" if values.dtype.kind in "iuf" else f"{distinct[0]}, {distinct[1]}, ..."
+    return f"{len(distinct)} different values: {ends}"
+
+
+def _sizes(sizes):
+    return " ".join(f"{area} {size}" for area, size in sizes.items()) or "none"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

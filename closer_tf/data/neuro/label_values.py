@@ -1,0 +1,85 @@
+"""Labels that come with a recording: one value per trial, or a signal in time that is looked at in every bin."""
+
+import numpy as np
+
+from closer_tf.common.plain import plain
+from closer_tf.data.neuro.handed_over import in_seconds
+from closer_tf.errors import DataError
+
+
+def per_trial(label, values, count, chosen):
+    """A label of which there is one value per trial.
+
+    Args:
+        label: its name, for messages.
+        values: array (count,), for all trials that there are.
+        count: number of these trials.
+        chosen: dict of stimulus to int array, the positions of its trials among them.
+
+    Returns:
+        dict of stimulus to array (trials,).
+
+    Raises:
+        DataError: there is not one value per trial.
+    """
+    values = plain(np.asarray(values))
+    if values.shape != (count,):
+        raise DataError(f"labels: {label}: expected {count} values, one per trial, found shape {values.shape}")
+    return {stimulus: values[positions] for stimulus, positions in chosen.items()}
+
+
+def per_bin(label, signal, centres):
+    """A label that is a signal in time, at the centre of every bin.
+
+    Args:
+        label: its name, for messages.
+        signal: pair (times, values) of arrays (n,), seconds and numbers, strings, ...; or pynapple's `Tsd`. Floats are
+            interpolated linearly, of anything else the nearest value is taken.
+        centres: dict of stimulus to float array (trials, bins), seconds.
+
+    Returns:
+        dict of stimulus to array (trials, bins).
+
+    Raises:
+        DataError: times and values do not match, or the signal does not reach over all bins.
+    """
+    times, values = (signal.t, signal.d) if hasattr(signal, "t") else signal
+    times, values = np.asarray(in_seconds(times), dtype=np.float64), plain(np.asarray(values))
+    if times.ndim != 1 or times.shape != values.shape or len(times) < 2:
+        raise DataError(
+            f"labels: {label}: expected a pair of equally long arrays, times and values, found shapes {times.shape} and "
+            f"{values.shape}"
+        )
+    order = np.argsort(times, kind="stable")
+    times, values = times[order], values[order]
+    known = np.isfinite(times) & (np.isfinite(values) if values.dtype.kind == "f" else True)
+    times, values = times[known], values[known]
+    apart = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    first, last = min(c.min() for c in centres.values()), max(c.max() for c in centres.values())
+    if not len(times) or first < times[0] - apart or last > times[-1] + apart:
+        reach = f"from {times[0]:.6g} to {times[-1]:.6g} s" if len(times) else "nowhere"
+        raise DataError(
+            f"labels: {label}: expected values from {first:.6g} to {last:.6g} s, where the bins lie, found some {reach}; leave "
+            f"out trials outside"
+        )
+    if values.dtype.kind == "f":
+        return {stimulus: np.interp(c, times, values) for stimulus, c in centres.items()}
+    middles = (times[:-1] + times[1:]) / 2
+    return {stimulus: values[np.searchsorted(middles, c)] for stimulus, c in centres.items()}
+
+
+def circular(name, values, period):
+    """A circular label, such as a direction, as two that are numbers: its sine and its cosine.
+
+    Args:
+        name: the label's name.
+        values: array of numbers, or a pair (times, values).
+        period: what a full turn is, such as 360.
+
+    Returns:
+        dict `<name>_sin`, `<name>_cos`, for the `labels` of `Session.from_spike_times`.
+    """
+    times, turns = values if isinstance(values, tuple) else (None, values)
+    angle = 2 * np.pi * np.asarray(turns, dtype=np.float64) / period
+    parts = {f"{name}_sin": np.sin(angle), f"{name}_cos": np.cos(angle)}
+    return {key: (times, part) for key, part in parts.items()} if times is not None else parts

@@ -1,0 +1,63 @@
+"""`closer_tf inspect` on what is no NWB file: sessions, arrays of images and recordings, folders."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from closer_tf import cli
+from closer_tf.data.contents import described
+from closer_tf.data.neuro.sessions import Session
+from closer_tf.errors import DataError
+
+
+def test_a_session(tmp_path):
+    counts = np.ones((5, 6, 3), np.uint8)
+    labels = {"choice": {"one": ["go", "stay"] * 2 + ["go"]}, "place": {"one": np.linspace(0, 1, 30).reshape(5, 6)}}
+    Session("mouse", ["a", "b", "c"], ["V1", "V1", ""], 0.05, {"one": counts}, labels=labels).save(tmp_path / "s.npz")
+    assert described(tmp_path / "s.npz") == [
+        f"{tmp_path / 's.npz'}: Session('mouse': 3 units in 1 areas, bins of 0.05 s, one 5 trials of 6 bins)",
+        "  counts; areas: V1 2",
+        "  label 'choice', one per trial: 2 different values: go, stay",
+        "  label 'place', one per bin: 30 different values: 0 to 1",
+        f'  closer_tf train CONFIG.json, with "dataset": {{"name": "session", "path": "{tmp_path / "s.npz"}"}}',
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind, arrays",
+    [
+        ("arrays", {"x_train": np.zeros((4, 8, 8, 1)), "y_train": np.arange(4)}),
+        ("natural_movie", {"counts": np.ones((2, 5, 6)), "areas": np.array(["A", "B"]), "unit_ids": np.arange(2)}),
+        (
+            "gabors",
+            {"counts": np.ones((2, 5)), "areas": np.array(["A", "B"]), "unit_ids": np.arange(2), "qc_pass": np.ones(2, bool)}
+            | {name: np.arange(5) for name in ("x", "y", "repeat")},
+        ),
+    ],
+)
+def test_arrays(tmp_path, kind, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    lines = described(tmp_path / "a.npz")
+    assert lines[0].endswith(f"arrays for the source '{kind}'") and f'"name": "{kind}"' in lines[-1]
+    assert any(line.startswith(f"  {next(iter(arrays))}: shape (") for line in lines)
+
+
+def test_folders(tmp_path, capsys):
+    for name in ("images", "sorting", "empty"):
+        (tmp_path / name).mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "images" / "a.png")
+    for name in ("times", "clusters"):
+        np.save(tmp_path / "sorting" / f"spike_{name}.npy", np.arange(3))
+    assert described(tmp_path / "images")[0].endswith("a folder of 1 images")
+    assert "spike sorting of Kilosort or phy" in described(tmp_path / "sorting")[0]
+    with pytest.raises(DataError, match="a folder with neither images, nor spike sorting of phy, nor NWB in Zarr"):
+        described(tmp_path / "empty")
+    (tmp_path / "text.txt").write_text("text")
+    np.savez(tmp_path / "other.npz", a=np.arange(3))
+    for name, message in (
+        ("text.txt", "neither NWB (HDF5) nor .npz; expected one of these"),
+        ("other.npz", "an .npz with the arrays a, of none of the known kinds (arrays: x_train;"),
+        ("none.nwb", "no such file"),
+    ):
+        assert cli.main(["inspect", str(tmp_path / name)]) == 2
+        assert f"error: {tmp_path / name}: {message}" in capsys.readouterr().err
