@@ -62,10 +62,10 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             the same `seed` gives in a run config.
         verbose: 0, 1 or 2, as in Keras's `fit`.
         objective: what the encoders learn from: 'closer' (each other, sample by sample), one of the temporal objectives
-            'tcloser' (what the others said just before), 'notcloser' (what the others say now) and 'lpl' (what each itself said just
-            before), or a `closer_tf.Objective`, such as `DistilledLoss()` or one of your own, in place of CLoSeR's loss with
-            `temperature`, `graph` and `stop_gradient`. Where it looks back, the rows of X follow one another in time: see
-            `trials` in `fit`.
+            'tcloser' (what the others said just before), 'notcloser' (what the others say now) and 'lpl' (what each itself
+            said just before), or a `closer_tf.Objective`, such as `DistilledLoss()` or one of your own, in place of CLoSeR's
+            loss with `temperature`, `graph` and `stop_gradient`. Where it looks back, the rows of X follow one another in
+            time: see `trials` in `fit`.
         term_weights: dict term -> weight of the temporal objectives' terms, of 'tpull', 'pull', 'cont', 'var', 'cov'. Default:
             the paper's for the objective.
         lag: rows from the one before to the current one [dt].
