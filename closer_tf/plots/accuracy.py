@@ -104,8 +104,9 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
         title: which session, and how many seeds.
         score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
-    crowded = len(accuracy) > 6
-    figure = Figure(figsize=(1.3 * len(accuracy), 5.5) if crowded else (9, 3.6), layout="constrained")
+    crowded, lines = len(accuracy) > 6, max((variant(name).count("\n") + 1 for name in accuracy), default=1)
+    width = max(1.3, 0.1 + 0.28 * lines)  # of both panels together; upright names lie side by side
+    figure = Figure(figsize=(width * len(accuracy), 5.5) if crowded else (9, 3.6), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (readout, heading) in zip(axes, READOUT_TITLES.items()):
