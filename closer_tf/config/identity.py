@@ -77,6 +77,7 @@ ROLES = {
     "readout.validation_fraction": "readout",
     "readout.conditions": "shown",
     "readout.pseudo_likelihood_draws": "shown",
+    "readout.layers": "shown",
     "readout.knn_neighbours": "readout",
 }
 """Key, or section all of whose keys are alike -> role."""
