@@ -133,6 +133,7 @@ def _readout(run, config, data, redo, figures, trained):
     peak = peak_so_far(run.results_file)
     results = begin_results(run, config, data, trained, None if redo else read(run.results_file))
     embeddings, new = _read_out_conditions(run, config, data, fields, trained, results, peak, bool(figures))
+    new += _read_out_layers(run, config, data, fields, trained, results)
     over_epochs.read_out(run, config, data, trained, results)
     if fields.labels and results.areas != list(fields.labels):
         results.areas = list(fields.labels)
@@ -145,7 +146,7 @@ def _readout(run, config, data, redo, figures, trained):
     over_epochs.draw(run, config, results, figures)
     print_table(results)
     print_areas(results)
-    if {*map(title_of, results.accuracy)} != {*new}:
+    if not {*map(title_of, results.accuracy)} <= {*new}:
         print(f"new in this: {', '.join(new) or 'nothing'}; the rest was read out before (--redo reads out all of it again)")
     over_epochs.print_table(config, results)
     for note in results.notes:
@@ -219,6 +220,24 @@ def _lacking(accuracy, options):
 
     lacking = {} if has_neighbours(accuracy, options) else {f"{options.knn_neighbours} nearest neighbours": neighbours_of}
     return lacking if has_whitened(accuracy, options) else {**lacking, "whitened features": whitened_of}
+
+
+def _read_out_layers(run, config, data, fields, trained, results):
+    """Read out the hidden layers of the conditions that are read out, if `readout.layers` asks for it and they are not known;
+    arguments as for `_read_out_conditions`. Returns what was read out, in words."""
+    from closer_tf.readout.features import ensemble_of
+    from closer_tf.readout.layers import has_layers, layers_of
+
+    new = []
+    for condition in dict.fromkeys([*config.readout.conditions, config.condition]):
+        known = results.accuracy.get(condition)
+        if known is None or not CONDITIONS[condition].embeds or has_layers(known, config.readout):
+            continue
+        ensemble = ensemble_of(condition, config, data, fields, trained)
+        results.accuracy[condition] |= layers_of(ensemble, config, data, title_of(condition))
+        new.append(f"the layers of {title_of(condition)}")
+        write(run.results_file, results)
+    return new
 
 
 def _note_training(run, config, trained, results):

@@ -116,13 +116,16 @@ def test_moving_averages_follow_each_step(images):
 
 @pytest.mark.parametrize("momentum", [None, 0.9])
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_batch_of_one_trains_and_predictors_stay_outside_the_ensemble(images, tmp_path, momentum, batch_norm):
+def test_small_batches_train_and_predictors_stay_outside_the_ensemble(images, tmp_path, momentum, batch_norm):
     ensemble = ensemble_of()
     before = len(ensemble.weights), ensemble.get_weights()[0].copy()
     loss = DistilledLoss(momentum=momentum, hidden=5, batch_norm=batch_norm)
     model = loss.training_model(ensemble, seed=2)
     model.compile(Nadam(0.01), loss)
-    model.fit(images[:2], batch_size=1, verbose=0)
+    if batch_norm:
+        with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 2"):
+            model.fit(images[:2], batch_size=1, verbose=0)
+    model.fit(images[:4], batch_size=2 if batch_norm else 1, verbose=0)
     assert np.any(ensemble.get_weights()[0] != before[1])
     ensemble.save(tmp_path / "ensemble.keras")
     again = keras.saving.load_model(tmp_path / "ensemble.keras")

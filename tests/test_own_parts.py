@@ -129,10 +129,10 @@ def test_a_config_of_own_parts_is_a_run_like_others(folder, capsys):
     assert run.load_ensemble().output_shape == (None, 3, 4)
     capsys.readouterr()
     assert cli.main(["evaluate", "run", "--plugin", "some_parts", "--set", "readout.knn_neighbours=3"]) == 0
-    assert cli.main(["summary", "run", "--plugin", "some_parts"]) == 0
+    assert cli.main(["summary", "run", "--plugin", "some_parts", "-o", "out/run"]) == 0
     assert cli.main(["report", "run", "-o", "page.html", "--plugin", "some_parts"]) == 0
     assert "near the mean" in capsys.readouterr().out + (folder / "page.html").read_text()
-    assert cli.main(["export", "run", "--to", "out", "--keras-only", "--plugin", "some_parts"]) == 0
+    assert cli.main(["export", "run", "--to", "exported", "--keras-only", "--plugin", "some_parts"]) == 0
 
 
 def test_without_its_module_a_part_is_not_known(folder, capsys):
@@ -225,8 +225,8 @@ def test_a_model_made_in_python_gets_a_run(folder, parts, capsys):
     # what others make of it
     capsys.readouterr()
     assert cli.main(["report", "whole", "-o", "page.html"]) == 0 and "own objective" in (folder / "page.html").read_text()
-    assert cli.main(["summary", "whole"]) == 0
-    assert cli.main(["export", "whole", "--to", "out", "--keras-only"]) == 0
+    assert cli.main(["summary", "whole", "-o", "out/whole"]) == 0
+    assert cli.main(["export", "whole", "--to", "exported", "--keras-only"]) == 0
     assert cli.main(["evaluate", "whole"]) == 2
     assert "dataset: the source was made in Python; closer_tf.train_model" in capsys.readouterr().err
 

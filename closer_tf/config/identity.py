@@ -78,6 +78,7 @@ ROLES = {
     "readout.validation_fraction": "readout",
     "readout.conditions": "shown",
     "readout.pseudo_likelihood_draws": "shown",
+    "readout.layers": "shown",
     "readout.knn_neighbours": "readout",
     "readout.whiten": "shown",
 }

@@ -36,6 +36,9 @@ class Readout(Section):
     pseudo_likelihood_draws: int = Field(100, ge=1, le=1_000_000)
     """How many random sets of samples the class mean pseudo-likelihood is averaged over. A draw costs the square of the number
     of classes: 100 draws at 100 classes take some 2 minutes of one core for each encoder and condition."""
+    layers: bool = False
+    """Also read out the activity of every hidden layer, after its non-linearity, of the encoders that are read out: what each
+    layer gains. For MLP encoders of equal hidden widths; `layer_1_single`, `layer_1_ensemble`, ... in results.json."""
     knn_neighbours: int | None = Field(None, **BOUNDS["knn_neighbours"])
     """Also classify by the k nearest training samples. Default null: don't."""
     whiten: bool = False

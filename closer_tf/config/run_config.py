@@ -101,8 +101,11 @@ class RunConfig(Section):
         for name in ("push", "momentum"):
             if getattr(self.objective, name) is not None and name not in CONDITIONS[self.condition].objective:
                 _inconsistent(f"objective.{name}", f"no part of '{self.condition}'; expected null")
-        if self.objective.local:
-            self._check_local()
+        if self.objective.local and "local" not in CONDITIONS[self.condition].objective:
+            _inconsistent("objective.local", f"'{self.condition}' is not trained layer by layer; expected false")
+        for key, asked in (("objective.local", self.objective.local), ("readout.layers", self.readout.layers)):
+            if asked:
+                self._check_layers(key)
         if self.objective.momentum is not None and self.compute.distribution != "none":
             _inconsistent("objective.momentum", "moving averages are kept on one device; expected null, or distribution 'none'")
         somewhere = np.zeros((self.num_encoders, 2))  # where the fields lie shows later
@@ -114,13 +117,11 @@ class RunConfig(Section):
                     _inconsistent(key, str(error))
         return self
 
-    def _check_local(self):
-        if "local" not in CONDITIONS[self.condition].objective:
-            _inconsistent("objective.local", f"'{self.condition}' is not trained layer by layer; expected false")
+    def _check_layers(self, key):
         widths = {tuple(encoder.hidden) if encoder.type == "mlp" else encoder.type for encoder in self.each_encoder()}
         if len(widths) > 1 or not isinstance(next(iter(widths)), tuple):
             found = ", ".join(str(list(width) if isinstance(width, tuple) else width) for width in widths)
-            _inconsistent("objective.local", f"expected encoders of type mlp with the same hidden widths, found {found}")
+            _inconsistent(key, f"expected encoders of type mlp with the same hidden widths, found {found}")
 
     @property
     def trains(self) -> bool:

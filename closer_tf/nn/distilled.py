@@ -37,12 +37,11 @@ class DistilledLoss(Objective):
         momentum: share of the old weights in the moving average that is predicted, updated after each step. None: encoder j
             itself is predicted.
         hidden: width of the predictors' hidden layer. Default: D / 2.
-        batch_norm: normalise that layer over the batch, which makes samples depend on each other.
+        batch_norm: normalise that layer over the batch, which makes samples depend on each other; a batch then holds two.
     """
 
     term_names = ("similarity",)
     needs_outputs = ("predictions",)
-    learns_from_one = True
 
     def __init__(
         self,
@@ -59,6 +58,11 @@ class DistilledLoss(Objective):
         if hidden is not None:
             check_settings(hidden=hidden)
         self.graph, self.momentum, self.hidden, self.batch_norm = graph, momentum, hidden, batch_norm
+
+    @property
+    def learns_from_one(self) -> bool:  # type: ignore[override]
+        """Whether a sample alone in its batch has a loss to learn from: not where batches are normalised."""
+        return not self.batch_norm
 
     def training_model(self, ensemble: CLoSeR, num_labels: int = 0, seed: int = 0) -> CLoSeR:
         """The ensemble with its predictors and, with `momentum`, the moving averages of its encoders.

@@ -75,19 +75,9 @@ class LayerLocal(Objective):
         Raises:
             ValueError: an encoder is no chain of dense layers, or layers of one depth differ in width.
         """
-        activities = []
-        for i, encoder in enumerate(ensemble.encoders):
-            seen = ensemble.get_layer(f"receptive_field_{i}").output
-            activities.append(keras.tree.flatten(_layer_by_layer(encoder, i)(seen)))
-        counts = sorted({len(of_encoder) for of_encoder in activities})
-        if counts != [self.num_layers]:
-            raise ValueError(f"layer-local learning: expected {self.num_layers} layers in every encoder, found {counts}")
-        layers = []
-        for depth, of_layer in enumerate(zip(*activities)):
-            widths = sorted({activity.shape[-1] for activity in of_layer})
-            if len(widths) > 1:
-                raise ValueError(f"layer-local learning: layer {depth + 1} needs one width in all encoders, found {widths}")
-            layers.append(Stack(name=f"layer_{depth + 1}")(list(of_layer)))
+        layers = layers_of(ensemble)
+        if len(layers) != self.num_layers:
+            raise ValueError(f"layers: expected {self.num_layers} in every encoder, found {len(layers)}")
         return type(ensemble)(ensemble.input, {"embeddings": layers[-1], "layers": layers}, name="layer_local")
 
     def terms(self, outputs: dict[str, Any], labels: Tensor = None) -> dict[str, Tensor]:
@@ -108,12 +98,40 @@ class LayerLocal(Objective):
         return cls(**{**config, "objective": keras.saving.deserialize_keras_object(config["objective"])})
 
 
+def layers_of(ensemble: CLoSeR) -> list[keras.KerasTensor]:
+    """The activities of an ensemble's layers, with no gradient from one to the one below.
+
+    Args:
+        ensemble: `CLoSeR` model.
+
+    Returns:
+        List of symbolic outputs (batch, N, D_l) of `ensemble.input`, one for each layer, the embeddings last.
+
+    Raises:
+        ValueError: an encoder is no chain of dense layers, or the encoders' layers differ in number or width.
+    """
+    activities = []
+    for i, encoder in enumerate(ensemble.encoders):
+        seen = ensemble.get_layer(f"receptive_field_{i}").output
+        activities.append(keras.tree.flatten(_layer_by_layer(encoder, i)(seen)))
+    counts = sorted({len(of_encoder) for of_encoder in activities})
+    if len(counts) > 1:
+        raise ValueError(f"layers: expected as many in every encoder, found {counts}")
+    layers = []
+    for depth, of_layer in enumerate(zip(*activities)):
+        widths = sorted({activity.shape[-1] for activity in of_layer})
+        if len(widths) > 1:
+            raise ValueError(f"layers: layer {depth + 1} needs one width in all encoders, found {widths}")
+        layers.append(Stack(name=f"layer_{depth + 1}")(list(of_layer)))
+    return layers
+
+
 def _layer_by_layer(encoder, i):
     """A model of an encoder's own layers that gives the activity of each, with no gradient from one to the one below."""
     for layer in encoder.layers:
         if not isinstance(layer, CHAINED):
             raise ValueError(
-                f"layer-local learning: expected encoders of dense layers, one after the other, such as mlp; layer "
+                f"layers: expected encoders of dense layers, one after the other, such as mlp; layer "
                 f"'{layer.name}' of encoder {i} is a {type(layer).__name__}"
             )
     activities = []

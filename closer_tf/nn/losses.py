@@ -158,7 +158,8 @@ class CLoSeRLoss(Objective):
         """The loss for a layer of another width, with a temperature that is as many times as high."""
         if self.temperature is None or width == embedding_dim:
             return self
-        return type(self).from_config({**self.get_config(), "temperature": self.temperature * width / embedding_dim})
+        temperature = self.temperature * width / embedding_dim
+        return CLoSeRLoss(temperature, self.graph, self.stop_gradient, self.max_memory_mb, self.push, self.push_weight)
 
     def terms(self, embeddings: Tensor, labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""

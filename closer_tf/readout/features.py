@@ -24,13 +24,18 @@ def embeddings(condition, config, data, fields, trained):
     Raises:
         DataError: an embedding is not finite.
     """
-    from closer_tf.training.experiment import make_ensemble
-
     if not CONDITIONS[condition].embeds:
         return None
+    return embeddings_of(ensemble_of(condition, config, data, fields, trained), config, data)
+
+
+def ensemble_of(condition, config, data, fields, trained):
+    """The ensemble that a condition reads out, a `CLoSeR` model; arguments as for `embeddings`."""
+    from closer_tf.training.experiment import make_ensemble
+
     if CONDITIONS[condition].trained:
-        return embeddings_of(trained.ensemble, config, data)
-    return embeddings_of(trained.untrained or make_ensemble(config, fields, data), config, data)
+        return trained.ensemble
+    return trained.untrained or make_ensemble(config, fields, data)
 
 
 def embeddings_of(model, config, data):
