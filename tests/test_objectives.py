@@ -161,7 +161,7 @@ def test_an_encoder_with_other_outputs(outputs):
 def test_an_option_that_a_source_does_not_have():
     from closer_tf.errors import DataError
 
-    with pytest.raises(DataError, match="dataset 'simulated' has no option 'window'; expected some of seed, size, label"):
-        load_data("simulated", window=6)
+    with pytest.raises(DataError, match="dataset 'simulated' has no option 'windows'; expected some of seed, size, window, "):
+        load_data("simulated", windows=6)
     with pytest.raises(ValueError, match="sigma: expected one number for all encoders"):
         gaussian_masks((8, 8), 3, 0.25, sigma=[1.0, 2.0, 3.0])

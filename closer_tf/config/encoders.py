@@ -70,7 +70,7 @@ class OwnEncoder(Section):
 
     type: Literal["own"]
     """Chooses this encoder."""
-    name: str | None
+    name: str | None = None
     """What it was registered as. Null: it was made in Python, as the folder of a run of `closer_tf.train_model` says."""
     embedding_dim: int = Field(256, **BOUNDS["embedding_dim"])
     """Width of the output [D]."""

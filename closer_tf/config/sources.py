@@ -131,7 +131,7 @@ class SessionSource(TrialsSource):
     regression), or the name of a label in the file."""
     regress: bool = False
     """Read a label of the file out as a number, by linear regression, not as classes."""
-    split: Literal["trials", "blocks", "label"] = "trials"
+    split: Literal["trials", "blocks", "label"] = "trials"  # type: ignore[assignment]  # one more than the others have
     """How trials are divided: 'trials': by their number modulo `folds`; 'blocks': in `folds` blocks of time; 'label': as
     `split_label` says."""
     split_label: str | None = None
@@ -195,8 +195,8 @@ class OwnSource(ImageSource):
 
     name: Literal["own"]
     """Chooses this source."""
-    source: str | None
-    """What it was registered as. Null: as for the encoder."""
+    source: str | None = None
+    """What it was registered as. Default null: as for the encoder."""
     options: dict[str, JsonValue] = {}
     """Its own arguments, by name."""
 

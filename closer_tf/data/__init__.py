@@ -48,9 +48,19 @@ def load_data(name: str, validation_fraction: float = 0.1, validation_seed: int 
         raise DataError(f"unknown dataset '{name}'; expected one of {', '.join(_SOURCES)}")
     module, function = _SOURCES[name].split(":")
     read = getattr(importlib.import_module(module), function)
-    known = inspect.signature(read).parameters
+    known = _options_of(read)
     for option in options:
         if option not in known:
             raise DataError(f"dataset '{name}' has no option '{option}'; expected some of {', '.join(known) or 'none'}")
     source = read(**options)
     return split_source(name, source, validation_fraction, validation_seed)
+
+
+def _options_of(read):
+    """The names of a source's options; recordings hand theirs on as `**options`."""
+    from closer_tf.data.samples import make_samples
+
+    named = inspect.signature(read).parameters
+    own = [name for name, parameter in named.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    handed_on = list(inspect.signature(make_samples).parameters)[2:] if len(own) < len(named) else []
+    return [*own, *(name for name in handed_on if name not in own)]

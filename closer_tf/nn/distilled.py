@@ -86,7 +86,9 @@ class DistilledLoss(Objective):
 
     def after_step(self, model: CLoSeR) -> None:
         """Bring the moving averages up to date."""
-        for i, encoder in enumerate(model.encoders if self.momentum is not None else ()):
+        if self.momentum is None:
+            return
+        for i, encoder in enumerate(model.encoders):
             for average, weight in zip(model.get_layer(f"target_{i}").weights, encoder.weights, strict=True):
                 average.assign(self.momentum * average + (1 - self.momentum) * weight)
 

@@ -263,7 +263,7 @@ def build_ensemble(
         seen = ReceptiveField(cells, name=f"receptive_field_{i}")(x)
         encoder = make_encoder(i, tuple(seen.shape[1:]))
         encoder.name = f"encoder_{i}"
-        embeddings.append(_embedding(encoder, seen, i))
+        embeddings.append(_embedding(encoder, seen, i, over_bins=len(input_shape) == 2))
     widths = {embedding.shape[-1] for embedding in embeddings}
     if len(widths) > 1:
         raise ValueError(f"all encoders need the same embedding dimension, found {sorted(widths)}")
@@ -271,10 +271,10 @@ def build_ensemble(
     return CLoSeR(inputs, outputs, name=name)
 
 
-def _embedding(encoder, seen, i):
+def _embedding(encoder, seen, i, over_bins):
     """The symbolic embedding (batch, D) of what encoder i sees: of the last bin, where it gives embeddings (batch, bins, D)."""
     embedding = encoder(seen)
-    if not hasattr(embedding, "shape") or len(embedding.shape) not in (2, 3):
+    if not hasattr(embedding, "shape") or len(embedding.shape) not in ((2, 3) if over_bins else (2,)):
         found = [tuple(each.shape) for each in keras.tree.flatten(embedding)]
         raise ValueError(
             f"encoder {i}: expected a Keras model with one output of shape (batch, D), found "
