@@ -316,11 +316,13 @@ def can_be_fused(model):
 def why_not_fused(model):
     """What keeps `FusedEnsembles` from computing a compiled ensemble, in words; None where nothing does.
 
-    Its optimizer must take weights apart, and its objective own nothing but heads.
+    Its optimizer must take weights apart, its encoders not run over the bins of windows, and its objective own nothing but heads.
     """
     optimizer = model.optimizer
     if not isinstance(optimizer, Nadam) or any(getattr(optimizer, name) for name in ACROSS_WEIGHTS):
         return f"the optimizer {type(optimizer).__name__} may not take every weight by itself"
+    if any(len(encoder.output_shape) > 2 for encoder in model.encoders):
+        return "its encoders run over the bins of windows"
     known = ("receptive_field_", "encoder_", "embeddings", "heads")
     owned = [layer.name for layer in model.layers[len(_front(model)) + 1 :] if not layer.name.startswith(known)]
     if owned:
