@@ -316,7 +316,8 @@ def can_be_fused(model):
 def why_not_fused(model):
     """What keeps `FusedEnsembles` from computing a compiled ensemble, in words; None where nothing does.
 
-    Its optimizer must take weights apart, its encoders not run over the bins of windows, and its objective own nothing but heads.
+    Its optimizer must take weights apart, its encoders must not run over the bins of windows, and its objective may own heads
+    alone.
     """
     optimizer = model.optimizer
     if not isinstance(optimizer, Nadam) or any(getattr(optimizer, name) for name in ACROSS_WEIGHTS):
