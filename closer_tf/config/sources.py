@@ -158,8 +158,8 @@ class OwnSource(ImageSource):
 
     name: Literal["own"]
     """Chooses this source."""
-    source: str | None
-    """What it was registered as. Null: as for the encoder."""
+    source: str | None = None
+    """What it was registered as. Default null: as for the encoder."""
     options: dict[str, JsonValue] = {}
     """Its own arguments, by name."""
 
