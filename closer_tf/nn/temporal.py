@@ -114,12 +114,12 @@ class TemporalLoss(Objective):
         self.graph = graph
 
     @property
-    def term_names(self) -> tuple[str, ...]:
+    def term_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """The terms that are computed and logged."""
         return tuple(self.weights)
 
     @property
-    def needs_previous(self) -> bool:
+    def needs_previous(self) -> bool:  # type: ignore[override]
         """Whether a term looks at the bin before."""
         return "tpull" in self.weights or "cont" in self.weights
 
