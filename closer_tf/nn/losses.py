@@ -166,8 +166,15 @@ class CLoSeRLoss(Objective):
         """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
         del labels
         temperature = self.temperature or 10.0 * embeddings.shape[-1]
-        how = {"max_memory_mb": self.max_memory_mb, "push": self.push, "push_weight": self.push_weight}
-        return closer_terms(embeddings, temperature, self.graph, self.stop_gradient, **how)
+        return closer_terms(
+            embeddings,
+            temperature,
+            self.graph,
+            self.stop_gradient,
+            max_memory_mb=self.max_memory_mb,
+            push=self.push,
+            push_weight=self.push_weight,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the loss from, as plain data."""
@@ -223,7 +230,7 @@ class SupervisedLoss(Objective):
         logits = Heads(num_labels, seed, name="heads")(embeddings)
         return type(ensemble)(ensemble.input, {"embeddings": embeddings, "logits": logits}, name="supervised")
 
-    def terms(self, outputs: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    def terms(self, outputs: dict[str, Tensor], labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
         logits = _at_least_float32(outputs["logits"])
         targets = ops.broadcast_to(ops.expand_dims(ops.cast(labels, "int32"), 1), ops.shape(logits)[:2])
