@@ -259,7 +259,7 @@ def test_list_shows_what_ships(capsys):
     assert [line.split()[0] for line in lines] == shipped_names()
     with pytest.raises(SystemExit):
         cli.main(["train"])
-    assert "CONFIG is required: a file, or one of digits_foveal" in capsys.readouterr().err
+    assert "CONFIG is required: a file, or one of digits_distilled" in capsys.readouterr().err
 
 
 def test_a_sweep_that_ships_goes_by_its_name(tmp_path, monkeypatch, capsys):

@@ -16,7 +16,7 @@ import pytest
 from gradients import value_and_gradient, weight_gradients
 
 import closer_tf.nn  # noqa: F401  registers
-from closer_tf.graphs import directional_ring, star
+from closer_tf.graphs import bidirectional_ring, directional_ring
 from closer_tf.masks import gaussian_masks, random_patch_masks
 from closer_tf.nn.augmentation import RandomAffine, affine
 from closer_tf.nn.distilled import DistilledLoss
@@ -77,7 +77,7 @@ LOSSES = {
     "CLoSeRLoss": (lambda: CLoSeRLoss(3.0, directional_ring(4), True, 100.0, name="mine"), (7, 4, 5), None),
     "CLoSeRLoss by default": (CLoSeRLoss, (7, 4, 5), None),
     "CLoSeRLoss that pushes": (
-        lambda: CLoSeRLoss(3.0, directional_ring(4), push=star(4), push_weight=0.5),
+        lambda: CLoSeRLoss(3.0, directional_ring(4), push=bidirectional_ring(4), push_weight=0.5),
         (7, 4, 5),
         None,
     ),

@@ -135,9 +135,14 @@ def test_terms_are_to_be_written():
 
 
 def test_trainings_in_one_refuse_it(images):
+    from closer_tf.errors import ConfigError
+    from closer_tf.fused import _check_stackable
     from closer_tf.nn.fused_model import why_not_fused
 
-    assert "Guessing owns more than heads: average, guesses, steps" in why_not_fused(fitted(images, epochs=0)[1])
+    _, owner, _ = fitted(images, epochs=0)
+    assert "Guessing owns more than heads: average, guesses, steps" in why_not_fused(owner)
+    with pytest.raises(ConfigError, match="cannot be trained in one: the objective Guessing owns.*one by one"):
+        _check_stackable([owner])
     model = ensemble_of()
     model.compile()
     assert why_not_fused(model) is None

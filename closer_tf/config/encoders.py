@@ -71,7 +71,8 @@ class OwnEncoder(Section):
     type: Literal["own"]
     """Chooses this encoder."""
     name: str | None = None
-    """What it was registered as. Null: it was made in Python, as the folder of a run of `closer_tf.train_model` says."""
+    """What it was registered as. Default null: it was made in Python, as the folder of a run of `closer_tf.train_model` says;
+    no config alone can train it."""
     embedding_dim: int = Field(256, **BOUNDS["embedding_dim"])
     """Width of the output [D]."""
     options: dict[str, JsonValue] = {}

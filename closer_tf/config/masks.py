@@ -91,7 +91,7 @@ class OwnMasks(Section):
     scheme: Literal["own"]
     """Chooses this mask scheme."""
     name: str | None = None
-    """What it was registered as. Null: as for the encoder."""
+    """What it was registered as. Default null: as for the encoder."""
     options: dict[str, JsonValue] = {}
     """Its own arguments, by name."""
 

@@ -86,11 +86,12 @@ class DistilledLoss(Objective):
 
     def after_step(self, model: CLoSeR) -> None:
         """Bring the moving averages up to date."""
-        if self.momentum is None:
+        share = self.momentum
+        if share is None:
             return
         for i, encoder in enumerate(model.encoders):
             for average, weight in zip(model.get_layer(f"target_{i}").weights, encoder.weights, strict=True):
-                average.assign(self.momentum * average + (1 - self.momentum) * weight)
+                average.assign(share * average + (1 - share) * weight)
 
     def terms(self, outputs: dict[str, Tensor], labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars: `loss`, and `similarity`, the mean cosine between what is predicted and what is said."""

@@ -11,6 +11,7 @@ from keras import ops
 
 from closer_tf.nn.augmentation import RandomAffine, affine
 from closer_tf.nn.losses import collapse_gauge
+from closer_tf.nn.objectives import Objective
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.nn.precision import true_float32
 from closer_tf.nn.stacked import StackedEncoders, architecture
@@ -328,6 +329,8 @@ def why_not_fused(model):
     owned = [layer.name for layer in model.layers[len(_front(model)) + 1 :] if not layer.name.startswith(known)]
     if owned:
         return f"the objective {type(model.loss).__name__} owns more than heads: {', '.join(owned)}"
+    if getattr(type(model.loss), "after_step", Objective.after_step) is not Objective.after_step:
+        return f"the objective {type(model.loss).__name__} brings states up to date after each step"
     return None
 
 

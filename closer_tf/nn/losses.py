@@ -66,7 +66,8 @@ def closer_terms(
     check_settings(temperature=temperature, max_memory_mb=max_memory_mb, push_weight=push_weight)
     shape = tuple(embeddings.shape)
     if len(shape) != 3:
-        raise ValueError(f"expected embeddings of shape (batch, encoders, dimensions), found {shape}")
+        windows = f", of windows of {shape[1]} bins; train on single ones, as `Splits.current()` has them" * (len(shape) == 4)
+        raise ValueError(f"expected embeddings of shape (batch, encoders, dimensions), found {shape}{windows}")
     graph = graph or all_to_all(shape[1])
     for name, each in (("graph", graph), ("push graph", push)):
         if each is not None and each.num_encoders != shape[1]:

@@ -76,6 +76,7 @@ class Objective(keras.losses.Loss):
         Args:
             model: what `training_model` returned, with the weights after the step.
         """
+        del model
 
     def call(self, y_true: Tensor, y_pred: Any) -> Tensor:
         """The loss of outputs `y_pred`; `y_true` are the labels (B,), which most objectives ignore."""
