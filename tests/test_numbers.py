@@ -173,6 +173,21 @@ def results_panels():
     yield f"ensemble {quick('CLoSeR', 'ensemble', 0.25)} (published {there} after 1000)"
 
 
+def results_diagnosis():
+    """What the receptive fields of recordings share, as `closer_tf diagnose` wrote it."""
+    recordings = {
+        "Gabors, 751348571": "gabors_751348571",
+        "Gabors, 755434585": "gabors_755434585",
+        "movie, eight areas": "natural_movie_791319847",
+    }
+    for title, name in recordings.items():
+        found = content(f"diagnosis/{name}")
+        cells = [f"{r(found[key]['mean'], 2)} ({r(found[key]['chance'], 2)})" for key in ("averages", "dissimilarities")]
+        cells += [r(found[key]["mean"], 2) for key in ("single_samples", "residuals", "residuals_without_drift")]
+        cells += [f"{found['label_share']:.0%}", f"{np.mean(found['drift']):.0%}"]
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
 def results_neurons():
     movie, gabors, simulated = "natural_movie_791319847", "gabors_751348571", "simulated"
     yield f"chance {r(content(movie)['chance'])} and {r(content(gabors)['chance'])}"
@@ -398,7 +413,7 @@ def readme():
 
 
 MADE = {
-    RESULTS_PAGE: (results_images, results_panels, results_neurons),
+    RESULTS_PAGE: (results_images, results_panels, results_neurons, results_diagnosis),
     PERFORMANCE: (performance_loss, performance_steps, performance_readout, performance_rest),
     DIFFERENCES: (differences_temperatures,),
     README: (readme,),
