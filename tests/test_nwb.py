@@ -303,9 +303,17 @@ def test_files_without_units_areas_or_trials(tmp_path, capsys):
     file.add_unit_column("location", "brain area")
     file.add_unit(spike_times=[1.0, 2.0], location="LP")
     untried = write(tmp_path / "untried.nwb", file)
+    file = empty_file()
+    file.add_unit_column("location", "brain area")
+    file.add_unit(spike_times=[1.0, 2.0], location="unknown")
+    nameless = write(tmp_path / "nameless.nwb", file)
     for path, message in (
         (nothing, "no sorted units: expected a table 'units' with a column 'spike_times'"),
-        (bare, "no brain areas: expected a column 'location' of the units or of their electrodes; no column 'electrodes' says"),
+        (
+            bare,
+            "no brain areas: expected a column 'location' of the units or of their electrodes, found none, and no column 'el",
+        ),
+        (nameless, "no brain areas: none of the 1 units has a name in units/location; name another one with --area-column"),
         (untried, "no table of intervals 'trials'; it has none. Name one with --trials, or cut"),
         (tmp_path / "absent.nwb", "no such file"),
         (tmp_path, "a folder, but not one of NWB in Zarr" if "zarr" in sys.modules else "a folder"),

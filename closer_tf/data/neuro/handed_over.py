@@ -148,14 +148,8 @@ def _of_rows(trials):
     widths = {len(row) for row in rows}
     if not widths <= {2, 3} or len(widths) > 1:
         raise DataError(f"trials: expected rows of (start, stop) or (start, stop, condition), found rows of {sorted(widths)}")
-    return (
-        dict(zip(("start", "stop", "condition"), ([row[k] for row in rows] for k in range(*widths))))
-        if rows
-        else {
-            "start": [],
-            "stop": [],
-        }
-    )
+    width = max(widths, default=2)
+    return dict(zip(("start", "stop", "condition")[:width], ([row[k] for row in rows] for k in range(width))))
 
 
 def _spike_times(train, unit):

@@ -19,6 +19,7 @@ from closer_tf.errors import DataError
 
 LOCATION = "location"
 _ELECTRODES = "general/extracellular_ephys/electrodes"
+_GROUP = "electrode_group.location"
 _RULE = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|=)\s*(.+?)\s*")
 _COMPARED = {">=": operator.ge, "<=": operator.le, "=": operator.eq, "!=": operator.ne}
 
@@ -139,25 +140,41 @@ def areas_of(tables, column=None):
     Raises:
         DataError: there is no such column, or none that could be it.
     """
-    count = len(tables.spikes)
     name = column or LOCATION
-    if name in tables.units.columns:
-        return _names(tables.units.columns[name], count, f"units/{name}"), f"units/{name}"
-    if tables.electrodes_of is not None and name in tables.electrodes.columns:
-        of_electrodes = _names(tables.electrodes.columns[name], len(tables.electrodes.columns[name]), f"electrodes/{name}")
-        return np.array([_most_frequent(of_electrodes[of]) for of in tables.electrodes_of], dtype=str), f"electrodes/{name}"
-    group = "electrode_group.location"
-    if column is None and group in tables.units.columns:
-        return _names(tables.units.columns[group], count, group), f"units/{group}"
+    found = _named_areas(tables, name)
+    if column is None and _GROUP in tables.units.columns:
+        found[f"units/{_GROUP}"] = _names(tables.units.columns[_GROUP], f"units/{_GROUP}")
+    for source, areas in found.items():
+        if (areas != "").any():
+            return areas, source
+    if found:
+        raise DataError(
+            f"no brain areas: none of the {len(tables.spikes)} units has a name in {', '.join(found)}; {_others(tables)}"
+        )
     if name in tables.units.others:
         tables.units.column(name, "areas of units")
+    linked = "" if tables.electrodes_of is not None else ", and no column 'electrodes' says which electrodes a unit is from"
+    raise DataError(
+        f"no brain areas: expected a column '{name}' of the units or of their electrodes, found none{linked}; {_others(tables)}"
+    )
+
+
+def _named_areas(tables, name):
+    """dict of where a column of that name is to str array (units,), the areas that it gives the units."""
+    found = {}
+    if name in tables.units.columns:
+        found[f"units/{name}"] = _names(tables.units.columns[name], f"units/{name}")
+    if tables.electrodes_of is not None and name in tables.electrodes.columns:
+        of_electrodes = _names(tables.electrodes.columns[name], f"electrodes/{name}")
+        areas = [_most_frequent(of_electrodes[of]) for of in tables.electrodes_of]
+        found[f"electrodes/{name}"] = np.array(areas, dtype=str)
+    return found
+
+
+def _others(tables):
     texts = [f"units/{name}" for name in text_columns(tables.units)]
     texts += [f"electrodes/{name}" for name in text_columns(tables.electrodes)] if tables.electrodes_of is not None else []
-    linked = "" if tables.electrodes_of is not None else "; no column 'electrodes' says which electrodes a unit is from"
-    raise DataError(
-        f"no brain areas: expected a column '{name}' of the units or of their electrodes{linked}. Name another one with "
-        f"--area-column; columns of text: {', '.join(texts) or 'none'}"
-    )
+    return f"name another one with --area-column, of the columns of text: {', '.join(texts) or 'none'}"
 
 
 def intervals_of(tables, name):
@@ -248,7 +265,7 @@ def _read(path):
             table = table_of(units)
             groups = _group_locations(file, units)
             if groups is not None:
-                table.columns["electrode_group.location"] = groups
+                table.columns[_GROUP] = groups
             return NwbTables(
                 name=Path(path).name.removesuffix(".zarr").removesuffix(".nwb"),
                 units=table,
@@ -317,8 +334,8 @@ def _length(table):
     return len(next(iter(table.columns.values()), ()))
 
 
-def _names(column, count, what):
-    return as_areas(column, count, what, numbered=True)
+def _names(column, what):
+    return as_areas(column, len(column), what, numbered=True)
 
 
 def _most_frequent(names):
