@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MAPS, GRAPHS, SIMULATED, MOVIE = "beyond_maps", "beyond_graphs", "beyond_rnn_simulated", "beyond_rnn_natural_movie"
+MAPS, GRAPHS = "beyond_maps", "beyond_graphs"
 
 
 def content(name):
@@ -59,17 +59,7 @@ def rows_of_graphs():
         yield f"| `{family}` | {trained} | {rank} | {silent} | {' | '.join(measured)} |"
 
 
-def rows_of_recordings():
-    for name, title in ((SIMULATED, "simulated"), (MOVIE, "natural movie")):
-        for kind, runs in groups(name, lambda config: config["encoder"]["type"]).items():
-            parts = [scores(name, c, lambda key, k=kind: f"encoder.type={k}" in key) for c in ("untrained", "tcloser")]
-            rank = mean_of(name, runs, "collapse_gauge", "effective_rank", 1)
-            yield f"| {title} | {kind} | {' | '.join(parts)} | {rank} |"
-        masked = content(name)["accuracy"]["masked_input"]
-        yield f"| {title} | masked input | | | {' | '.join(r(masked[k]['mean']) for k in ('single', 'ensemble'))} | |"
-
-
-@pytest.mark.parametrize("rows", [rows_of_maps, rows_of_graphs, rows_of_recordings])
+@pytest.mark.parametrize("rows", [rows_of_maps, rows_of_graphs])
 def test_the_tables_are_those_of_the_files(rows):
     page = (REPOSITORY / "docs" / "beyond_maps.md").read_text()
     for row in rows():
@@ -77,4 +67,4 @@ def test_the_tables_are_those_of_the_files(rows):
 
 
 if __name__ == "__main__":
-    print(*rows_of_maps(), *rows_of_graphs(), *rows_of_recordings(), sep="\n")
+    print(*rows_of_maps(), *rows_of_graphs(), sep="\n")

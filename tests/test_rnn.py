@@ -194,6 +194,7 @@ def run(tmp_path, capsys, monkeypatch):
     return command
 
 
+@pytest.mark.tensorflow
 def test_a_run_on_a_recording(run, tmp_path):
     """Trained, read out, resumed, exported, embedded; the masked input is the current bin's counts, whatever the window."""
     results = run("--set", "training.epochs=1")
@@ -224,12 +225,15 @@ def test_a_run_on_a_recording(run, tmp_path):
     assert {"keras", "saved_model ensemble", "saved_model encoder_i"} <= set(card["parity"]["differences"])
 
 
-@pytest.mark.parametrize("condition", ["closer", "notcloser", "lpl", "supervised", "untrained"])
+@pytest.mark.parametrize(
+    "condition", ["closer", "notcloser", pytest.param("lpl", marks=pytest.mark.jax), "supervised", "untrained"]
+)
 def test_every_condition(run, condition):
     results = run("--set", f"condition={condition}", "--set", "encoder.cell=simple")
     assert set(results["accuracy"]) == {"masked_input", "untrained", condition}
 
 
+@pytest.mark.tensorflow
 def test_a_run_on_images(tmp_path, tiny_config, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tiny_config["masks"] = {"scheme": "random_patches", "fraction": 0.25, "patch_size": 2}
