@@ -20,6 +20,12 @@ SIMULATED = {"dataset": {"name": "simulated"}, "masks": {"scheme": "areas"}, "co
 GRAPH = {"objective": {"graph": {"family": "custom", "edges": [[0, 1], [1, 0]]}}, "num_encoders": 2}
 TWO = {"num_encoders": 2, "encoders": [{"type": "mlp"}, {"type": "mlp"}]}
 RNN, MAP = {"type": "rnn"}, {"scheme": "retinotopic"}
+PUSH = {"objective": {"push": {"graph": {"family": "all_to_all"}}}}
+OWN = {  # names and options of registered parts, which there are none of here
+    "dataset.source",
+    *(f"{section}.options" for section in ("dataset", "masks", "encoder", "objective", "objective.graph")),
+    *(f"{section}.name" for section in ("masks", "encoder", "objective.graph")),
+}
 
 
 def drawn(family, **settings):
@@ -96,6 +102,15 @@ CHANGED = {
     "objective.graph.edges": (GRAPH, [[0, 1]]),
     "objective.graph.weights": (GRAPH, [1.0, 2.0]),
     "objective.stop_gradient": ({}, True),
+    "objective.push": ({}, {"graph": {"family": "all_to_all"}}),
+    "objective.push.weight": (PUSH, 0.5),
+    "objective.push.graph": (PUSH, {"family": "star"}),
+    "objective.push.graph.family": (PUSH, "directional_ring"),
+    "objective.local": ({}, True),
+    "objective.momentum": ({"condition": "distilled"}, 0.9),
+    "objective.predictor": ({"condition": "distilled"}, {"hidden": 7}),
+    "objective.predictor.hidden": ({"condition": "distilled"}, 7),
+    "objective.predictor.batch_norm": ({"condition": "distilled"}, True),
     "objective.weights.tpull": ({"condition": "tcloser"}, 3.0),
     "objective.weights.pull": ({"condition": "notcloser"}, 3.0),
     "objective.weights.cont": ({"condition": "lpl"}, 3.0),
@@ -111,6 +126,7 @@ CHANGED = {
     "training.validation_fraction": ({}, 0.3),
     "training.checkpoint_every": ({}, 3),
     "training.checkpoint_minutes": ({}, 3.0),
+    "training.keep": ({}, "best"),
     "training.keep_checkpoints": ({}, 3),
     "compute.precision": ({}, "bfloat16"),
     "compute.xla": ({}, True),
@@ -127,6 +143,8 @@ CHANGED = {
     "readout.conditions": ({}, []),
     "readout.pseudo_likelihood_draws": ({}, 3),
     "readout.knn_neighbours": ({}, 3),
+    "readout.layers": ({}, True),
+    "readout.whiten": ({}, True),
 }
 
 # What the roles are, said a second time: every other key is 'result'.
@@ -144,7 +162,10 @@ ROLES = {
     },
     "place": {"dataset.path", "dataset.test_path"},
     "readout": {f"readout.{name}" for name in ("C", "protocol", "max_iter", "validation_fraction", "knn_neighbours")},
-    "shown": {f"readout.{name}" for name in ("after_training", "at_epochs", "conditions", "pseudo_likelihood_draws")},
+    "shown": {
+        f"readout.{name}"
+        for name in ("after_training", "at_epochs", "conditions", "pseudo_likelihood_draws", "layers", "whiten")
+    },
 }
 
 
@@ -198,7 +219,8 @@ def test_every_key_of_the_schema_is_looked_at_and_has_a_role():
         "objective.graph.path",
     }  # or with their section
     sections = {"augmentation", "objective", "objective.weights", "optimizer", "training", "compute", "seeds", "readout"}
-    assert keys - set(CHANGED) == one_value | sections
+    pushed = {key for key in keys if key.startswith("objective.push.graph.")}  # as those of the graph that pulls
+    assert keys - set(CHANGED) - pushed == one_value | sections | OWN
     with pytest.raises(KeyError, match="compute.new: has no role"):
         identity.role("compute.new")
 
@@ -247,13 +269,14 @@ def test_a_result_follows_from_what_its_condition_has():
     def differs(condition, key):
         return len({identity.result_of(condition, config) for config in pair(key)}) > 1
 
+    trained = {name for name, condition in CONDITIONS.items() if condition.trained}
     for key, having in {
         "objective.temperature": {"closer"},
         "objective.stop_gradient": {"closer"},
-        "objective.graph.family": {"closer", "tcloser", "notcloser"},
-        "optimizer.learning_rate": {"closer", "supervised", "tcloser", "notcloser", "lpl"},
-        "compute.precision": {"closer", "supervised", "tcloser", "notcloser", "lpl", "untrained"},
-        "encoder.hidden": {"closer", "supervised", "tcloser", "notcloser", "lpl", "untrained"},
+        "objective.graph.family": {"closer", "tcloser", "notcloser", "distilled"},
+        "optimizer.learning_rate": trained,
+        "compute.precision": {*trained, "untrained"},
+        "encoder.hidden": {*trained, "untrained"},
         "masks.fraction": set(CONDITIONS) - {"full_input"},
         "dataset.test_fraction": set(CONDITIONS),
         "training.validation_fraction": set(CONDITIONS),
