@@ -225,13 +225,14 @@ def test_the_file_with_gabors_is_one_case_of_presentations(shared, tmp_path, ses
     path = shared / "data" / "neuropixels" / f"gabors_{session}.npz"
     gabors, stored = load_data("gabors", path=str(path)), np.load(path)
     good = stored["qc_pass"]
-    places = [stored["x"], stored["y"]]
-    of_counts(stored["counts"][good].T, places, stored["unit_ids"][good], stored["areas"][good], 0.25).save(tmp_path / "s.npz")
-    found = load_data("session", path=str(tmp_path / "s.npz"))
+    part = {"part": np.array(["train", "validation", "train", "test", "train"])[stored["repeat"] % 5]}
+    units = (stored["unit_ids"][good], stored["areas"][good])
+    of_counts(stored["counts"][good].T, [stored["x"], stored["y"]], *units, 0.25, part).save(tmp_path / "s.npz")
+    found = load_data("session", path=str(tmp_path / "s.npz"), split="label", split_label="part")
     assert not found.windowed and found.unit_areas == gabors.unit_areas
     assert [name.replace(".0", "") for name in gabors.label_names] == list(found.label_names)
     for part in ("train", "validation", "test"):
         of_gabors, of_session = getattr(gabors, part), getattr(found, part)
-        order = np.lexsort((of_gabors.about["trial"], of_gabors.labels))
+        order = np.lexsort((of_gabors.about["frame"], of_gabors.labels))
         np.testing.assert_array_equal(of_session.labels, of_gabors.labels[order])
         np.testing.assert_array_equal(of_session.inputs, of_gabors.inputs[order])

@@ -18,6 +18,7 @@ from closer_tf.common.npz import read_npz
 from closer_tf.data import load_data
 from closer_tf.data.neuro.binning import bin_recording
 from closer_tf.data.neuro.nwb import read_nwb
+from closer_tf.data.neuro.nwb_tables import read_tables
 from closer_tf.errors import CloserError, CloserWarning, DataError
 from closer_tf.graphs import read_matrix
 from closer_tf.masks import ReceptiveFields, gaussian_masks, read_masks
@@ -233,14 +234,15 @@ def test_damaged_files_are_read_or_refused(kind, tmp_path):
     assert refused
 
 
-def test_an_nwb_file_that_never_ends_or_crashes_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("read", [read_nwb, read_tables])
+def test_an_nwb_file_that_never_ends_or_crashes_is_refused(tmp_path, monkeypatch, read):
     """libhdf5 has files that it loops on; one that was found stands for them."""
     import subprocess
 
-    from closer_tf.data.neuro import nwb as module
+    from closer_tf.data.neuro import hdf5 as module
 
     nwb(tmp_path / "own.nwb")
-    read_nwb(tmp_path / "own.nwb")
+    read(tmp_path / "own.nwb")
     usual = subprocess.run
     for code, message in (
         ("while True: pass", "did not end within"),
@@ -252,10 +254,11 @@ def test_an_nwb_file_that_never_ends_or_crashes_is_refused(tmp_path, monkeypatch
 
         monkeypatch.setattr(module.subprocess, "run", run)
         with pytest.raises(DataError, match=message):
-            read_nwb(tmp_path / "own.nwb")
+            read(tmp_path / "own.nwb")
 
 
-def test_an_nwb_file_keeps_to_itself_and_to_what_fits(tmp_path):
+@pytest.mark.parametrize("read", [read_nwb, read_tables])
+def test_an_nwb_file_keeps_to_itself_and_to_what_fits(tmp_path, read):
     nwb(tmp_path / "other.nwb")
 
     def message(change):
@@ -263,7 +266,7 @@ def test_an_nwb_file_keeps_to_itself_and_to_what_fits(tmp_path):
         with h5py.File(tmp_path / "own.nwb", "a") as file:
             change(file)
         with pytest.raises(DataError) as error:
-            read_nwb(tmp_path / "own.nwb")
+            read(tmp_path / "own.nwb")
         return str(error.value)
 
     def linked(file):
@@ -314,7 +317,7 @@ def test_headers_that_lie_or_never_end(tmp_path):
     assert "not a readable .npz file" in message(b"__import__('os').abort()")
 
 
-@pytest.mark.parametrize("read", [read_npz, read_nwb, read_matrix, load_checkpoint])
+@pytest.mark.parametrize("read", [read_npz, read_nwb, read_tables, read_matrix, load_checkpoint])
 def test_a_pipe_is_no_file(tmp_path, read):
     os.mkfifo(tmp_path / "pipe.npz")
     with pytest.raises(CloserError, match="not an ordinary file"):

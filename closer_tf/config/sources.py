@@ -101,8 +101,6 @@ class TrialsSource(RecordingSource):
 
     lag: int = Field(1, **BOUNDS["lag"])
     """How many bins back the bin lies that temporal objectives look at. The paper: 1."""
-    split: Literal["trials", "blocks"] = "trials"
-    """How trials are divided: 'trials': by their number modulo `folds`; 'blocks': in `folds` blocks of time."""
     folds: int = Field(5, **BOUNDS["folds"])
     """Number of folds or blocks: fold 1 + `fold` is the validation set, 3 + `fold` the test set, modulo `folds`. The paper:
     5."""
@@ -150,6 +148,8 @@ class SimulatedSource(TrialsSource):
 
     name: Literal["simulated"]
     """Chooses this source."""
+    split: Literal["trials", "blocks"] = "trials"
+    """As for 'session'."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the simulation."""
     size: Literal["small", "paper"] = "small"
@@ -169,6 +169,8 @@ class NaturalMovieSource(TrialsSource):
 
     name: Literal["natural_movie"]
     """Chooses this source."""
+    split: Literal["trials", "blocks"] = "trials"
+    """As for 'session'."""
     path: str
     """The .npz file."""
     label: Literal["segment", "time"] = "segment"

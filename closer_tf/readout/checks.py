@@ -25,7 +25,7 @@ def check_readout(config, data):
     labels = np.concatenate([data.train.labels, data.validation.labels])[train]
     _check_neighbours(config.readout.knn_neighbours, len(train), data)
     if not data.label_names:
-        _check_numbers(config.dataset.label, len(train), len(validation), len(data.test))
+        _check_numbers(getattr(config.dataset, "label", "time"), len(train), len(validation), len(data.test))
         return
     fraction = config.readout.validation_fraction
     learned = np.unique(labels)

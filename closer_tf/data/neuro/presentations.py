@@ -6,6 +6,7 @@ from closer_tf.config import suggestion
 from closer_tf.data.neuro.binning import FILTERS, chosen_units, some_pass
 from closer_tf.data.neuro.conditions import named_conditions
 from closer_tf.data.neuro.handed_over import column
+from closer_tf.data.neuro.label_values import per_trial
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.data.neuro.spikes import count_in_trials
 from closer_tf.errors import DataError
@@ -63,7 +64,7 @@ def bin_presentations(recording, stimulus, condition=None, filters=FILTERS, repo
     )
 
 
-def of_counts(counts, conditions, unit_ids, areas, bin_width, name="session", report=print):
+def of_counts(counts, conditions, unit_ids, areas, bin_width, labels=None, name="session", report=print):
     """A session of presentations whose spikes are counted already, such as a file with Gabor patches.
 
     Args:
@@ -72,6 +73,7 @@ def of_counts(counts, conditions, unit_ids, areas, bin_width, name="session", re
         unit_ids: one integer or string per unit.
         areas: the brain area of each unit.
         bin_width: seconds of a presentation.
+        labels: dict of a label's name to array (presentations,), which come along.
         name: str.
         report: called with a line where presentations have no condition.
 
@@ -89,4 +91,12 @@ def of_counts(counts, conditions, unit_ids, areas, bin_width, name="session", re
                 f"shape {counts.shape}"
             )
     names, stimuli = named_conditions(conditions, np.arange(len(counts)), f"recording {name}", report)
-    return Session(name, unit_ids, areas, bin_width, {stimulus: counts[names == stimulus][:, None] for stimulus in stimuli})
+    chosen = {stimulus: np.flatnonzero(names == stimulus) for stimulus in stimuli}
+    return Session(
+        name=name,
+        unit_ids=unit_ids,
+        unit_areas=areas,
+        bin_width=bin_width,
+        stimuli={stimulus: counts[of_it][:, None] for stimulus, of_it in chosen.items()},
+        labels={label: per_trial(label, values, len(counts), chosen) for label, values in (labels or {}).items()},
+    )
