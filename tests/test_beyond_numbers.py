@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MAPS, GRAPHS = "beyond_maps", "beyond_graphs"
+MAPS, GRAPHS, SIMULATED = "beyond_maps", "beyond_graphs", "beyond_rnn_simulated"
 
 
 def content(name):
@@ -59,7 +59,13 @@ def rows_of_graphs():
         yield f"| `{family}` | {trained} | {rank} | {silent} | {' | '.join(measured)} |"
 
 
-@pytest.mark.parametrize("rows", [rows_of_maps, rows_of_graphs])
+def rows_of_recordings():
+    for kind, runs in groups(SIMULATED, lambda config: config["encoder"]["type"]).items():
+        parts = [scores(SIMULATED, c, lambda key, k=kind: f"encoder.type={k}" in key) for c in ("untrained", "tcloser")]
+        yield f"| {kind} | {' | '.join(parts)} | {mean_of(SIMULATED, runs, 'collapse_gauge', 'effective_rank', 1)} |"
+
+
+@pytest.mark.parametrize("rows", [rows_of_maps, rows_of_graphs, rows_of_recordings])
 def test_the_tables_are_those_of_the_files(rows):
     page = (REPOSITORY / "docs" / "beyond_maps.md").read_text()
     for row in rows():
@@ -67,4 +73,4 @@ def test_the_tables_are_those_of_the_files(rows):
 
 
 if __name__ == "__main__":
-    print(*rows_of_maps(), *rows_of_graphs(), sep="\n")
+    print(*rows_of_maps(), *rows_of_graphs(), *rows_of_recordings(), sep="\n")

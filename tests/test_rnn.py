@@ -297,26 +297,26 @@ def test_old_windows_are_what_they_were(tmp_path):
 @pytest.mark.parametrize("cell", ["gru", "simple"])
 def test_killed_runs_go_on_to_the_bit(tmp_path, cell):
     """With dropout, from a checkpoint in the middle of an epoch."""
-    training = {"epochs": 12, "batch_size": 16, "checkpoint_minutes": 0.0002, "keep_checkpoints": 3}
+    training = {"epochs": 20, "batch_size": 16, "checkpoint_minutes": 0.0002, "keep_checkpoints": 3}
     encoder = {"type": "rnn", "cell": cell, "units": [6, 5], "embedding_dim": 4, "dropout": 0.3}
     config = content(session(tmp_path / "s.npz"), training=training, encoder=encoder)
     config["readout"]["after_training"] = False
     (tmp_path / "mouse.json").write_text(json.dumps(config))
+    folder, killed_inside = tmp_path / "run" / "checkpoints", 0
     with Trainers() as trainers:
-        began = time.monotonic()
         assert trainers.run(tmp_path, "mouse.json", "--run-dir", "whole") == 0, (tmp_path / "log.txt").read_text()
-        duration, killed_inside = time.monotonic() - began, 0
-        for part in (0.6, 0.8, 0.9):
-            pid = trainers.start(tmp_path, "mouse.json", "--run-dir", "run")
-            time.sleep(part * duration)
+        for epochs in (1, 6):
+            pid, deadline = trainers.start(tmp_path, "mouse.json", "--run-dir", "run"), time.monotonic() + 200
+            while not any(path.name >= f"epoch-{epochs:05}" for path in checkpoint_files(folder)):
+                assert time.monotonic() < deadline, (tmp_path / "log.txt").read_text()
+                time.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
             trainers.wait(pid)
-            files = checkpoint_files(tmp_path / "run" / "checkpoints")
-            killed_inside += bool(files) and load_checkpoint(files[0]).epoch < 12
+            killed_inside += load_checkpoint(checkpoint_files(folder)[0]).epoch < 20
         assert trainers.run(tmp_path, "mouse.json", "--run-dir", "run") == 0, (tmp_path / "log.txt").read_text()
     assert killed_inside
     one, other = (load_checkpoint(checkpoint_files(tmp_path / name / "checkpoints")[0]) for name in ("whole", "run"))
-    assert one.epoch == other.epoch == 12 and len(one.arrays) == len(other.arrays)
+    assert one.epoch == other.epoch == 20 and len(one.arrays) == len(other.arrays)
     for a, b in zip(one.arrays, other.arrays):
         np.testing.assert_array_equal(a, b)
 
