@@ -188,6 +188,34 @@ def results_diagnosis():
         yield f"| {title} | {' | '.join(cells)} |"
 
 
+def results_matrices():
+    """Figure 2a."""
+    found = {row["series"]: row for row in content("figures/fig2a_quick")["matrices"]}
+
+    def span(row, prefix=""):
+        return f"{r(row[prefix + 'smallest'], 4)} to {r(row[prefix + 'largest'], 4)}"
+
+    for name in ("CLoSeR", "supervised"):
+        yield f"by {r(found[name]['correlation'], 2)} and spans {span(found[name])} ("
+        yield from span(found[name], "published_").split(" to ")
+    yield f"correlates by {r(found['untrained']['correlation'], 2)} and is flat"
+
+
+def results_best():
+    """Gabors with the best epoch kept, principal components and whitened features beside."""
+    files = [f"gabors_best_{session}" for session in (751348571, 755434585, 760693773)]
+    rows = (("masked input", "masked_input"), ("PCA", "pca"), ("untrained", "untrained"), ("CLoSeR", "closer"))
+    for title, prefix in (("", ""), (", whitened", "whitened_")):
+        for name, condition in rows:
+            cells = []
+            for file in files:
+                for way in ("single", "ensemble"):
+                    seeds = len(accuracy(file, condition, prefix + way, "test"))
+                    shown = spread(file, condition, prefix + way) if seeds > 1 else r(accuracy(file, condition, prefix + way))
+                    cells.append(shown)
+            yield f"| {name}{title} | {' | '.join(cells)} |"
+
+
 def results_neurons():
     movie, gabors, simulated = "natural_movie_791319847", "gabors_751348571", "simulated"
     yield f"chance {r(content(movie)['chance'])} and {r(content(gabors)['chance'])}"
@@ -413,7 +441,7 @@ def readme():
 
 
 MADE = {
-    RESULTS_PAGE: (results_images, results_panels, results_neurons, results_diagnosis),
+    RESULTS_PAGE: (results_images, results_panels, results_matrices, results_neurons, results_best, results_diagnosis),
     PERFORMANCE: (performance_loss, performance_steps, performance_readout, performance_rest),
     DIFFERENCES: (differences_temperatures,),
     README: (readme,),
