@@ -137,7 +137,7 @@ def test_recordings_of_two_files_are_two_runs(content):
         ({"seeds": []}, "seeds: "),
         ({"grid": {"masks.fraction": 0.5}}, "grid.masks.fraction: expected a valid list, found 0.5"),
         ({"list": [{"gird": {}}]}, "list.0.gird: unknown key 'gird'. Did you mean 'grid'?"),
-        ({"baselines": ["trained"]}, "baselines.0: expected 'masked_input', 'full_input' or 'untrained'"),
+        ({"baselines": ["trained"]}, "baselines.0: expected 'masked_input', 'full_input', 'pca' or 'untrained'"),
         ({"retries": 1.5}, "retries: expected"),
     ],
 )

@@ -126,7 +126,7 @@ CONDITIONS = {
     ),
     "distilled": Condition(
         title="distilled",
-        colour="#f0e442",
+        colour="#332288",
         reads="encoders",
         learns_from=("encoders",),
         objective=("graph", "momentum", "predictor"),
@@ -134,7 +134,7 @@ CONDITIONS = {
     ),
     MADE_IN_PYTHON: Condition(
         title="own objective",
-        colour="#8c564b",
+        colour="#bbbbbb",
         reads="encoders",
         learns_from=("encoders",),
         objective=("options",),
