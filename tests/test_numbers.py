@@ -216,6 +216,17 @@ def results_best():
             yield f"| {name}{title} | {' | '.join(cells)} |"
 
 
+def results_visual():
+    """The natural movie on visual areas."""
+    names = {"masked input": "masked_input", "PCA": "pca", "untrained": "untrained", "LPL": "lpl", "NoTCLoSeR": "notcloser"}
+    for name, condition in {**names, "TCLoSeR": "tcloser"}.items():
+        cells = []
+        for readout in ("single", "ensemble", "whitened_single", "whitened_ensemble"):
+            of = ("natural_movie_visual_thirds", condition, readout)
+            cells.append(r(accuracy(*of)) if condition in ("masked_input", "pca") else spread(*of))
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
 def results_neurons():
     movie, gabors, simulated = "natural_movie_791319847", "gabors_751348571", "simulated"
     yield f"chance {r(content(movie)['chance'])} and {r(content(gabors)['chance'])}"
@@ -441,7 +452,15 @@ def readme():
 
 
 MADE = {
-    RESULTS_PAGE: (results_images, results_panels, results_matrices, results_neurons, results_best, results_diagnosis),
+    RESULTS_PAGE: (
+        results_images,
+        results_panels,
+        results_matrices,
+        results_neurons,
+        results_best,
+        results_visual,
+        results_diagnosis,
+    ),
     PERFORMANCE: (performance_loss, performance_steps, performance_readout, performance_rest),
     DIFFERENCES: (differences_temperatures,),
     README: (readme,),
