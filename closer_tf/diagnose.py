@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from closer_tf.common.command import add_figures, add_overrides, add_version, run_command
+from closer_tf.common.command import add_figures, add_overrides, add_plugins, add_version, run_command
 from closer_tf.common.files import given_path, write_atomically
 from closer_tf.common.texts import shortened
 from closer_tf.config import as_config, load_config
@@ -47,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_overrides(parser, "override any key of the config, such as dataset.path=FILE; can be repeated")
     parser.add_argument("-o", "--out", help="path of NAME.png and NAME.json, without suffix (default: <config>_diagnosis)")
     add_figures(parser)
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options))
+    return run_command(lambda: _main(options), plugins=options.plugins)
 
 
 def _main(options):

@@ -293,6 +293,8 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 raise ValueError(f"term_weights: go with the objectives {', '.join(temporal)}, not with 'closer'")
             return CLoSeRLoss(self.temperature, self.graph, self.stop_gradient)
         if not isinstance(self.objective, str):
+            if "logits" in getattr(self.objective, "needs_outputs", ()):
+                raise ValueError(f"objective: {type(self.objective).__name__} learns from labels, which `fit` never looks at")
             return self.objective
         if self.objective not in temporal:
             raise ValueError(f"objective: expected 'closer' or one of {', '.join(temporal)}, found {self.objective!r}")

@@ -13,7 +13,7 @@ from closer_tf.common.command import add_figures, add_overrides, add_plugins, ad
 from closer_tf.common.files import make_folder
 from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.errors import RunError
-from closer_tf.readout.known import begin_results, has_neighbours, has_whitened, is_done
+from closer_tf.readout.known import begin_results, has_layers, has_neighbours, has_whitened, is_done
 from closer_tf.readout.trained import load_trained, trained_ensemble
 from closer_tf.results import GraphMeasures, peak_so_far, read, write
 from closer_tf.training.memory import peak_memory_gb
@@ -226,12 +226,12 @@ def _read_out_layers(run, config, data, fields, trained, results):
     """Read out the hidden layers of the conditions that are read out, if `readout.layers` asks for it and they are not known;
     arguments as for `_read_out_conditions`. Returns what was read out, in words."""
     from closer_tf.readout.features import ensemble_of
-    from closer_tf.readout.layers import has_layers, layers_of
+    from closer_tf.readout.layers import layers_of
 
     new = []
     for condition in dict.fromkeys([*config.readout.conditions, config.condition]):
         known = results.accuracy.get(condition)
-        if known is None or not CONDITIONS[condition].embeds or has_layers(known, config.readout):
+        if known is None or not CONDITIONS[condition].embeds or has_layers(known, config):
             continue
         ensemble = ensemble_of(condition, config, data, fields, trained)
         results.accuracy[condition] |= layers_of(ensemble, config, data, title_of(condition))

@@ -144,6 +144,8 @@ def _check_stackable(models):
 
     for reason in filter(None, map(why_not_fused, models)):
         raise ConfigError(f"these cannot be trained in one: {reason}; train them one by one, with closer_tf train")
+    if len({tuple(model.loss.term_names) for model in models}) > 1:
+        raise ConfigError("objective: trainings in one need objectives of the same terms, with push in all of them or in none")
     try:
         places(models)
     except ValueError as error:

@@ -37,7 +37,7 @@ def main(arguments=None):
     parser.add_argument("--scale", choices=("quick", "full"), default="quick", help="(default: quick)")
     add_seeds(parser, "seeds in place of the scale's")
     parser.add_argument(
-        "--conditions", metavar="NAMES", help="only the runs of these, such as untrained,masked_input, which train nothing"
+        "--conditions", metavar="NAMES", help="run these alone, such as untrained,masked_input, which train nothing"
     )
     parser.add_argument("--out", default="results/figures", help="folder of pictures and tables (default: results/figures)")
     parser.add_argument("--claims", action="store_true", help="check the paper's orderings on finished runs; run nothing")
@@ -74,7 +74,9 @@ def _main(options):
     runs_dir = given_path(options.runs_dir).absolute()
     shelf = Shelf(runs_dir, options.others)
     of_file = {path: panel_points(path, file, options) for path, file, _, _ in chosen}
-    missing = {point.name: point for points in of_file.values() for point in points if shelf.find(point) is None}
+    wanted = conditions_of(options)
+    asked = [point for points in of_file.values() for point in points if wanted is None or point.config.condition in wanted]
+    missing = {point.name: point for point in asked if shelf.find(point) is None}
     if options.claims:
         write_claims(chosen, of_file, shelf, options)
         return 0
@@ -119,9 +121,7 @@ def panel_points(path, file, options):
         overrides.append(f"dataset.data_dir={json.dumps(options.data_dir)}")
     if dataset["name"] == "session" and options.sessions:
         overrides.append(f"dataset.path={json.dumps(str(given_path(options.sessions) / Path(dataset['path']).name))}")
-    points = sweep_points(sweep, str(path), overrides, seeds_of(options))
-    conditions = conditions_of(options)
-    return [point for point in points if conditions is None or point.config.condition in conditions]
+    return sweep_points(sweep, str(path), overrides, seeds_of(options))
 
 
 def conditions_of(options):

@@ -171,6 +171,7 @@ def train_model(
     """
     from closer_tf.readout.checks import check_readout
     from closer_tf.training import own_models
+    from closer_tf.training.best_epoch import check_keep
     from closer_tf.training.experiment import seed_per_encoder
 
     sections = {"training": training or {}, "readout": readout or {}, "compute": compute or {}}
@@ -181,6 +182,7 @@ def train_model(
         run.check_data(splits, config)
     if config.readout.after_training:
         check_readout(config, data)
+    check_keep(config, data)
     untrained, fields = own_models.copy_of(model), own_models.receptive_fields_of(model, data)
     own_seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
     whole = own_models.to_train(model, len(data.label_names), own_seed)

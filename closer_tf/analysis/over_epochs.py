@@ -24,12 +24,13 @@ def read_out(run, config, data, trained, results):
         run: `RunFolder`.
         config: resolved `RunConfig`.
         data: `Splits` of single bins or images.
-        trained: `Trained`, whose model takes the weights of one epoch after the other.
+        trained: `Trained`, whose model takes the weights of one epoch after the other, and its own again in the end.
         results: `Results` after the readout of the conditions; they get the epochs, and are written after each.
     """
     before = results.at_epochs, results.not_kept  # some may be of an attempt that the run went back from
     results.absent("at_epochs", "not_kept")
     known = {epoch: it for epoch, it in before[0].items() if it.config_digest == run.digest_at(config, int(epoch))}
+    own_weights = trained.model.get_weights() if config.read_out_at() else None
     for epoch in config.read_out_at():
         weights = _restore(run, config, trained.model, epoch)
         if weights is not None and not _is_known(known.get(str(epoch)), weights, config.readout):
@@ -38,6 +39,8 @@ def read_out(run, config, data, trained, results):
             results.at_epochs = _in_order(known)
             results.peak_memory_gb = max(peak_so_far(run.results_file), peak_memory_gb())
             write(run.results_file, results)
+    if own_weights is not None:
+        trained.model.set_weights(own_weights)
     not_kept = [epoch for epoch in config.read_out_at() if str(epoch) not in known and epoch <= results.epochs]
     if known:
         results.at_epochs = _in_order(known)

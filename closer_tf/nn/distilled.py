@@ -128,7 +128,8 @@ def _moving_averages(ensemble):
         copy = keras.models.clone_model(encoder)
         copy.set_weights(encoder.get_weights())
         copy.trainable, copy.name = False, f"target_{i}"
-        said.append(copy(ensemble.get_layer(f"receptive_field_{i}").output, training=False))
+        embedding = copy(ensemble.get_layer(f"receptive_field_{i}").output, training=False)
+        said.append(embedding[:, -1] if len(embedding.shape) == 3 else embedding)  # over windows: the current bin
     return Stack(name="targets")(said)
 
 

@@ -45,6 +45,9 @@ class LayerLocal(Objective):
         super().__init__(name, **kwargs)
         if objective.needs_outputs:
             raise ValueError(f"objective: expected one on embeddings alone, found {type(objective).__name__}")
+        for part in ("after_step", "training_model"):
+            if getattr(type(objective), part) is not getattr(Objective, part):
+                raise ValueError(f"objective: {type(objective).__name__} has a {part} of its own, which layers do not call")
         self.objective, self.num_layers = objective, num_layers
 
     @property

@@ -88,3 +88,10 @@ def has_whitened(accuracy, options):
 def has_neighbours(accuracy, options):
     """Whether a condition's scores (dict readout -> `Score`) hold the nearest neighbours, if `options` ask for them."""
     return options.knn_neighbours is None or "knn_ensemble" in accuracy
+
+
+def has_layers(accuracy, config):
+    """Whether a condition's scores (dict readout -> `Score`) hold those of hidden layers, if they are asked for and there are
+    any."""
+    there_are = getattr(config.each_encoder()[0], "hidden", None) != []
+    return not config.readout.layers or not there_are or "layer_1_ensemble" in accuracy

@@ -5,11 +5,6 @@ from closer_tf.readout.features import embeddings_of, features_of
 from closer_tf.readout.scores import probe
 
 
-def has_layers(accuracy, options):
-    """Whether a condition's scores (dict readout -> `Score`) hold those of hidden layers, if `options` ask for them."""
-    return not options.layers or "layer_1_ensemble" in accuracy
-
-
 def layers_of(ensemble, config, data, name):
     """The readouts of the hidden layers of an ensemble's encoders.
 

@@ -71,7 +71,7 @@ def load_trained(run, config, data):
     saved = run.load_ensemble(compiled=True)
     _take_weights(ensemble, saved, run, data.train.inputs[:COMPARED])
     epochs = _epochs_trained(saved, run, config, data)
-    return Trained(ensemble, model, epochs, 0, kept_epoch(config, run.read_history()))
+    return Trained(ensemble, model, epochs, 0, kept=kept_epoch(config, run.read_history()))
 
 
 def with_kept_weights(trained, run, config):

@@ -13,7 +13,7 @@ from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.identity import data_named, run_name
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError, DataError, RunError
-from closer_tf.readout.known import has_whitened
+from closer_tf.readout.known import has_layers, has_whitened
 from closer_tf.readout.protocol import protocol
 from closer_tf.results import read
 from closer_tf.sweeps.config import run_configs
@@ -165,6 +165,7 @@ def is_finished(run, config):
         and results.protocol.to_dict() == protocol(config)
         and all(condition in results.accuracy for condition in asked)
         and all(has_whitened(results.accuracy[condition], config.readout) for condition in asked)
+        and all(has_layers(results.accuracy[name], config) for name in asked if CONDITIONS[name].embeds)
         and {*config.read_out_at()} <= {*results.over_epochs(), *results.not_kept}
     )
 

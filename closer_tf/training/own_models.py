@@ -112,7 +112,7 @@ def receptive_fields_of(model, data):
     cells = [np.array(layer.cells) for layer in model.layers if layer.name.startswith("receptive_field_")]
     side = model.get_layer("cells").patch_size
     shape = model.input_shape[1:]
-    grid = (1, shape[0]) if len(shape) == 1 else tuple(size // side for size in shape[:2])
+    grid = tuple(size // side for size in shape[:2]) if len(shape) == 3 else (1, shape[-1])
     areas = np.array(data.unit_areas)
     seen = [set(areas[of_encoder]) for of_encoder in cells] if len(areas) else []
     whole = [len(names) == 1 and (areas == min(names)).sum() == len(own) for names, own in zip(seen, cells)]
