@@ -205,10 +205,13 @@ READOUT = {"C": [0.1], "max_iter": 20, "pseudo_likelihood_draws": 1}
 
 def test_a_model_made_in_python_gets_a_run(folder, parts, capsys):
     data, settings = load_data("digits"), {"epochs": 2, "batch_size": 256}
-    results = closer_tf.train_model(model_of(parts), data, "whole", settings, READOUT)
+    model = model_of(parts)
+    results = closer_tf.train_model(model, data, "whole", settings, {**READOUT, "at_epochs": [1]})
     assert set(results["accuracy"]) == {"masked_input", "untrained", "made_in_python"} and results["epochs"] == 2
     run = RunFolder(folder / "whole")
     assert {"pull", "spread"} < set(run.read_history()[0])
+    for ours, stored in zip(model.get_weights(), run.load_ensemble().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, stored)  # also after a readout at another epoch
     assert [len(cells) for cells in run.load_masks().indices] == [16] * 3
     # stopped after one epoch and gone on with, by a model made anew
     stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(stop.model, "stop_training", epoch == 0))
@@ -245,6 +248,8 @@ def test_models_that_cannot_be_trained(folder, parts):
             closer_tf.train_model(wrong, data, "run")
     with pytest.raises(ConfigError, match="training.epochs"):
         closer_tf.train_model(model, data, "run", {"epochs": -1})
+    with pytest.raises(ConfigError, match="training.keep: 'best' .* 0 validation samples"):
+        closer_tf.train_model(model, load_data("digits", validation_fraction=0), "run", {"keep": "best"})
     assert not (folder / "run").exists()
 
 

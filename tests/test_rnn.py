@@ -17,6 +17,7 @@ from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import ConfigError, DataError
 from closer_tf.fused import check_alike
 from closer_tf.masks import ReceptiveFields, area_masks
+from closer_tf.nn.distilled import DistilledLoss
 from closer_tf.nn.temporal import TemporalLoss, temporal_terms
 from closer_tf.training import experiment
 from closer_tf.training.checkpoints import checkpoint_files, load_checkpoint
@@ -279,6 +280,16 @@ def test_what_cannot_be(tmp_path):
     single = load_data("session", path=path).current()
     with pytest.raises(ConfigError, match="encoder.type: 'rnn' runs over consecutive bins; dataset 'session' has none"):
         experiment.for_encoders(parse_config(content(path, condition="closer")).resolved(), single)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_self_distillation_over_windows(momentum):
+    ensemble = build_ensemble(
+        (4, 6), area_masks(list("aaabbb"), ["a", "b"]), lambda i, shape: rnn(shape, units=[3], over_bins=True)
+    )
+    loss = DistilledLoss(momentum=momentum)
+    outputs = loss.training_model(ensemble, seed=0)(np.ones((5, 4, 6), dtype="float32"))
+    assert {value.shape[:2] for value in outputs.values()} == {(5, 2)} and np.isfinite(loss.terms(outputs)["loss"])
 
 
 def test_old_windows_are_what_they_were(tmp_path):
