@@ -1,4 +1,4 @@
-"""The tables of docs/beyond_maps.md are those of the files in results/. `python tests/test_beyond_numbers.py` prints them."""
+"""The tables of docs/beyond*.md are those of the files in results/. `python tests/test_beyond_numbers.py` prints them."""
 
 import json
 from pathlib import Path
@@ -65,11 +65,48 @@ def rows_of_recordings():
         yield f"| {kind} | {' | '.join(parts)} | {mean_of(SIMULATED, runs, 'collapse_gauge', 'effective_rank', 1)} |"
 
 
-@pytest.mark.parametrize("rows", [rows_of_maps, rows_of_graphs, rows_of_recordings])
-def test_the_tables_are_those_of_the_files(rows):
-    page = (REPOSITORY / "docs" / "beyond_maps.md").read_text()
+def rows_of_objectives():
+    """Each row after its name, in the order of the page."""
+    summary = content("beyond_objectives")
+    (untrained,) = (of for name, of in summary["accuracy"].items() if name.partition(",")[0] == "untrained")
+    yield f" | {r(untrained['single']['mean'])} | {r(untrained['ensemble']['mean'])} |"
+    for name in ("closer", "push0", "push01", "push1", "simsiam", "byol99", "byol996", "local"):
+        run = summary["runs"][f"{name}_s0"]
+        config, gauge = run["config"], run["collapse_gauge"]
+        (found,) = (of for key, of in summary["accuracy"].items() if is_of(key, config))
+        scored = " | ".join(r(found[readout]["mean"]) for readout in ("single", "ensemble"))
+        yield f" | {scored} | {r(gauge['embedding_sd'], 2)} | {r(gauge['effective_rank'], 1)} |"
+
+
+def is_of(name, config):
+    """Whether a name of a summary's condition is that of a run with this config."""
+    condition, *told = name.split(", ")
+    for part in told:
+        key, value = part.split("=")
+        at = config
+        for step in key.split("."):
+            at = at.get(step) if isinstance(at, dict) else None
+        if str(at) != value:
+            return False
+    push = config["objective"].get("push")
+    return condition == config["condition"] and ("push.weight" in name) == (push is not None)
+
+
+@pytest.mark.parametrize(
+    "page, rows",
+    [
+        ("beyond_maps", rows_of_maps),
+        ("beyond_maps", rows_of_graphs),
+        ("beyond_maps", rows_of_recordings),
+        ("beyond", rows_of_objectives),
+    ],
+)
+def test_the_tables_are_those_of_the_files(page, rows):
+    text, place = (REPOSITORY / "docs" / f"{page}.md").read_text(), 0
     for row in rows():
-        assert row in page
+        assert row in text
+        if page == "beyond":
+            place = text.index(row, place) + 1  # in this order
 
 
 if __name__ == "__main__":
