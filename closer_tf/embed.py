@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from closer_tf.common.command import add_overrides, add_plugins, add_version, run_command
-from closer_tf.common.files import write_with
+from closer_tf.common.files import given_path, write_with
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED
 from closer_tf.errors import ConfigError, DataError, RunError
 from closer_tf.training.runs import RunFolder, moment_in_words
@@ -112,6 +112,9 @@ def embed_run(
     _check_out(out, force)
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
+    source = getattr(config.dataset, "path", None) if data is None else data
+    if source and out.exists() and given_path(source).exists() and out.samefile(given_path(source)):
+        raise RunError(f"{out}: is the data that is to be embedded; choose another name")
     if not CONDITIONS[config.condition].embeds:
         raise RunError(
             f"{run.path}: condition '{config.condition}' reads out the input itself; there are no encoders to embed with"

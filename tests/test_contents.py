@@ -1,10 +1,12 @@
 """`closer_tf inspect` on what is no NWB file: sessions, arrays of images and recordings, folders."""
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from closer_tf import cli
+from closer_tf.common.npz import read_npz
 from closer_tf.data.contents import described
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
@@ -61,3 +63,16 @@ def test_folders(tmp_path, capsys):
     ):
         assert cli.main(["inspect", str(tmp_path / name)]) == 2
         assert f"error: {tmp_path / name}: {message}" in capsys.readouterr().err
+
+
+def test_a_run_folder_is_no_folder_of_images(tmp_path):
+    for name in ("config.json", "masks.npz", "picture.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert described(tmp_path)[0] == f"{tmp_path}: a run folder"
+
+
+def test_nwb_where_arrays_are_expected_names_the_command(tmp_path):
+    with h5py.File(tmp_path / "mouse.nwb", "w"):
+        pass
+    with pytest.raises(DataError, match=r"mouse.nwb: expected an .npz file .*, found HDF5; of NWB, closer_tf session makes"):
+        read_npz(tmp_path / "mouse.nwb")

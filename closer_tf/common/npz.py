@@ -1,5 +1,6 @@
 """Plain .npz and .npy files: read with checks, written whole or not at all."""
 
+import contextlib
 import math
 import os
 import zipfile
@@ -44,7 +45,19 @@ def read_npz(path):
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds on damaged files
         reason = str(error) or type(error).__name__
+        if is_hdf5(path):
+            raise DataError(
+                f"{path}: expected an .npz file of plain arrays, found HDF5; of NWB, closer_tf session makes a session file: "
+                f"closer_tf inspect says how"
+            ) from None
         raise DataError(f"{path}: not a readable .npz file of plain arrays; it may be cut short: {reason}") from error
+
+
+def is_hdf5(path):
+    """Whether a file begins as HDF5 does, in which NWB is written."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+    return False
 
 
 def read_npy(path):

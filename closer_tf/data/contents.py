@@ -95,6 +95,7 @@ def _session(path):
 
 
 def _nwb(path):
+    from closer_tf.data.neuro.clock import check_seconds
     from closer_tf.data.neuro.nwb_tables import areas_of, read_tables, text_columns
 
     tables = read_tables(path)
@@ -104,6 +105,10 @@ def _nwb(path):
     lines = [
         f"{path}: NWB, {len(tables.spikes)} units ({len(tables.spikes) - len(spikes)} without spikes); {count} spikes, {reach}"
     ]
+    try:
+        check_seconds("  spike times", [np.sort(times) for times in spikes])
+    except DataError as error:
+        lines.append(str(error))
     try:
         areas, source = areas_of(tables)
         names, sizes = np.unique(areas, return_counts=True)
@@ -134,6 +139,8 @@ def _nwb(path):
 
 
 def _folder(path):
+    if (path / "config.json").is_file() and (path / "masks.npz").is_file():
+        return [f"{path}: a run folder", f"  closer_tf report {path} -o report.html, and closer_tf evaluate, embed, export"]
     if (path / "spike_times.npy").is_file() and (path / "spike_clusters.npy").is_file():
         return [f"{path}: spike sorting of Kilosort or phy; docs/neuroscientists.md makes a session of it in some lines"]
     if (path / ".zgroup").is_file() or (path / "zarr.json").is_file():

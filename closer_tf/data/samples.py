@@ -63,7 +63,8 @@ def make_samples(
     if label == "stimulus" and len(stimuli) < 2:
         raise DataError(
             f"session {session.name}: label 'stimulus' needs at least two stimuli to tell apart, found only "
-            f"'{stimuli[0]}'; use label 'segment' or 'time' for the position within it"
+            f"'{stimuli[0]}'; use label 'segment' or 'time' for the position within it, or name the "
+            f"column with the stimulus when the session is made (condition)"
         )
     flashed = all(session.counts(name).shape[1] == 1 for name in stimuli)
     if flashed:

@@ -110,6 +110,8 @@ def read_session(
             some = [times for times in tables.spikes if len(times)]
             first, last = min(map(np.min, some), default=0.0), max(map(np.max, some), default=0.0)
             shown = blocks_of_time(first, last, blocks)
+            if (rest := last - shown[-1, 1]) >= bin_width:
+                report(f"{path}: the last {rest:.3g} s are less than a block, and left out")
         return count_in_trials(
             [tables.spikes[k] for k in chosen],
             areas[chosen],
