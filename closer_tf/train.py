@@ -183,7 +183,7 @@ def train_model(
     if config.readout.after_training:
         check_readout(config, data)
     check_keep(config, data)
-    untrained, fields = own_models.copy_of(model), own_models.receptive_fields_of(model, data)
+    untrained, fields = own_models.copy_of(model), own_models.named_fields(model, data)
     own_seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
     whole = own_models.to_train(model, len(data.label_names), own_seed)
     return _train_prepared(config, run, data, fields, model, whole, untrained, callbacks=callbacks, tensorboard=tensorboard)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,8 +10,7 @@ import numpy as np
 from closer_tf.config.conditions import MADE_IN_PYTHON
 from closer_tf.config.reading import as_config
 from closer_tf.errors import ConfigError
-from closer_tf.masks import ReceptiveFields
-from closer_tf.nn.ensemble import CLoSeR
+from closer_tf.nn.ensemble import CLoSeR, receptive_fields_of
 from closer_tf.nn.objectives import training_model
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.training.experiment import check_objective
@@ -107,17 +107,12 @@ def copy_of(model):
     return copy
 
 
-def receptive_fields_of(model, data):
+def named_fields(model, data):
     """The `ReceptiveFields` that a model was built with, named by brain area where each encoder sees one area's units."""
-    cells = [np.array(layer.cells) for layer in model.layers if layer.name.startswith("receptive_field_")]
-    side = model.get_layer("cells").patch_size
-    shape = model.input_shape[1:]
-    grid = tuple(size // side for size in shape[:2]) if len(shape) == 3 else (1, shape[-1])
-    areas = np.array(data.unit_areas)
-    seen = [set(areas[of_encoder]) for of_encoder in cells] if len(areas) else []
-    whole = [len(names) == 1 and (areas == min(names)).sum() == len(own) for names, own in zip(seen, cells)]
-    labels = tuple(str(min(names)) for names in seen) if seen and all(whole) else ()
-    return ReceptiveFields(tuple(cells), grid, side, labels)
+    fields, areas = receptive_fields_of(model), np.array(data.unit_areas)
+    seen = [set(areas[cells]) for cells in fields.indices] if len(areas) else []
+    whole = [len(names) == 1 and (areas == min(names)).sum() == len(own) for names, own in zip(seen, fields.indices)]
+    return replace(fields, labels=tuple(str(min(names)) for names in seen) if seen and all(whole) else ())
 
 
 def layer_config(layer):

@@ -1,5 +1,6 @@
 """Columns of NWB tables, in HDF5 or Zarr, read with care: a damaged or hostile file costs a message, not the process."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,25 @@ from closer_tf.errors import DataError
 NO_PICKLES = (
     "pickled objects, which are not read: write the file as HDF5, or with NWBZarrIO(..., object_codec_class=numcodecs.JSON)"
 )
+
+
+@contextlib.contextmanager
+def errors_of(path, expected):
+    """Context in which whatever goes wrong with a file is a `DataError` that names it.
+
+    Args:
+        path: the file.
+        expected: what it is not where something is missing from it.
+    """
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except KeyError as error:
+        raise DataError(f"{path}: not {expected}: {error.args[0]}") from None
+    except Exception as error:  # h5py raises many kinds on damaged files
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as an NWB file; it may be cut short: {reason}") from error
 
 
 @dataclass(frozen=True, eq=False)

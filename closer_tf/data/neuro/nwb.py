@@ -7,8 +7,7 @@ from closer_tf.common.files import given_path
 from closer_tf.common.labels import as_areas
 from closer_tf.common.limits import check_regular
 from closer_tf.data.neuro.binning import Frames, InvalidInterval, Recording, Units
-from closer_tf.data.neuro.hdf5 import let_a_child_go_first, refuse_links, rows, strings, table_of, text, values
-from closer_tf.errors import DataError
+from closer_tf.data.neuro.hdf5 import errors_of, let_a_child_go_first, refuse_links, rows, strings, table_of, text, values
 
 _SUFFIX = "_presentations"
 
@@ -35,25 +34,17 @@ def read_nwb(path):
 
 
 def _read(path):
-    try:
-        with h5py.File(path, "r") as file:
-            refuse_links(path, file)
-            units = _units(file)
-            return Recording(
-                name=text(values(file["identifier"])),
-                units=units,
-                spike_times=_spike_times(file["units"], units.ids),
-                stimuli=_stimuli(file),
-                invalid=_invalid(file),
-                presentations=_presentations(file),
-            )
-    except DataError as error:
-        raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-    except KeyError as error:
-        raise DataError(f"{path}: not a session file of the Allen Institute's format: {error.args[0]}") from None
-    except Exception as error:  # h5py raises many kinds on damaged files
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as an NWB file; it may be cut short: {reason}") from error
+    with errors_of(path, "a session file of the Allen Institute's format"), h5py.File(path, "r") as file:
+        refuse_links(path, file)
+        units = _units(file)
+        return Recording(
+            name=text(values(file["identifier"])),
+            units=units,
+            spike_times=_spike_times(file["units"], units.ids),
+            stimuli=_stimuli(file),
+            invalid=_invalid(file),
+            presentations=_presentations(file),
+        )
 
 
 def _units(file):

@@ -13,7 +13,7 @@ from closer_tf.common.files import given_path
 from closer_tf.common.labels import as_areas
 from closer_tf.common.limits import check_regular
 from closer_tf.config import suggestion
-from closer_tf.data.neuro.hdf5 import Table, let_a_child_go_first, refuse_links, rows, table_of, text, values
+from closer_tf.data.neuro.hdf5 import Table, errors_of, let_a_child_go_first, refuse_links, rows, table_of, text, values
 from closer_tf.data.neuro.spikes import blocks_of_time, count_in_trials
 from closer_tf.errors import DataError
 
@@ -257,32 +257,24 @@ def _opened(path):
 
 
 def _read(path):
-    try:
-        with _opened(path) as file:
-            if "units" not in file or "spike_times" not in file["units"]:
-                raise DataError(f"{path}: no sorted units: expected a table 'units' with a column 'spike_times'")
-            units = file["units"]
-            ids = values(units["id"])
-            electrodes = table_of(file[_ELECTRODES]) if _ELECTRODES in file else Table({})
-            table = table_of(units)
-            groups = _group_locations(file, units)
-            if groups is not None:
-                table.columns[_GROUP] = groups
-            return NwbTables(
-                name=Path(path).name.removesuffix(".zarr").removesuffix(".nwb"),
-                units=table,
-                spikes=_ragged(units, "spike_times", len(ids)),
-                electrodes=electrodes,
-                electrodes_of=_electrodes_of(units, electrodes, table, len(ids)),
-                intervals=_intervals(file),
-            )
-    except DataError as error:
-        raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-    except KeyError as error:
-        raise DataError(f"{path}: not an NWB file with sorted units: {error.args[0]}") from None
-    except Exception as error:  # h5py raises many kinds on damaged files
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as an NWB file; it may be cut short: {reason}") from error
+    with errors_of(path, "an NWB file with sorted units"), _opened(path) as file:
+        if "units" not in file or "spike_times" not in file["units"]:
+            raise DataError(f"{path}: no sorted units: expected a table 'units' with a column 'spike_times'")
+        units = file["units"]
+        ids = values(units["id"])
+        electrodes = table_of(file[_ELECTRODES]) if _ELECTRODES in file else Table({})
+        table = table_of(units)
+        groups = _group_locations(file, units)
+        if groups is not None:
+            table.columns[_GROUP] = groups
+        return NwbTables(
+            name=Path(path).name.removesuffix(".zarr").removesuffix(".nwb"),
+            units=table,
+            spikes=_ragged(units, "spike_times", len(ids)),
+            electrodes=electrodes,
+            electrodes_of=_electrodes_of(units, electrodes, table, len(ids)),
+            intervals=_intervals(file),
+        )
 
 
 def _ragged(table, name, count):
