@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from closer_tf.common.command import USER_ERROR, add_overrides, add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.command import USER_ERROR, add_overrides, add_plugins, add_seeds, add_version, run_command, seeds_of
 from closer_tf.errors import ConfigError, RunError
 
 EPILOG = """examples:
@@ -33,9 +33,10 @@ def main(arguments=None):
     add_overrides(parser, "override a key of every point's config, such as dataset.data_dir=DIR; can be repeated")
     add_seeds(parser, "seeds in place of the file's")
     add_running(parser)
+    add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options), needs_keras=False)
+    return run_command(lambda: _main(options), needs_keras=False, plugins=options.plugins)
 
 
 def add_running(parser):
@@ -63,7 +64,7 @@ def _main(options):
     seeds = seeds_of(options)
     say_what_one_seed_is(options)
     points = sweep_points(config, str(file), options.overrides, seeds)
-    return run_points(Path(options.sweep).stem, points, config.retries, options)
+    return run_points(Path(options.sweep).stem, points, config.retries, options, options.plugins)
 
 
 def say_what_one_seed_is(options):
@@ -88,7 +89,7 @@ def check_running(options):
         raise ConfigError("--workers is for this machine alone; a scheduler has its workers, --batch has --jobs")
 
 
-def run_points(name, points, retries, options):
+def run_points(name, points, retries, options, plugins=()):
     """Run the points of a sweep as the options say; show progress and a table.
 
     Args:
@@ -96,6 +97,7 @@ def run_points(name, points, retries, options):
         points: list of `Point`.
         retries: how often a failed point is tried again.
         options: what `add_running` gives.
+        plugins: modules that register parts that the points' configs name; each training imports them.
 
     Returns:
         The exit code.
@@ -104,7 +106,7 @@ def run_points(name, points, retries, options):
     from closer_tf.sweeps.points import mixed_data
     from closer_tf.sweeps.report import Watcher, print_plan, print_table
 
-    sweep = Sweep(name, points, options.runs_dir, retries)
+    sweep = Sweep(name, points, options.runs_dir, retries, tuple(plugins))
     if options.dry_run:
         print_plan(sweep)
         return 0

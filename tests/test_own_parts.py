@@ -135,6 +135,15 @@ def test_a_config_of_own_parts_is_a_run_like_others(folder, capsys):
     assert cli.main(["export", "run", "--to", "exported", "--keras-only", "--plugin", "some_parts"]) == 0
 
 
+@pytest.mark.slow
+def test_a_sweep_hands_the_module_to_each_training(folder, capsys):
+    (folder / "both.json").write_text(json.dumps({"base": "own.json", "seeds": [0, 1], "baselines": []}))
+    assert cli.main(["sweep", "both.json"]) == 2
+    assert "--plugin MODULE" in capsys.readouterr().err and not (folder / "runs").exists()
+    assert cli.main(["sweep", "both.json", "--plugin", "some_parts", "--workers", "1"]) == 0
+    assert len(list((folder / "runs").glob("*/results.json"))) == 2
+
+
 def test_without_its_module_a_part_is_not_known(folder, capsys):
     assert cli.main(["train", "own.json"]) == 2
     said = capsys.readouterr().err

@@ -429,7 +429,7 @@ def test_the_time_left_follows_from_the_epochs_that_are_done(content, tmp_path):
     ],
 )
 def test_how_a_training_ended(tmp_path, monkeypatch, code, log, state, error):
-    def run(sweep, content, run_dir, log_file, threads):
+    def run(sweep, content, run_dir, log_file, threads, plugins):
         Path(log_file).write_text(log)
         return code
 
@@ -441,7 +441,7 @@ def test_how_a_training_ended(tmp_path, monkeypatch, code, log, state, error):
 def test_a_folder_in_use_is_waited_for(tmp_path, monkeypatch):
     tries = []
 
-    def run(sweep, content, run_dir, log_file, threads):
+    def run(sweep, content, run_dir, log_file, threads, plugins):
         tries.append(threads)
         Path(log_file).write_text("error: runs/x: in use by process 5 on here since today")
         return 4 if len(tries) < 3 else 0

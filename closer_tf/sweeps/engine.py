@@ -62,12 +62,14 @@ class Sweep:
         points: list of `Point`.
         runs_dir: the folder of all run folders.
         retries: how often a failed point is tried again.
+        plugins: modules that register parts that the points' configs name.
     """
 
     name: str
     points: list
     runs_dir: Path
     retries: int = 2
+    plugins: tuple = ()
     outcomes: list = field(init=False)
 
     def __post_init__(self):
@@ -143,6 +145,7 @@ class Sweep:
             str(self.runs_dir / LOGS / f"{point.name}.log"),
             threads,
             share,
+            plugins=list(self.plugins),
             key=f"{point.name}-{self.id}-{outcome.tries}",
             pure=False,
         )

@@ -1,4 +1,5 @@
-"""One training in a process of its own: `python -m closer_tf.sweeps.training RUN_DIR`, the run config as a line on its input.
+"""One training in a process of its own: `python -m closer_tf.sweeps.training RUN_DIR [PLUGIN ...]`, the run config as a line on
+its input.
 
 The input stays open as long as somebody waits for the result. When it ends, because the worker or its whole machine is gone,
 the training saves and stops after the current step, as if it had been sent SIGTERM.
@@ -16,16 +17,17 @@ from closer_tf.config import parse_config
 
 def main(arguments=None):
     """Train what the first line of the input asks for; returns the exit code of `closer_tf.train`."""
-    (run_dir,) = sys.argv[1:] if arguments is None else arguments
-    config = parse_config(json.loads(sys.stdin.readline()), "point").resolved()
+    run_dir, *plugins = sys.argv[1:] if arguments is None else arguments
+    content = json.loads(sys.stdin.readline())
     threading.Thread(target=_stop_when_alone, daemon=True).start()
-    return run_command(lambda: _train(config, run_dir))
+    return run_command(lambda: _train(content, run_dir), plugins=plugins)
 
 
-def _train(config, run_dir):
+def _train(content, run_dir):
     from closer_tf.train import train_run
     from closer_tf.training.signals import Interrupted
 
+    config = parse_config(content, "point").resolved()
     try:
         train_run(config, run_dir)
     except Interrupted as stop:

@@ -19,7 +19,7 @@ _running = {}  # process id -> (sweep, Popen), of this worker
 _stopped = set()  # sweeps whose trainings are not begun any more
 
 
-def train_point(sweep, content, run_dir, log_file, threads=None, share=1, patience=120.0):
+def train_point(sweep, content, run_dir, log_file, threads=None, share=1, patience=120.0, plugins=()):
     """Train one point, or go on with it, and wait for the end.
 
     Args:
@@ -30,6 +30,7 @@ def train_point(sweep, content, run_dir, log_file, threads=None, share=1, patien
         threads: threads that the training computes with. Default: this machine's cores divided by `share`.
         share: trainings that this machine runs at once.
         patience: seconds to wait for a run folder that another process holds, such as one whose worker was just lost.
+        plugins: modules that register parts that the config names; this machine has to find them.
 
     Returns:
         dict with `state` ('done', 'failed', 'stopped' or 'busy'), `code` (exit code, negative for a signal), `error`,
@@ -40,7 +41,7 @@ def train_point(sweep, content, run_dir, log_file, threads=None, share=1, patien
     threads = threads or max(1, usable_cores() // share)
     code, error, busy = STOPPED, None, False
     while sweep not in _stopped:
-        code = _run(sweep, content, run_dir, log_file, threads)
+        code = _run(sweep, content, run_dir, log_file, threads, plugins)
         error = None if code == 0 else _last_error(log_file)
         busy = code == BusyError.exit_code
         if not busy or time.monotonic() - began > patience:
@@ -75,9 +76,9 @@ def leave_foreground():
     os.setpgid(0, 0)
 
 
-def _run(sweep, content, run_dir, log_file, threads):
+def _run(sweep, content, run_dir, log_file, threads, plugins):
     """Run one training to its end; returns its exit code."""
-    command = [sys.executable, "-m", "closer_tf.sweeps.training", str(run_dir)]
+    command = [sys.executable, "-m", "closer_tf.sweeps.training", str(run_dir), *plugins]
     with open(log_file, "ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(threads), start_new_session=True
