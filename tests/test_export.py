@@ -21,6 +21,7 @@ VIT = {
     "masks": {"scheme": "contiguous_patches", "patch_size": 2, "fraction": 0.25},
     "encoder": {"type": "vit_lite", "embedding_dim": 8, "blocks": 1, "heads": 2, "key_dim": 4, "mlp_dim": 8},
 }
+DISTILLED = {"condition": "distilled", "objective": {"momentum": 0.9}, "training": {"epochs": 1, "batch_size": 256}}
 NEURONAL = {
     "condition": "tcloser",
     "dataset": {"name": "simulated", "standardise": True},
@@ -72,13 +73,13 @@ has_onnx = not export.missing_for_onnx()
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """An MLP, a ViT and a neuronal run, exported to `name`/out, with stimuli and what `predict` says of them in check.npz."""
+    """MLPs, a ViT and a neuronal run, exported to `name`/out, with stimuli and what `predict` says of them in check.npz."""
     tiny = {"num_encoders": 3, "encoder": {"type": "mlp", "hidden": [8], "embedding_dim": 4}}
     tiny["masks"] = {"scheme": "gaussian", "fraction": 0.25}
     folders = {}
-    for name, changes in {"mlp": {}, "vit": VIT, "neuronal": NEURONAL}.items():
+    for name, changes in {"mlp": {}, "vit": VIT, "neuronal": NEURONAL, "distilled": DISTILLED}.items():
         folders[name] = folder = tmp_path_factory.mktemp(name)
-        run_dir = make_run(folder / "run", tiny, **changes, training={"epochs": 0}, readout={"after_training": False})
+        run_dir = make_run(folder / "run", tiny, **{"training": {"epochs": 0}, "readout": {"after_training": False}, **changes})
         export_run(run_dir, folder / "out", onnx=has_onnx)
         ensemble = keras.saving.load_model(run_dir / "ensemble.keras")
         x = np.random.default_rng(0).uniform(0, 16, (1000, *ensemble.input_shape[1:])).astype("float32")
@@ -90,11 +91,23 @@ def test_tensorflow_alone_runs_it(exports, tmp_path):
     folders = [str(folder) for folder in exports.values()]
     command = [sys.executable, "-c", ALONE, *folders]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.split() == ["agreed"] * 3, done.stderr[-2000:]
+    assert done.returncode == 0 and done.stdout.split() == ["agreed"] * 4, done.stderr[-2000:]
+
+
+def test_predictors_and_averages_stay_behind(exports):
+    import tensorflow as tf
+
+    run_dir, out = (exports["distilled"] / name for name in ("run", "out"))
+    of_run, of_export = (keras.saving.load_model(folder / "ensemble.keras").weights for folder in (run_dir, out))
+    stored = [shape for _, shape in tf.train.list_variables(str(out / "saved_model" / "variables" / "variables")) if shape]
+    assert sorted(stored) == sorted(list(v.shape) for v in of_export) == sorted(list(v.shape) for v in of_run)
+    assert len(stored) == 3 * 2 * 2  # encoders, layers, kernel and bias
+    with open(out / "model_card.json") as card:
+        assert json.load(card)["config"]["condition"] == "distilled"
 
 
 @pytest.mark.skipif(not has_onnx, reason="pip install 'closer_tf[onnx]'")
-@pytest.mark.parametrize("kind", ["mlp", "vit", "neuronal"])
+@pytest.mark.parametrize("kind", ["mlp", "vit", "neuronal", "distilled"])
 def test_onnx(exports, kind):
     import onnxruntime
 
