@@ -10,6 +10,7 @@ from closer_tf.errors import ConfigError, RunError
 EPILOG = """examples:
   python -m closer_tf.sweep run_configs/sweeps/digits.json
   python -m closer_tf.sweep run_configs/sweeps/digits.json --seeds 0-9 --dry-run
+  python -m closer_tf.sweep run_configs/sweeps/digits.json --in-process
   python -m closer_tf.sweep run_configs/sweeps/digits.json --scheduler tcp://10.0.0.5:8786
   python -m closer_tf.sweep run_configs/sweeps/digits.json --batch slurm --jobs 10 --batch-options slurm.json
 
@@ -46,6 +47,11 @@ def add_running(parser):
     where = parser.add_argument_group("where it runs")
     where.add_argument("--workers", type=int, metavar="N", help="trainings at once on this machine (default: 1 per 4 cores)")
     where.add_argument("--threads", type=int, metavar="N", help="threads per training (default: cores / trainings at once)")
+    where.add_argument(
+        "--in-process",
+        action="store_true",
+        help="one training after another in this process, without Dask and without a start for each: for short runs on one GPU",
+    )
     where.add_argument("--scheduler", metavar="ADDRESS", help="use the workers of a running Dask scheduler")
     where.add_argument("--batch", choices=("slurm", "lsf", "pbs"), help="start workers as jobs of a batch system")
     where.add_argument("--jobs", type=int, default=1, metavar="N", help="jobs to start with --batch (default: 1)")
@@ -87,6 +93,9 @@ def check_running(options):
         raise ConfigError("--scheduler and --batch: expected one of them")
     if options.workers and (options.scheduler or options.batch):
         raise ConfigError("--workers is for this machine alone; a scheduler has its workers, --batch has --jobs")
+    for name in ("workers", "threads", "scheduler", "batch"):
+        if options.in_process and getattr(options, name):
+            raise ConfigError(f"--in-process and --{name}: expected one of them; this process takes all of the machine")
 
 
 def run_points(name, points, retries, options, plugins=()):
@@ -110,7 +119,13 @@ def run_points(name, points, retries, options, plugins=()):
     if options.dry_run:
         print_plan(sweep)
         return 0
-    if len(sweep.of_state("done")) < len(points):
+    if options.in_process and len(sweep.of_state("done")) < len(points):
+        from closer_tf.common.quiet import import_keras
+
+        import_keras()
+        with stopping_on_signals(sweep), Watcher(live=False) as watch:
+            sweep.run_here(watch)
+    elif len(sweep.of_state("done")) < len(points):
         with stopping_on_signals(sweep), cluster(options) as (client, share), Watcher() as watch:
             sweep.run(client, share, options.threads, watch)
     print_table(sweep)

@@ -8,13 +8,14 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
 import pytest
 
 from closer_tf import sweep as command
-from closer_tf.config import load_config
+from closer_tf.config import load_config, parse_config
 from closer_tf.config.identity import baseline_of, run_name
 from closer_tf.errors import BusyError, ConfigError, RunError
 from closer_tf.report import write_report
@@ -436,6 +437,39 @@ def test_how_a_training_ended(tmp_path, monkeypatch, code, log, state, error):
     monkeypatch.setattr(worker, "_run", run)
     found = worker.train_point("s", {}, tmp_path / "run", tmp_path / "logs" / "run.log", share=10_000)
     assert (found["state"], found["code"], found["error"], found["threads"]) == (state, code, error, 1)
+
+
+def test_in_this_process_a_point_that_fails_leaves_the_others_be(tmp_path, tiny_config, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    nowhere = {"dataset": {"name": "arrays", "path": "nowhere.npz"}}
+    file = write(tmp_path, {"base": tiny_config, "list": [{}, {"set": nowhere}, {"seeds": [1]}], "seeds": [0], "baselines": []})
+    assert command.main([file, "--in-process"]) == 2
+    said = capsys.readouterr().out
+    assert said.count("done: ") == 2 and "failed: " in said and "nowhere.npz: no such file" in said and "epoch 1/" not in said
+    record = json.loads((tmp_path / "runs" / "sweep.sweep.json").read_text())
+    assert [point["state"] for point in record["points"]] == ["done", "failed", "done"]
+    assert "epoch 1/" in (tmp_path / "runs" / "logs" / f"{record['points'][0]['run']}.log").read_text()
+    alone = train_run(parse_config(tiny_config).resolved(), tmp_path / "alone")
+    assert record["points"][0]["accuracy"]["closer"]["ensemble"] == alone["accuracy"]["closer"]["ensemble"]["test"]
+    with pytest.raises(ConfigError, match="--in-process and --workers"):
+        command.check_running(command_options(in_process=True, workers=1))
+
+
+def command_options(**changes):
+    names = ("workers", "threads", "scheduler", "batch", "in_process")
+    return SimpleNamespace(**({"jobs": 1} | dict.fromkeys(names) | changes))
+
+
+def test_in_this_process_a_stop_ends_the_sweep(tmp_path, content, monkeypatch):
+    from closer_tf.training.signals import Interrupted
+
+    def stopped(config, run_dir):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("closer_tf.train.train_run", stopped)
+    sweep = Sweep("s", sweep_points(parse_sweep(content)), tmp_path / "runs")
+    sweep.run_here()
+    assert [o.state for o in sweep.outcomes][:2] == ["stopped", "new"] and sweep.stop_asked.is_set()
 
 
 def test_a_folder_in_use_is_waited_for(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import minimize
 
-from closer_tf.readout.softmax_regression import Problem, as_fit, fit_penalties, in_lockstep
+from closer_tf.readout.softmax_regression import as_fit, fit_penalties, in_lockstep, problem_of
 
 MOST_FEATURES = 4096  # beyond, the eigenbasis costs more than it saves: the features' own axes stand in
 SMALLEST_CURVATURE = 1e-8  # of the mean curvature; float32 gradients say nothing about flatter directions
@@ -47,8 +47,8 @@ def fit_converged(features, labels, C, max_iter=5000, tolerance=1e-4, on_fit=Non
         List of `Fit`, in the order of C.
     """
     curvatures, basis = _curvatures(features)
-    exact = Problem(features, labels, C)
-    problems = {"rough": Problem(features.astype(np.float32), labels, C), "exact": exact}
+    exact = problem_of(features, labels, C)
+    problems = {"rough": problem_of(features.astype(np.float32), labels, C), "exact": exact}
     scales = [_scales(curvatures, penalty, exact.outputs) for penalty in exact.penalties]
 
     def evaluate(asked, cores):

@@ -10,6 +10,7 @@ This is the published protocol, which stops after 100 iterations. `converged_reg
 
 import os
 import queue
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ def fit_penalties(features, labels, C, max_iter=100, tolerance=1e-4, on_fit=None
     Returns:
         List of `Fit`, in the order of C.
     """
-    problem = Problem(features, labels, C)
+    problem = problem_of(features, labels, C)
     options = {"maxiter": max_iter, "maxls": 50, "gtol": tolerance, "ftol": 64 * np.finfo(float).eps}
 
     def solve(k, ask):
@@ -74,6 +75,16 @@ def fit_penalties(features, labels, C, max_iter=100, tolerance=1e-4, on_fit=None
         return as_fit(outcome.x.reshape(problem.shape), outcome.nit, outcome.status == 0, largest)
 
     return in_lockstep(solve, len(C), problem.evaluate, on_fit)
+
+
+def problem_of(features, labels, C):
+    """The `Problem`, on an accelerator where this process computes with JAX on one."""
+    if "jax" in sys.modules:
+        from closer_tf.readout.on_device import DeviceProblem, has_accelerator
+
+        if has_accelerator():
+            return DeviceProblem(features, labels, C)
+    return Problem(features, labels, C)
 
 
 def as_fit(point, iterations, converged, gradient):
@@ -152,13 +163,7 @@ class Problem:
 
     def evaluate(self, points, cores):
         """dict k -> (value, gradient) for a dict k -> point."""
-        stacked = np.concatenate(list(points.values())).astype(self.features.dtype)
-        rows = int(np.clip(2**16 // len(stacked), 512, 4096))
-        starts = range(0, len(self.features), rows)
-        losses, gradient = np.zeros(len(points)), np.zeros(stacked.shape)
-        for of_block, slope in cores.map(lambda start: self._block(slice(start, start + rows), stacked), starts):
-            losses += of_block
-            gradient += slope
+        losses, gradient = self.sums(np.concatenate(list(points.values())).astype(self.features.dtype), cores)
         losses /= len(self.features)
         gradient /= len(self.features)
         values = {}
@@ -168,6 +173,16 @@ class Problem:
             own[:, :-1] += self.penalties[k] * weights
             values[k] = (losses[position] + 0.5 * self.penalties[k] * np.vdot(weights, weights), own)
         return values
+
+    def sums(self, stacked, cores):
+        """(losses (fits,), gradient (fits * outputs, d + 1)) of stacked points (fits * outputs, d + 1), summed over samples."""
+        rows = int(np.clip(2**16 // len(stacked), 512, 4096))
+        starts = range(0, len(self.features), rows)
+        losses, gradient = np.zeros(len(stacked) // self.outputs), np.zeros(stacked.shape)
+        for of_block, slope in cores.map(lambda start: self._block(slice(start, start + rows), stacked), starts):
+            losses += of_block
+            gradient += slope
+        return losses, gradient
 
     def _block(self, chosen, stacked):
         """Summed losses (fits,) and gradient (fits * outputs, d + 1) of some samples. Samples are last: it is the fast way."""

@@ -9,13 +9,14 @@ import json
 import signal
 import threading
 import time
+import traceback
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from closer_tf.common.files import given_path, make_folder, write_atomically
-from closer_tf.errors import BusyError, DivergedError, RunError
+from closer_tf.errors import BusyError, CloserError, DivergedError, RunError
 from closer_tf.results import READOUTS, read
 from closer_tf.sweeps import worker
 from closer_tf.sweeps.points import check_data, progress_of
@@ -134,6 +135,28 @@ class Sweep:
             self.write_record()
             watch(self)
 
+    def run_here(self, watch=lambda sweep: None):
+        """Run every point that is not done in this process, one after another; arguments and errors as for `run`.
+
+        A point that fails is not tried again, and is none the worse for the next.
+        """
+        self.began = time.time()
+        make_folder(self.runs_dir / LOGS, parents=True)
+        with self._alone():
+            for outcome in (outcome for outcome in self.outcomes if outcome.state != "done"):
+                if self.stop_asked.is_set():
+                    break
+                outcome.state, outcome.tries, outcome.error = "running", outcome.tries + 1, None
+                watch(self)
+                began = time.monotonic()
+                folder, log = self.runs_dir / outcome.point.name, self.runs_dir / LOGS / f"{outcome.point.name}.log"
+                outcome.state, outcome.error = train_here(outcome.point.config, folder, log)
+                outcome.seconds, outcome.worker = round(time.monotonic() - began, 1), "this process"
+                if outcome.state == "stopped":
+                    self.stop_asked.set()
+                self.write_record()
+                watch(self)
+
     def _submit(self, client, outcome, share, threads):
         point = outcome.point
         outcome.state, outcome.tries, outcome.error = "running", outcome.tries + 1, None
@@ -237,6 +260,38 @@ class Sweep:
                 for condition, found in (results.accuracy if results else {}).items()
             }
         return about
+
+
+def train_here(config, run_dir, log_file):
+    """Train a point in this process; what it prints is added to a log.
+
+    Args:
+        config: resolved `RunConfig`.
+        run_dir: the run folder.
+        log_file: the log.
+
+    Returns:
+        (state, error): 'done', 'failed', 'busy' or 'stopped'; a message where it failed, else None.
+    """
+    import keras
+
+    from closer_tf.train import train_run
+    from closer_tf.training.signals import Interrupted
+
+    with open(log_file, "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        try:
+            train_run(config, run_dir)
+        except Interrupted:
+            return "stopped", None
+        except BusyError as error:
+            return "busy", str(error)
+        except Exception as error:  # whatever it is, the other points can do without this one
+            if not isinstance(error, CloserError):
+                traceback.print_exc()
+            return "failed", str(error) if isinstance(error, CloserError) else f"{type(error).__name__}: {error}"
+        finally:
+            keras.utils.clear_session()
+    return "done", None
 
 
 @contextlib.contextmanager

@@ -18,14 +18,15 @@ class Watcher:
 
     Args:
         show: False keeps quiet.
+        live: False has no line that changes, which needs standard output for itself.
     """
 
-    def __init__(self, show=True):
-        self.show, self.looked, self.said = show, 0.0, {}
+    def __init__(self, show=True, live=True):
+        self.show, self.changes, self.looked, self.said = show, live, 0.0, {}
         self.live = None
 
     def __enter__(self):
-        if self.show and sys.stdout.isatty():
+        if self.show and self.changes and sys.stdout.isatty():
             from rich.live import Live
 
             self.live = Live("", console=console(), refresh_per_second=4, transient=True)
