@@ -14,13 +14,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from closer_tf.common.backend import versions
 from closer_tf.common.files import given_path, make_folder, write_atomically
 from closer_tf.errors import BusyError, DivergedError, RunError
 from closer_tf.results import READOUTS, read
 from closer_tf.sweeps import worker
 from closer_tf.sweeps.points import check_data, progress_of
 from closer_tf.training.runs import RunFolder
-from closer_tf.versions import versions
 
 POLL_SECONDS = 0.5
 PATIENCE = 600.0  # seconds that running trainings are given to save and stop

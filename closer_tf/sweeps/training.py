@@ -23,8 +23,8 @@ def main(arguments=None):
 
 
 def _train(config, run_dir):
+    from closer_tf.common.command import Interrupted
     from closer_tf.train import train_run
-    from closer_tf.training.signals import Interrupted
 
     try:
         train_run(config, run_dir)
