@@ -124,7 +124,7 @@ def steps_per_second(case):
 
     if keras.backend.backend() != "jax":
         return {"epoch": _speed(fit(training_stream(split, size, seed)), steps)}
-    from closer_tf.training.jax_steps import CompiledSteps
+    from closer_tf.nn.jax import CompiledSteps
 
     none = Split(split.inputs[:0], split.labels[:0])
     compiled = CompiledSteps(model, [split], [none], size, [seed])

@@ -90,7 +90,7 @@ class Stay:
 
 def run_stay(options):
     """Time, choose and train; returns the exit code."""
-    from closer_tf.common.quiet import import_keras
+    from closer_tf.common.backend import import_keras
 
     stay = Stay(options.out, options.minutes)
     options.out.joinpath("compiled").mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ def run_stay(options):
 
     jax.config.update("jax_compilation_cache_dir", str(options.out.resolve() / "compiled"))
     import_keras()
-    from closer_tf.versions import versions
+    from closer_tf.common.backend import versions
 
     stay.note("started", device=jax.devices()[0].device_kind, versions=versions(), minutes=options.minutes)
     times = {}
@@ -138,10 +138,10 @@ def configs_of(options, condition, runs):
 
 def time_epochs(configs):
     """dict: seconds that compiling trainings in one took, and of an epoch with its validation; on stand-ins for the data."""
+    from closer_tf.common.backend import products_in
     from closer_tf.nn.fused_model import FusedEnsembles
-    from closer_tf.nn.precision import products_in
+    from closer_tf.nn.jax import CompiledSteps
     from closer_tf.training import experiment
-    from closer_tf.training.jax_steps import CompiledSteps
 
     began, data = time.perf_counter(), [stand_in(config) for config in configs]
     models = []
@@ -216,10 +216,10 @@ def train(options, condition, runs, stay, epoch_s):
 
     import keras
 
+    from closer_tf.common.command import Interrupted
     from closer_tf.fused import train_fused
     from closer_tf.train import train_run
     from closer_tf.training.runs import RunFolder
-    from closer_tf.training.signals import Interrupted
 
     configs = configs_of(options, condition, runs)
     folders = [options.out / condition / f"seed_{config.seed}" for config in configs]

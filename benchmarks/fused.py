@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from closer_tf.common.backend import import_keras
 from closer_tf.common.files import given_path, write_atomically
-from closer_tf.common.quiet import import_keras
 
 CONFIGS = Path(__file__).resolve().parents[1] / "run_configs"
 CASES = {  # name -> (config, overrides, batch, numbers of runs)

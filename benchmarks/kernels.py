@@ -62,15 +62,15 @@ def compile_step(config_file, runs, precision):
     import jax.numpy as jnp
     from jax.experimental import topologies
 
+    from closer_tf.common.backend import products_in
     from closer_tf.nn.fused_model import FusedEnsembles
-    from closer_tf.nn.precision import products_in
 
     devices = topologies.get_topology_desc(
         topology_name="gpu", platform="cuda", target_config=TARGET.read_text(), topology="1x1x1"
     ).devices
     there = jax.sharding.SingleDeviceSharding(devices[0])
     models = [model_of(config_file, seed, precision) for seed in range(runs)]
-    model, shape = FusedEnsembles(models), (runs, 128)  # a single run is computed so too, see `closer_tf.training.jax_steps`
+    model, shape = FusedEnsembles(models), (runs, 128)  # a single run is computed so too, see `closer_tf.nn.jax`
     groups = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables
 
     def arguments(**where):

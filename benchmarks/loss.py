@@ -11,7 +11,7 @@ from benchmarks.backend import value_and_gradient, wait
 from benchmarks.reference import reference_loss
 from benchmarks.timing import interleaved, summary
 from closer_tf import graphs
-from closer_tf.training.memory import peak_memory_bytes
+from closer_tf.common.backend import peak_memory_bytes
 
 BATCH, DIM = 128, 256
 SIZES = (2, 5, 10, 20, 50, 100, 200)
@@ -64,7 +64,7 @@ def _why_not(count):
 
 
 def _function(implementation, graph, stop_gradient):
-    from closer_tf.nn.losses import closer_terms
+    from closer_tf.nn.objectives import closer_terms
 
     if implementation == "reference":
         return value_and_gradient(lambda x: reference_loss(x, 10.0 * DIM, graph, stop_gradient))

@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import OtherWork, processor
+from closer_tf.common.backend import versions
 from closer_tf.common.files import write_atomically
 from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
-from closer_tf.readout.probes import FITS, standardise
-from closer_tf.readout.softmax_regression import Fit, Problem
-from closer_tf.versions import versions
+from closer_tf.readout.probes import FITS, Fit, Problem, standardise
 
 TOLERANCE = 1e-4  # scikit-learn's default: the largest entry of the mean loss's gradient
 NEAR = 1e-3  # where another solver takes over
@@ -219,7 +218,7 @@ def features_by_name(embedded):
 def run_embeddings(run_dir, overrides=()):
     """(embeddings, labels) of a run's ensemble, as its readout gets them."""
     from closer_tf import evaluate
-    from closer_tf.common.quiet import import_keras
+    from closer_tf.common.backend import import_keras
     from closer_tf.training.experiment import load_splits
     from closer_tf.training.runs import RunFolder
 

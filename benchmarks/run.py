@@ -7,8 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
+from closer_tf.common.backend import import_keras
 from closer_tf.common.files import given_path, write_atomically
-from closer_tf.common.quiet import import_keras
 
 PARTS = ("loss", "step", "epoch", "start")
 CONFIGS = Path(__file__).resolve().parents[1] / "run_configs"

@@ -40,7 +40,7 @@ def _main(began, config_file, *overrides):
     import closer_tf  # noqa: F401
 
     stage("closer_tf imported")
-    from closer_tf.common.quiet import import_keras
+    from closer_tf.common.backend import import_keras
 
     import_keras()
     stage("Keras imported")

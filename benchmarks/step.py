@@ -5,11 +5,11 @@ import numpy as np
 from benchmarks.backend import bare_step
 from benchmarks.reference import ReferenceLoss
 from benchmarks.timing import interleaved, median_ms, summary
+from closer_tf.common.backend import accelerators
 from closer_tf.config import load_config
 from closer_tf.data.splits import Split, Splits
 from closer_tf.nn.fused_model import FusedEnsembles
 from closer_tf.training import experiment
-from closer_tf.training.devices import accelerators
 
 NO_AUGMENTATION = "augmentation={}"
 CASES = {

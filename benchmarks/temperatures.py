@@ -10,13 +10,12 @@ import json
 
 import numpy as np
 
+from closer_tf.common.backend import versions
 from closer_tf.common.files import given_path, write_atomically
-from closer_tf.readout.features import embeddings_of
-from closer_tf.readout.measures import class_pseudo_likelihood
-from closer_tf.readout.trained import load_trained
+from closer_tf.readout.features import embeddings_of, load_trained
+from closer_tf.readout.scores import class_pseudo_likelihood
 from closer_tf.reproduction.matrices import correlation, in_published_order
 from closer_tf.training.runs import RunFolder
-from closer_tf.versions import versions
 
 PER_DIMENSION = (1.0, 0.5, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 DRAWS = 10  # of other encoders than the first

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import psutil
 
-from closer_tf.versions import versions
+from closer_tf.common.backend import versions
 
 SPELL_S = 0.3
 

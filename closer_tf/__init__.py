@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.export import export_run as export_run
     from closer_tf.graphs import InteractionGraph as InteractionGraph
     from closer_tf.masks import ReceptiveFields as ReceptiveFields
-    from closer_tf.nn.augmentation import RandomAffine as RandomAffine
     from closer_tf.nn.distilled import DistilledLoss as DistilledLoss
     from closer_tf.nn.encoders import mlp as mlp
     from closer_tf.nn.encoders import rnn as rnn
@@ -37,13 +36,14 @@ if TYPE_CHECKING:  # what `_PUBLIC` names, for editors and type checkers
     from closer_tf.nn.ensemble import with_heads as with_heads
     from closer_tf.nn.ensemble import with_previous as with_previous
     from closer_tf.nn.layer_local import LayerLocal as LayerLocal
-    from closer_tf.nn.losses import CLoSeRLoss as CLoSeRLoss
-    from closer_tf.nn.losses import SupervisedLoss as SupervisedLoss
+    from closer_tf.nn.layers import RandomAffine as RandomAffine
+    from closer_tf.nn.objectives import CLoSeRLoss as CLoSeRLoss
     from closer_tf.nn.objectives import Objective as Objective
+    from closer_tf.nn.objectives import SupervisedLoss as SupervisedLoss
     from closer_tf.nn.optimizers import Nadam as Nadam
     from closer_tf.nn.temporal import TemporalLoss as TemporalLoss
+    from closer_tf.own_model import train_model as train_model
     from closer_tf.readout.probes import linear_probe as linear_probe
-    from closer_tf.train import train_model as train_model
     from closer_tf.train import train_run as train_run
 
 __version__ = "0.1.0"
@@ -53,16 +53,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read once, when TensorFlow
 
 _PUBLIC = {
     "CLoSeR": "nn.ensemble",
-    "CLoSeRLoss": "nn.losses",
+    "CLoSeRLoss": "nn.objectives",
     "CLoSeRTransformer": "estimator",
     "DistilledLoss": "nn.distilled",
     "InteractionGraph": "graphs",
     "LayerLocal": "nn.layer_local",
     "Nadam": "nn.optimizers",
     "Objective": "nn.objectives",
-    "RandomAffine": "nn.augmentation",
+    "RandomAffine": "nn.layers",
     "ReceptiveFields": "masks",
-    "SupervisedLoss": "nn.losses",
+    "SupervisedLoss": "nn.objectives",
     "TemporalLoss": "nn.temporal",
     "RunConfig": "config",
     "build_ensemble": "nn.ensemble",
@@ -80,7 +80,7 @@ _PUBLIC = {
     "register_objective": "config.own_parts",
     "register_source": "config.own_parts",
     "rnn": "nn.encoders",
-    "train_model": "train",
+    "train_model": "own_model",
     "train_run": "train",
     "vit_lite": "nn.encoders",
     "with_heads": "nn.ensemble",
@@ -100,7 +100,7 @@ if not TYPE_CHECKING:  # to a type checker, every name would be there
             raise AttributeError(f"module 'closer_tf' has no attribute '{name}'")
         module = _PUBLIC[name]
         if module.startswith("nn."):  # these import Keras
-            importlib.import_module("closer_tf.common.quiet").import_keras()
+            importlib.import_module("closer_tf.common.backend").import_keras()
         return getattr(importlib.import_module(f"closer_tf.{module}"), name)
 
 

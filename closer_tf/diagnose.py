@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from closer_tf.common.command import add_figures, add_overrides, add_plugins, add_version, run_command
+from closer_tf.common.command import add_figures, add_overrides, add_plugins, add_version, command_parser, run_command
 from closer_tf.common.files import given_path, write_atomically
-from closer_tf.common.texts import shortened
+from closer_tf.common.values import shortened
 from closer_tf.config import as_config, load_config
 from closer_tf.errors import ConfigError, DataError, RunError
 
@@ -37,11 +36,10 @@ SAID = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="closer_tf diagnose",
-        description="Say before a training whether receptive fields agree about the label, and what else they share.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "closer_tf diagnose",
+        "Say before a training whether receptive fields agree about the label, and what else they share.",
+        EPILOG,
     )
     parser.add_argument("config", help="a run config (JSON), or the name of one that ships with the package")
     add_overrides(parser, "override any key of the config, such as dataset.path=FILE; can be repeated")
@@ -81,8 +79,8 @@ def diagnose(config: Any, out: str | os.PathLike | None = None, figures: Sequenc
         RunError: a file cannot be written.
     """
     from closer_tf import plots
-    from closer_tf.analysis.pictures import has_trials
     from closer_tf.analysis.shared_signal import describe_samples, shared_signal, thinned, verdict
+    from closer_tf.plots.runs import has_trials
     from closer_tf.training.experiment import load_splits, make_receptive_fields
 
     config = as_config(config)

@@ -1,16 +1,14 @@
 """What this environment can do: `python -m closer_tf.doctor`."""
 
-import argparse
 import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 from closer_tf import __version__
-from closer_tf.common.backend import LIBRARIES
-from closer_tf.common.command import USER_ERROR, add_version, run_command
+from closer_tf.common.backend import LIBRARIES, import_keras
+from closer_tf.common.command import USER_ERROR, add_version, command_parser, run_command
 from closer_tf.common.files import given_path
-from closer_tf.common.quiet import import_keras
 from closer_tf.errors import BackendError
 
 EPILOG = """example: python -m closer_tf.doctor --data-dir /data/tensorflow_datasets
@@ -32,11 +30,10 @@ OPTIONAL = {
 
 def main(arguments=None):
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.doctor",
-        description="Say what this environment can do: libraries, accelerators, data that is found, room on the disk.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.doctor",
+        "Say what this environment can do: libraries, accelerators, data that is found, room on the disk.",
+        EPILOG,
     )
     parser.add_argument("--data-dir", help="TensorFlow Datasets directory (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)")
     add_version(parser)
@@ -78,7 +75,7 @@ def _training():
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = "" if isinstance(error, BackendError) else "; pip install 'closer_tf[tensorflow]' or 'closer_tf[jax]'"
         return [("Keras and its backend", "missing", f"cannot be imported ({reason}){remedy}")]
-    from closer_tf.training.devices import accelerators
+    from closer_tf.common.backend import accelerators
 
     backend = keras.backend.backend()
     library, names = LIBRARIES.get(backend, backend), accelerators()

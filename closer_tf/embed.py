@@ -5,7 +5,6 @@ FILE.npz holds plain arrays, FILE.parquet a table with one row per sample; both 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from closer_tf.common.command import add_overrides, add_plugins, add_version, run_command
+from closer_tf.common.command import add_overrides, add_plugins, add_version, command_parser, run_command
 from closer_tf.common.files import given_path, write_with
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED
 from closer_tf.errors import ConfigError, DataError, RunError
@@ -41,11 +40,10 @@ exit codes: 0 done, 2 a mistake that the message explains."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.embed",
-        description="Write the embeddings of a run's encoders to a file: of its own data, or of other data of the same kind.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.embed",
+        "Write the embeddings of a run's encoders to a file: of its own data, or of other data of the same kind.",
+        EPILOG,
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="FILE.npz or FILE.parquet (needs pyarrow)")
@@ -223,8 +221,8 @@ def _ensemble(run, config, fields, epoch, needs_data):
 
     The ensemble of a finished run is in its file, masks, scale and all; any other is made anew, for which the data is read.
     """
-    from closer_tf.readout.trained import trained_ensemble
-    from closer_tf.training.best_epoch import kept_epoch
+    from closer_tf.readout.features import trained_ensemble
+    from closer_tf.training.checkpoints import kept_epoch
     from closer_tf.training.experiment import check_units, load_splits, make_ensemble
 
     is_finished = epoch is None and run.ensemble_file.exists()
@@ -247,11 +245,10 @@ def _ensemble(run, config, fields, epoch, needs_data):
 
 
 def _restore(run, config, ensemble, epoch, num_labels):
-    from closer_tf.training import kept_weights
-    from closer_tf.training.checkpoints import checkpoint_files, restore_weights
+    from closer_tf.training.checkpoints import checkpoint_files, load_weights, restore_weights
     from closer_tf.training.experiment import make_training_model
 
-    checkpoint = kept_weights.load(run, config, epoch)
+    checkpoint = load_weights(run, config, epoch)
     if checkpoint is None:
         files = [path.name for folder in (run.weights, run.checkpoints) for path in checkpoint_files(folder)]
         there = sorted({int(name[6:11]) for name in files if name.endswith("-step-000000.npz")})

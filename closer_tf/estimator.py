@@ -11,9 +11,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from closer_tf.bounds import check_settings
-from closer_tf.common.labels import as_areas
-from closer_tf.common.quiet import first_traces_unsaid, import_keras
+from closer_tf.common.backend import first_traces_unsaid, import_keras
+from closer_tf.common.values import as_areas, check_settings
 from closer_tf.config import derived_seed
 from closer_tf.data.scales import check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError, DivergedError
@@ -284,7 +283,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _loss(self):
         """The objective's loss."""
         from closer_tf.config.conditions import CONDITIONS
-        from closer_tf.nn.losses import CLoSeRLoss
+        from closer_tf.nn.objectives import CLoSeRLoss
         from closer_tf.nn.temporal import TemporalLoss
 
         temporal = [name for name, condition in CONDITIONS.items() if condition.weights]
@@ -341,9 +340,9 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return gaussian_masks(shape[:2], self.num_encoders, self.fraction, self.sigma, masks_seed)
 
     def _ensemble(self, shape, fields, scale, seed):
-        from closer_tf.nn.augmentation import RandomAffine
         from closer_tf.nn.encoders import mlp
         from closer_tf.nn.ensemble import build_ensemble
+        from closer_tf.nn.layers import RandomAffine
         from closer_tf.training.experiment import seed_per_encoder
 
         init_seeds = seed_per_encoder(derived_seed(seed, "initialization"), fields.num_encoders)

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import math
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from closer_tf.common.command import add_figures, add_overrides, add_plugins, add_version, run_command
+import numpy as np
+
+from closer_tf.common.backend import peak_memory_gb
+from closer_tf.common.command import (
+    add_figures,
+    add_overrides,
+    add_plugins,
+    add_version,
+    command_parser,
+    console,
+    printable,
+    run_command,
+)
 from closer_tf.common.files import make_folder
-from closer_tf.config.conditions import CONDITIONS, title_of
-from closer_tf.errors import RunError
-from closer_tf.readout.known import begin_results, has_layers, has_neighbours, has_whitened, is_done
-from closer_tf.readout.trained import load_trained, trained_ensemble
-from closer_tf.results import GraphMeasures, peak_so_far, read, write
-from closer_tf.training.memory import peak_memory_gb
+from closer_tf.common.values import load
+from closer_tf.config.conditions import CONDITIONS, UNTRAINED, title_of
+from closer_tf.errors import CloserWarning, ConfigError, RunError
+from closer_tf.readout.features import load_trained, trained_ensemble
+from closer_tf.readout.scores import begin_results, has_layers, has_neighbours, has_whitened, is_done
+from closer_tf.results import READOUTS, BestEpoch, GraphMeasures, Results, cells, peak_so_far, read, write
+from closer_tf.training.checkpoints import advice_on_it, best_epoch, describe_best, has_passed_its_best
 from closer_tf.training.runs import RunFolder
 
 if TYPE_CHECKING:
     from closer_tf.config import RunConfig
     from closer_tf.data.splits import Splits
-    from closer_tf.readout.trained import Trained
+    from closer_tf.readout.features import Trained
 
 EPILOG = """examples:
   python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20
@@ -33,13 +47,15 @@ The latter reads out accuracy over epochs, as far as the weights are there: give
 __all__ = ["evaluate_run", "main", "readout", "trained_ensemble"]
 
 
+ON_A_LINE = 1.1  # an effective rank below this: the embeddings of a batch lie on a line, nearly
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.evaluate",
-        description="Linear readout and measures of a run: raw input, untrained and trained encoders, single and ensemble.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.evaluate",
+        "Linear readout and measures of a run: raw input, untrained and trained encoders, single and ensemble.",
+        EPILOG,
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("--redo", action="store_true", help="read out again even what results.json already holds")
@@ -80,8 +96,7 @@ def evaluate_run(
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     with run.locked():
-        from closer_tf.readout.checks import check_readout
-        from closer_tf.training.determinism import make_deterministic
+        from closer_tf.common.backend import make_deterministic
         from closer_tf.training.experiment import load_splits
 
         if config.deterministic:
@@ -109,7 +124,7 @@ def readout(
         redo, figures: as for `evaluate_run`.
         trained: `Trained`, the run's ensemble as its last checkpoint holds it. Default: it is loaded.
     """
-    from closer_tf.nn.precision import products_in
+    from closer_tf.common.backend import products_in
 
     if not data.labelled:
         print(f"no readout: {data.name} has no labels here, so there is nothing to probe; {run.ensemble_file} gives embeddings")
@@ -120,10 +135,8 @@ def readout(
 
 def _readout(run, config, data, redo, figures, trained):
     """Read out, draw and print; returns `Results`."""
-    from closer_tf.analysis import over_epochs
-    from closer_tf.analysis.pictures import draw_readout, draw_training
-    from closer_tf.analysis.tables import print_areas, print_table
-    from closer_tf.training.experiment import check_units
+    from closer_tf import plots
+    from closer_tf.training.experiment import check_units, graph_of
 
     make_folder(run.figures)  # a copy of a run may come without
     data = data.current()  # the readout sees the current bin alone, embeddings and counts alike
@@ -134,21 +147,25 @@ def _readout(run, config, data, redo, figures, trained):
     results = begin_results(run, config, data, trained, None if redo else read(run.results_file))
     embeddings, new = _read_out_conditions(run, config, data, fields, trained, results, peak, bool(figures))
     new += _read_out_layers(run, config, data, fields, trained, results)
-    over_epochs.read_out(run, config, data, trained, results)
+    over_epochs = config.readout.at_epochs or results.at_epochs or results.not_kept
+    if over_epochs:
+        load("closer_tf.analysis.over_epochs:read_out")(run, config, data, trained, results)
     if fields.labels and results.areas != list(fields.labels):
         results.areas = list(fields.labels)
         write(run.results_file, results)
     _note_graph(run, config, fields, results)
     _note_training(run, config, trained, results)
     if figures:
-        draw_training(run, config, data, fields, figures)
-    draw_readout(run, data, fields, results, embeddings, figures)
-    over_epochs.draw(run, config, results, figures)
+        plots.draw_training(run, config, data, fields, graph_of(config, fields), figures)
+    plots.draw_readout(run, data, fields, results, embeddings, figures)
+    if over_epochs:
+        load("closer_tf.analysis.over_epochs:draw")(run, config, results, figures)
     print_table(results)
     print_areas(results)
     if not {*map(title_of, results.accuracy)} <= {*new}:
         print(f"new in this: {', '.join(new) or 'nothing'}; the rest was read out before (--redo reads out all of it again)")
-    over_epochs.print_table(config, results)
+    if over_epochs:
+        load("closer_tf.analysis.over_epochs:print_table")(config, results)
     for note in results.notes:
         print(f"note: {note}")
     return results
@@ -165,11 +182,9 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
     Returns:
         (embeddings, new): dict condition -> test embeddings (n, N, D), and what was read out, in words.
     """
-    from closer_tf.analysis.pictures import has_trials
-    from closer_tf.readout.features import embeddings, features
-    from closer_tf.readout.measured import measures_of
-    from closer_tf.readout.scores import probe
-    from closer_tf.readout.whitening import SAYS
+    from closer_tf import plots
+    from closer_tf.readout.features import SAYS, embeddings, features
+    from closer_tf.readout.scores import measures_of, probe
 
     found, new = {}, []
     own = [] if config.trains and not (trained.epochs or trained.step) else [config.condition]
@@ -177,7 +192,7 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
         name, probed = title_of(condition), is_done(condition, results, config.readout)
         lacking = _lacking(results.accuracy[condition], config.readout) if probed else {}
         if probed and not lacking:
-            if drawn and has_trials(data) and CONDITIONS[condition].embeds:
+            if drawn and plots.has_trials(data) and CONDITIONS[condition].embeds:
                 found[condition] = embeddings(condition, config, data, fields, trained)["test"]
             continue
         began = time.perf_counter()
@@ -204,8 +219,8 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
 
 def _note_graph(run, config, fields, results):
     """Bring the measures of the interaction graph up to date."""
-    from closer_tf.analysis.pictures import graph_of
     from closer_tf.graphs import measures
+    from closer_tf.training.experiment import graph_of
 
     graph = graph_of(config, fields)
     found = None if graph is None else GraphMeasures(**measures(graph))
@@ -226,7 +241,7 @@ def _read_out_layers(run, config, data, fields, trained, results):
     """Read out the hidden layers of the conditions that are read out, if `readout.layers` asks for it and they are not known;
     arguments as for `_read_out_conditions`. Returns what was read out, in words."""
     from closer_tf.readout.features import ensemble_of
-    from closer_tf.readout.layers import layers_of
+    from closer_tf.readout.scores import layers_of
 
     new = []
     for condition in dict.fromkeys([*config.readout.conditions, config.condition]):
@@ -242,7 +257,6 @@ def _read_out_layers(run, config, data, fields, trained, results):
 
 def _note_training(run, config, trained, results):
     """Bring `best` and `notes` of the results up to date."""
-    from closer_tf.analysis.advice import advice, best_of
 
     with contextlib.suppress(RunError):  # a damaged history.csv, which others complain of
         history, before = run.read_history(), results.to_dict()
@@ -253,6 +267,191 @@ def _note_training(run, config, trained, results):
                 results.absent(key)
         if results.to_dict() != before:
             write(run.results_file, results)
+
+
+def print_table(results: Results) -> None:
+    """Print the accuracies of `Results`, single and ensemble, beside the chance level."""
+    from rich.table import Table
+
+    simulated = ", simulated data" if results.simulated else ""
+    length = f"{results.epochs} epochs" + (f" and {results.step} steps" if results.step else "")
+    if results.best is not None and results.best.kept:
+        length += f", weights of epoch {results.best.epoch}"
+    title = f"test {results.score} after {length} (chance {results.chance:.3f}{simulated})"
+    table = Table(title=title)
+    table.add_column("condition")
+    columns = {"single": "single encoder", "ensemble": "ensemble"}
+    neighbours = results.protocol.knn_neighbours
+    if neighbours is not None:
+        columns |= {"knn_single": f"single, {neighbours}-NN", "knn_ensemble": f"ensemble, {neighbours}-NN"}
+    if any("whitened_ensemble" in found for found in results.accuracy.values()):
+        columns |= {"whitened_single": "single, whitened", "whitened_ensemble": "ensemble, whitened"}
+    for says in columns.values():
+        table.add_column(says, justify="right")
+    for condition, found in results.accuracy.items():
+        table.add_row(title_of(condition), *cells(found, columns))
+    console().print(table)
+    fits = [fit for probes in results.probes.values() for probe in probes.values() for fit in probe.fits]
+    stopped = sum(not fit.converged for fit in fits)
+    name, limit = results.protocol.name, results.protocol.max_iter
+    console().print(f"{name} probe: {stopped} of {len(fits)} fits stopped at {limit} iterations before they had converged.")
+
+
+def print_areas(results: Results) -> None:
+    """Print the accuracy of every single encoder of a recording's `Results` under its brain area."""
+    from rich.table import Table
+    from rich.text import Text
+
+    values: dict[str, Any] = {
+        name: found["single"].per_encoder for name, found in results.accuracy.items() if "single" in found
+    }
+    if not results.areas or not values:
+        return
+    table = Table(title="single encoders, by area")
+    table.add_column("area")
+    for condition in values:
+        table.add_column(title_of(condition), justify="right")
+    for i, area in enumerate(results.areas):
+        table.add_row(Text(printable(area)), *(f"{found[i]:.3f}" for found in values.values()))
+    console().print(table)
+
+
+def advice(results: Results, config: RunConfig, history: list[dict]) -> list[str]:
+    """Notes on a run's readout.
+
+    Args:
+        results: `Results`.
+        config: the run's resolved `RunConfig`.
+        history: rows of history.csv.
+
+    Returns:
+        List of str, empty where nothing is to be said.
+    """
+    if not config.trains:
+        return []
+    accuracy, name = results.accuracy, title_of(config.condition)
+    trained, untrained = accuracy.get(config.condition, {}), accuracy.get(UNTRAINED, {})
+    below = [
+        f"{readout} {trained[readout].test:.3f} against {untrained[readout].test:.3f}"
+        for readout in READOUTS
+        if readout in trained and readout in untrained and trained[readout].test < untrained[readout].test
+    ]
+    notes, passed = [], has_passed_its_best(history, config.training.epochs)
+    if passed:
+        notes.append(f"{describe_best(history)}: {advice_on_it(config, history)}")
+    if below:
+        says = f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)})"
+        if not passed:
+            climbs = "Accuracy falls at the beginning of most trainings and climbs later"
+            notes.append(f"{says}. {climbs}: {_longer(config)}{_softer(config, 'or ')}")
+        elif config.training.keep == "best":
+            notes.append(
+                f"{says}, at its best epoch: closer_tf diagnose says whether its receptive fields share what is read out"
+            )
+        else:
+            notes.append(f"{says}, past its best epoch")
+    rank = history[-1].get("effective_rank") if history else None
+    if rank is not None and rank < ON_A_LINE:
+        notes.append(
+            f"the effective rank of the embeddings is {rank:.2f} after {len(history)} epochs: they lie on a line, nearly, "
+            f"and tell little apart: {_longer(config)}{_softer(config, 'or ')}"
+        )
+    return notes
+
+
+def best_of(trained: Trained, history: list[dict]) -> BestEpoch | None:
+    """Where the validation loss of a training was lowest.
+
+    Args:
+        trained: `Trained`, what is read out.
+        history: rows of history.csv.
+
+    Returns:
+        `BestEpoch`, or None without a validation loss.
+    """
+    history = history[: trained.epochs]
+    best = best_epoch(history)
+    if best is None:
+        return None
+    last = history[-1]["val_loss"]
+    return BestEpoch(
+        epoch=int(best["epoch"]),
+        val_loss=best["val_loss"],
+        last_epoch=len(history),
+        last_val_loss=last if math.isfinite(last) else None,
+        kept=trained.kept is not None,
+    )
+
+
+def _longer(config):
+    return f"train longer (--set training.epochs={max(2 * config.training.epochs, 10)}: the run goes on)"
+
+
+def _softer(config, before):
+    """A lower temperature in a new folder, for objectives that have one."""
+    if "temperature" not in CONDITIONS[config.condition].objective:
+        return ""
+    now = config.objective.temperature
+    return f", {before}try a lower temperature in a new folder (--set objective.temperature={now / 4:g}, now {now:g})"
+
+
+def check_readout(config: RunConfig, data: Splits) -> None:
+    """Refuse settings of `readout` that cannot be carried out on the data; warn of classes that the probe cannot learn.
+
+    Args:
+        config: resolved `RunConfig`.
+        data: `Splits`. Without labels there is no readout, and nothing to check.
+
+    Raises:
+        ConfigError: the probe would have too few samples or classes, or more neighbours are asked for than there are samples.
+    """
+    from closer_tf.readout.features import probe_splits
+
+    if not data.labelled:
+        return
+    train, validation = probe_splits(config, data)
+    labels = np.concatenate([data.train.labels, data.validation.labels])[train]
+    _check_neighbours(config.readout.knn_neighbours, len(train), data)
+    if not data.label_names:
+        _check_numbers(getattr(config.dataset, "label", "time"), len(train), len(validation), len(data.test))
+        return
+    fraction = config.readout.validation_fraction
+    learned = np.unique(labels)
+    if len(learned) < 2:
+        found = f"class '{data.label_names[learned[0]]}' alone" if len(learned) else "none"
+        raise ConfigError(
+            f"readout.validation_fraction: {fraction:g} leaves the probe {len(train)} of {len(train) + len(validation)} "
+            f"training samples, {found}; expected two classes at least. Choose a smaller one, or give more data"
+        )
+    absent = sorted({*np.unique(data.test.labels).tolist(), *np.unique(data.train.labels).tolist()} - {*learned.tolist()})
+    if absent:
+        names = ", ".join(f"'{data.label_names[k]}'" for k in absent[:5]) + " ..." * (len(absent) > 5)
+        warnings.warn(
+            f"readout: the probe's training samples hold none of {names}: test samples of these count as wrong",
+            CloserWarning,
+            stacklevel=2,
+        )
+
+
+def _check_neighbours(neighbours, samples, data):
+    if neighbours is None:
+        return
+    if not data.label_names:
+        raise ConfigError("readout.knn_neighbours: neighbours vote for classes, and dataset.label is a number; expected null")
+    if neighbours > samples:
+        raise ConfigError(
+            f"readout.knn_neighbours: expected at most the probe's {samples} training samples, found {neighbours}; "
+            f"choose fewer, such as --set readout.knn_neighbours={min(20, samples)}"
+        )
+
+
+def _check_numbers(label, train, validation, test):
+    for name, count in (("training", train), ("validation", validation), ("test", test)):
+        if count < 2:
+            raise ConfigError(
+                f"dataset.label: '{label}' is judged by R^2, for which {count} {name} sample is too few; expected 2. Give "
+                f"longer trials, or set dataset.full_range=true"
+            )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ moved into place only if it agrees.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
@@ -25,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.backend import is_installed
-from closer_tf.common.command import add_overrides, add_plugins, add_version, run_command
+from closer_tf.common.backend import is_installed, stderr_set_aside
+from closer_tf.common.command import add_overrides, add_plugins, add_version, command_parser, run_command
 from closer_tf.common.files import given_path, write_atomically
-from closer_tf.common.quiet import stderr_set_aside
 from closer_tf.errors import CloserError, ExportError
 from closer_tf.model_card import LOADING, checksums, describe_run, describe_stimuli
 from closer_tf.training.runs import RunFolder, versions
@@ -59,11 +57,10 @@ exit codes: 0 done, 2 a mistake that the message explains, or an export that doe
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.export",
-        description="Export a run's ensemble as a SavedModel, for Keras and, if asked for, as ONNX, with a model card.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.export",
+        "Export a run's ensemble as a SavedModel, for Keras and, if asked for, as ONNX, with a model card.",
+        EPILOG,
     )
     parser.add_argument("run_dir", help="a run folder made by closer_tf.train")
     parser.add_argument("--to", required=True, metavar="DIR", help="the folder to make")
@@ -151,7 +148,7 @@ def export_ensemble(
     if onnx:
         _check_onnx()
     to = given_path(to)
-    from closer_tf.nn.precision import products_in  # TF32 would round products differently in each program
+    from closer_tf.common.backend import products_in  # TF32 would round products differently in each program
 
     stimuli = np.asarray(stimuli, dtype="float32")[np.arange(CHECKED) % len(stimuli)]
     try:

@@ -1,11 +1,10 @@
 """Train several seeds in one, each into its own run folder: `python -m closer_tf.fused CONFIG.json --seeds 0,1,2`."""
 
-import argparse
 import contextlib
 import re
 from pathlib import Path
 
-from closer_tf.common.command import add_overrides, add_plugins, add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.command import add_overrides, add_plugins, add_seeds, add_version, command_parser, run_command, seeds_of
 from closer_tf.common.files import given_path
 from closer_tf.config import as_config, load_config
 from closer_tf.config.conditions import trained_conditions
@@ -25,12 +24,7 @@ exit codes: as `closer_tf train`; 3 when the loss of a run was not finite, after
 
 def main(arguments=None):
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="closer_tf train-fused",
-        description="Train several seeds of a run config in one, and read each out.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("closer_tf train-fused", "Train several seeds of a run config in one, and read each out.", EPILOG)
     parser.add_argument("config", help="a run config (JSON), or the name of one that ships with the package")
     add_seeds(parser, "the runs' seeds", required=True)
     add_overrides(parser, "override any key of the config, such as training.epochs=20; can be repeated")
@@ -43,7 +37,7 @@ def main(arguments=None):
 
 def _main(options):
     """Do what the command line asks; returns the exit code."""
-    from closer_tf.common.quiet import import_keras
+    from closer_tf.common.backend import import_keras
 
     seeds = seeds_of(options)
     folder = given_path(options.runs_dir or Path("runs") / re.sub(r"\W+", "_", Path(options.config).stem))
@@ -53,7 +47,7 @@ def _main(options):
         RunFolder(run_dir).check(config)
         RunFolder(run_dir).refuse_if_held()
     import_keras()
-    from closer_tf.training.signals import run_training
+    from closer_tf.common.command import run_training
 
     return run_training(lambda: train_fused(configs, run_dirs), options.config, folder)
 
@@ -77,7 +71,7 @@ def train_fused(configs, run_dirs, callbacks=()):
         ConfigError: the configs cannot be trained in one; before anything is written.
         RunError, DataError: as `closer_tf.train.train_run`.
         DivergedError: the loss or a weight of a run is not finite; raised after the other runs are done.
-        closer_tf.training.signals.Interrupted: the process was asked to stop; everything is saved.
+        closer_tf.common.command.Interrupted: the process was asked to stop; everything is saved.
     """
     from closer_tf.train import finish_stopped, prepare, train_run
 
@@ -175,8 +169,7 @@ def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     """Train runs that are at one moment; returns dict: run -> `DivergedError`."""
     from closer_tf.data.splits import steps_per_epoch
     from closer_tf.errors import DivergedError
-    from closer_tf.training.loop import run_fused_training
-    from closer_tf.training.progress_lines import ProgressLines
+    from closer_tf.training.loop import ProgressLines, run_fused_training
 
     if len(group) == 1:  # goes on by itself, in `train_run`
         return {}

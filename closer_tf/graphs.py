@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from closer_tf.bounds import check_settings
-from closer_tf.common.files import given_path, read_text
-from closer_tf.common.limits import check_declared, check_regular
-from closer_tf.common.npz import read_npy, read_npz
+from closer_tf.common.files import check_declared, check_regular, given_path, read_npy, read_npz, read_text
+from closer_tf.common.values import check_settings
 from closer_tf.errors import DataError
 
 if TYPE_CHECKING:

@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from closer_tf.bounds import check_settings
-from closer_tf.common.files import given_path
-from closer_tf.common.labels import as_areas
-from closer_tf.common.npz import read_npy, read_npz
+from closer_tf.common.files import given_path, read_npy, read_npz
+from closer_tf.common.values import as_areas, check_settings
 from closer_tf.errors import DataError
 
 if TYPE_CHECKING:
@@ -170,7 +168,7 @@ def gaussian_masks(
         `ReceptiveFields` over pixels.
 
     Raises:
-        ValueError: a setting is out of its `closer_tf.bounds`, or the fraction leaves no pixel.
+        ValueError: a setting is out of its bounds, or the fraction leaves no pixel.
     """
     if np.ndim(sigma):
         raise ValueError(f"sigma: expected one number for all encoders, found {sigma!r}; for others make `ReceptiveFields`")
@@ -205,7 +203,7 @@ def retinotopic_masks(
         on how many encoders share the map.
 
     Raises:
-        ValueError: a setting is out of its `closer_tf.bounds`, or the fraction leaves no pixel.
+        ValueError: a setting is out of its bounds, or the fraction leaves no pixel.
     """
     count = _count(fraction, math.prod(image_size), "pixels")
     centres, sigmas = retinotopic_centres(image_size, num_encoders, layout, sigma, slope, e2, jitter, seed)
@@ -246,7 +244,7 @@ def retinotopic_centres(
         (centres, sigmas): float arrays (N, 2), row and column in pixels, and (N,).
 
     Raises:
-        ValueError: a setting is out of its `closer_tf.bounds`, or there is no such layout.
+        ValueError: a setting is out of its bounds, or there is no such layout.
     """
     if layout not in ("uniform", "foveal"):
         raise ValueError(f"layout: expected 'uniform' or 'foveal', found {layout!r}")
@@ -315,7 +313,7 @@ def expected_coverage(image_size: Sequence[int], centres: np.ndarray, sigmas: np
         Float array (height, width), which sums to N times the number of pixels that an encoder sees.
 
     Raises:
-        ValueError: the fraction is out of its `closer_tf.bounds` or leaves no pixel.
+        ValueError: the fraction is out of its bounds or leaves no pixel.
     """
     count = _count(fraction, math.prod(image_size), "pixels")
     expected = np.zeros(tuple(image_size))
@@ -359,7 +357,7 @@ def random_patch_masks(
         `ReceptiveFields` over patches.
 
     Raises:
-        ValueError: a setting is out of its `closer_tf.bounds`, the patch size does not divide the image, or the fraction leaves
+        ValueError: a setting is out of its bounds, the patch size does not divide the image, or the fraction leaves
             no patch.
     """
     grid = _patch_grid(image_size, patch_size)
@@ -389,7 +387,7 @@ def contiguous_patch_masks(
         `ReceptiveFields` over patches.
 
     Raises:
-        ValueError: a setting is out of its `closer_tf.bounds`, the patch size does not divide the image, the fraction leaves no
+        ValueError: a setting is out of its bounds, the patch size does not divide the image, the fraction leaves no
             patch, or there is no centre to choose.
     """
     grid = _patch_grid(image_size, patch_size)

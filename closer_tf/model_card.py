@@ -8,7 +8,7 @@ from closer_tf.common.files import read_text
 from closer_tf.config.identity import without_folders
 from closer_tf.data.scales import scale_of
 from closer_tf.results import read
-from closer_tf.training.best_epoch import kept_epoch
+from closer_tf.training.checkpoints import kept_epoch
 
 FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "areas", "accuracy")
 

@@ -1,10 +1,9 @@
 """The paper's panels again: `python -m closer_tf.reproduce fig3b`."""
 
-import argparse
 import json
 from pathlib import Path
 
-from closer_tf.common.command import add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.command import add_seeds, add_version, command_parser, run_command, seeds_of
 from closer_tf.common.files import given_path
 from closer_tf.sweep import add_running, check_running, run_points, say_what_one_seed_is
 
@@ -26,11 +25,10 @@ BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
 def main(arguments=None):
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.reproduce",
-        description="Run what is behind a panel of the paper, and draw it with the published values beside ours.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.reproduce",
+        "Run what is behind a panel of the paper, and draw it with the published values beside ours.",
+        EPILOG,
     )
     parser.add_argument("panels", nargs="*", help="panels such as fig3b, or whole figures such as fig3")
     parser.add_argument("--all", action="store_true", help="every panel of figures 2 to 5, 8, S1 and S2")

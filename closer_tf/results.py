@@ -210,7 +210,7 @@ class Results(Part):
     graph: GraphMeasures | None = None
     """Measures of the interaction graph, where the condition has one."""
     notes: list[str] = []
-    """What a reader should know of the training (`closer_tf.analysis.advice`)."""
+    """What a reader should know of the training (`closer_tf.evaluate`)."""
 
     @property
     def score(self):
@@ -297,3 +297,13 @@ def write(path, results):
         RunError: it cannot be written.
     """
     write_atomically(path, json.dumps(results.to_dict(), indent=2, allow_nan=False) + "\n")
+
+
+def cells(accuracy, names=READOUTS):
+    """The test scores of some readouts as texts of a table, '-' where there is none.
+
+    Args:
+        accuracy: dict readout -> `Score`.
+        names: the readouts.
+    """
+    return [f"{accuracy[name].test:.3f}" if name in accuracy else "-" for name in names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.command import add_figures, add_plugins, add_version, run_command
+from closer_tf.common.command import add_figures, add_plugins, add_version, command_parser, run_command
 from closer_tf.common.files import given_path, read_text, write_atomically
-from closer_tf.common.texts import counted
+from closer_tf.common.values import counted
 from closer_tf.config import RecordingSource, parse_config
 from closer_tf.config.conditions import UNTRAINED
 from closer_tf.config.identity import data_named, result_of, without_folders
@@ -34,11 +33,10 @@ MOST_CLASSES = 20  # of matrices that a summary keeps: their size grows with the
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.summary",
-        description="Collect the readouts of runs that differ in seed, condition or settings: a JSON file and a picture.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.summary",
+        "Collect the readouts of runs that differ in seed, condition or settings: a JSON file and a picture.",
+        EPILOG,
     )
     parser.add_argument("run_dirs", nargs="+", help="run folders that have been read out, or one NAME.json to draw anew")
     parser.add_argument("-o", "--out", required=True, help="path of NAME.json and NAME.png, without suffix")
@@ -190,7 +188,7 @@ def _first_encoder(by_seed):
 
 def _at_epochs(found, names):
     """`at_epochs` and `published` of a summary, of runs with a readout at single epochs."""
-    from closer_tf.report.published import published_values
+    from closer_tf.analysis.published import published_values
 
     by_epoch, published = {}, {}
     for run, config, results in found:

@@ -1,10 +1,18 @@
 """Many runs from one file: `python -m closer_tf.sweep SWEEP.json`."""
 
-import argparse
 import contextlib
 from pathlib import Path
 
-from closer_tf.common.command import USER_ERROR, add_overrides, add_plugins, add_seeds, add_version, run_command, seeds_of
+from closer_tf.common.command import (
+    USER_ERROR,
+    add_overrides,
+    add_plugins,
+    add_seeds,
+    add_version,
+    command_parser,
+    run_command,
+    seeds_of,
+)
 from closer_tf.errors import ConfigError, RunError
 
 EPILOG = """examples:
@@ -24,11 +32,10 @@ here, 130 stopped by Ctrl-C, 143 by SIGTERM."""
 
 def main(arguments=None):
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.sweep",
-        description="Run every point of a sweep file: a grid or list over any keys of a run config, and seeds.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.sweep",
+        "Run every point of a sweep file: a grid or list over any keys of a run config, and seeds.",
+        EPILOG,
     )
     parser.add_argument("sweep", help="a sweep file (JSON), or the name of one that ships with the package: digits")
     add_overrides(parser, "override a key of every point's config, such as dataset.data_dir=DIR; can be repeated")
@@ -120,7 +127,7 @@ def run_points(name, points, retries, options, plugins=()):
         print_plan(sweep)
         return 0
     if options.in_process and len(sweep.of_state("done")) < len(points):
-        from closer_tf.common.quiet import import_keras
+        from closer_tf.common.backend import import_keras
 
         import_keras()
         with stopping_on_signals(sweep), Watcher(live=False) as watch:

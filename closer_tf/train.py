@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import importlib.util
@@ -16,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.command import add_overrides, add_plugins, add_version, run_command
+from closer_tf.common.backend import peak_memory_gb, versions
+from closer_tf.common.command import add_overrides, add_plugins, add_version, command_parser, run_command
+from closer_tf.common.values import load
 from closer_tf.config import as_config, load_config
 from closer_tf.config.shipped import shipped_names
 from closer_tf.errors import CloserWarning, ConfigError
-from closer_tf.readout.trained import Trained, load_trained, with_kept_weights
-from closer_tf.training.memory import peak_memory_gb
+from closer_tf.readout.features import Trained, load_trained, with_kept_weights
 from closer_tf.training.runs import RunFolder, moment_in_words
-from closer_tf.versions import versions
 
 if TYPE_CHECKING:
     import keras
@@ -49,11 +48,8 @@ the run folder, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved)."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.train",
-        description="Train a CLoSeR ensemble from a run config and read out what it learned.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.train", "Train a CLoSeR ensemble from a run config and read out what it learned.", EPILOG
     )
     parser.add_argument("config", nargs="?", help="a run config (JSON), or the name of one that ships with the package")
     add_overrides(parser, "override any key of the config, such as training.epochs=20; can be repeated")
@@ -76,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(options):
     """Do what the command line asks; returns the exit code."""
-    from closer_tf.common.quiet import import_keras
+    from closer_tf.common.backend import import_keras
 
     if options.list:
         for name in shipped_names():
@@ -92,7 +88,7 @@ def _main(options):
     if not options.dry_run:
         run.refuse_if_held()
     import_keras()
-    from closer_tf.training.signals import run_training
+    from closer_tf.common.command import run_training
 
     def work():
         if options.dry_run:
@@ -126,70 +122,23 @@ def train_run(
         ConfigError, DataError: before anything is written.
         RunError: the folder holds a run of another config, is in use, or cannot be written to.
         DivergedError: the loss or a weight is not finite.
-        closer_tf.training.signals.Interrupted: the process was asked to stop; everything is saved.
+        closer_tf.common.command.Interrupted: the process was asked to stop; everything is saved.
     """
     config, run = as_config(config), RunFolder(run_dir)
-    return _train_prepared(config, run, *prepare(config, run), callbacks=callbacks, tensorboard=tensorboard)
+    return train_prepared(config, run, *prepare(config, run), callbacks=callbacks, tensorboard=tensorboard)
 
 
-def train_model(
+def train_prepared(
+    config: RunConfig,
+    run: RunFolder,
+    data: Splits,
+    fields: ReceptiveFields,
+    ensemble: CLoSeR,
     model: CLoSeR,
-    splits: Splits,
-    run_dir: str | os.PathLike,
-    training: dict[str, Any] | None = None,
-    readout: dict[str, Any] | None = None,
-    compute: dict[str, Any] | None = None,
-    seed: int = 0,
-    description: str = "",
+    untrained: CLoSeR | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     tensorboard: bool = False,
 ) -> dict[str, Any]:
-    """Train an ensemble that was made in Python, with any encoders and objective, as `train_run` trains one of a config.
-
-    It gets a run folder with checkpoints, history, readout and pictures, which `closer_tf report`, `summary` and `export` take
-    like others. Called again with the model and data made anew, it goes on where it stopped, and reads out what is asked for
-    now; a model that computes something else is refused.
-
-    Args:
-        model: `CLoSeR` model as from `build_ensemble`, at its initialisation, compiled with its optimizer and objective. What
-            the objective owns beside it is added here. It holds the trained weights afterwards.
-        splits: `Splits`, as from `load_data` or `closer_tf.data.split_source`.
-        run_dir: the run folder; made if need be.
-        training: dict of the keys of a run config's `training`: `epochs`, `batch_size`, `checkpoint_every`, ...
-        readout: dict of the keys of `readout`.
-        compute: dict of the keys of `compute`; what concerns the model itself, as its precision, is the model's own.
-        seed: int, of the order of samples, the readout, and what the objective owns.
-        description: what this run is.
-        callbacks, tensorboard: as for `train_run`.
-
-    Returns:
-        dict, the content of results.json; as `train_run`.
-
-    Raises:
-        ConfigError: the model does not fit the data, or is not compiled, or a setting cannot be; before anything is written.
-        RunError, DivergedError, closer_tf.training.signals.Interrupted: as `train_run`.
-    """
-    from closer_tf.readout.checks import check_readout
-    from closer_tf.training import own_models
-    from closer_tf.training.best_epoch import check_keep
-    from closer_tf.training.experiment import seed_per_encoder
-
-    sections = {"training": training or {}, "readout": readout or {}, "compute": compute or {}}
-    config = own_models.config_of(model, splits, {"seed": seed, "description": description, **sections})
-    run = RunFolder(run_dir)
-    data = splits if getattr(model.loss, "needs_previous", False) else splits.current()
-    if run.check(config):
-        run.check_data(splits, config)
-    if config.readout.after_training:
-        check_readout(config, data)
-    check_keep(config, data)
-    untrained, fields = own_models.copy_of(model), own_models.named_fields(model, data)
-    own_seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
-    whole = own_models.to_train(model, len(data.label_names), own_seed)
-    return _train_prepared(config, run, data, fields, model, whole, untrained, callbacks=callbacks, tensorboard=tensorboard)
-
-
-def _train_prepared(config, run, data, fields, ensemble, model, untrained=None, callbacks=(), tensorboard=False):
     """Train what `prepare` has made, or go on with it, then read it out; the rest as `train_run`.
 
     Args:
@@ -197,8 +146,7 @@ def _train_prepared(config, run, data, fields, ensemble, model, untrained=None, 
     """
     from closer_tf.data.splits import steps_per_epoch
     from closer_tf.training.checkpoints import latest_checkpoint
-    from closer_tf.training.loop import run_training
-    from closer_tf.training.progress_lines import ProgressLines
+    from closer_tf.training.loop import ProgressLines, run_training
 
     with run.opened(config, fields, data):
         _describe(config, data, fields, ensemble, run)
@@ -226,7 +174,8 @@ def _train_prepared(config, run, data, fields, ensemble, model, untrained=None, 
                 )
             if callbacks:
                 _take_back(model, run, config)
-        trained = Trained(ensemble, model, *run.moment(), untrained=untrained)
+        epochs, step = run.moment()
+        trained = Trained(ensemble, model, epochs, step, untrained=untrained)
         return _finish(run, config, data, with_kept_weights(trained, run, config))
 
 
@@ -245,10 +194,10 @@ def prepare(config: RunConfig, run: RunFolder, data: Splits | None = None) -> tu
     Raises:
         ConfigError, DataError, RunError: as `train_run`.
     """
-    from closer_tf.readout.checks import check_readout
+    from closer_tf.common.backend import make_deterministic
+    from closer_tf.evaluate import check_readout
     from closer_tf.training import experiment
-    from closer_tf.training.best_epoch import check_keep
-    from closer_tf.training.determinism import make_deterministic
+    from closer_tf.training.checkpoints import check_keep
 
     begun = run.check(config)
     if config.deterministic:
@@ -355,25 +304,24 @@ def _compare_versions(then):
 def _board(run, data, fields, model, ensemble):
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard: TensorBoard is not installed: pip install tensorboard")
-    from closer_tf.training.tensorboard import RunBoard
-
     pictures = {} if data.unit_areas else {"receptive_fields": fields.plot(data.train.inputs[0])}
     if getattr(model.loss, "graph", None) is not None:
         pictures["interaction_graph"] = model.loss.graph.plot(fields.labels)
     names = data.label_names if data.labelled else ("no label",)  # the labels are -1, which is the last of one name
-    return RunBoard(run.path / "tensorboard", ensemble, data.current().test, names, pictures)
+    return load("closer_tf.training.tensorboard:RunBoard")(
+        run.path / "tensorboard", ensemble, data.current().test, names, pictures
+    )
 
 
 def _draw_set_up(run, config, data, fields, model):
     from closer_tf import plots
-    from closer_tf.analysis.pictures import draw_graph, draw_map
 
     if not data.unit_areas and not (run.figures / "receptive_fields.png").exists():
         plots.save(fields.plot(data.train.inputs[0]), run.figures / "receptive_fields.png")
-    for name, figure in draw_map(config, fields).items():
+    for name, figure in plots.draw_map(config, fields).items():
         plots.save(figure, run.figures / f"{name}.png")
     if getattr(model.loss, "graph", None) is not None and not (run.figures / "interaction_graph.png").exists():
-        plots.save(draw_graph(model.loss.graph, config, fields), run.figures / "interaction_graph.png")
+        plots.save(plots.draw_graph(model.loss.graph, config, fields), run.figures / "interaction_graph.png")
 
 
 def dry_run(config: RunConfig, run_dir: str | os.PathLike, timed_steps: int = 5) -> None:
@@ -384,7 +332,7 @@ def dry_run(config: RunConfig, run_dir: str | os.PathLike, timed_steps: int = 5)
         run_dir: the run folder that would be used.
         timed_steps: steps to time.
     """
-    from closer_tf.common.progress import duration
+    from closer_tf.common.command import duration
     from closer_tf.data.splits import steps_per_epoch
 
     run = RunFolder(run_dir)
@@ -424,10 +372,8 @@ def _seconds_per_step(model, split, config, steps):
 
     size, seed = config.training.batch_size, config.seeds.data_order
     if keras.backend.backend() == "jax":
-        from closer_tf.training.jax_steps import CompiledSteps
-
         few, none = (Split(split.inputs[:count], split.labels[:count]) for count in (steps * size, 0))
-        compiled = CompiledSteps(model, [few], [none], size, [seed])
+        compiled = load("closer_tf.nn.jax:CompiledSteps")(model, [few], [none], size, [seed])
         train = functools.partial(compiled.fit, 0, 1)
     else:
         stream = training_stream(split, size, seed)
@@ -439,7 +385,6 @@ def _seconds_per_step(model, split, config, steps):
 
 
 def _describe(config, data, fields, model, run):
-    from closer_tf.analysis.over_epochs import missing
     from closer_tf.data.splits import steps_per_epoch
 
     lengths = sorted({len(cells) for cells in fields.indices})
@@ -469,8 +414,9 @@ def _describe(config, data, fields, model, run):
     )
     if config.read_out_at():
         print(f"accuracy over epochs: after {', '.join(map(str, config.read_out_at()))} epochs")
-    for line in missing(config):
-        print(line)
+    if config.readout.at_epochs:
+        for line in load("closer_tf.analysis.over_epochs:missing")(config):
+            print(line)
 
 
 def _computing(config, steps, loss):

@@ -93,7 +93,7 @@ def gradients(case):
 
 def draws():
     """What the two devices drop of the same samples."""
-    from closer_tf.nn.distribution import spread_seeds
+    from closer_tf.nn.tensorflow import spread_seeds
 
     data = load_data("digits")
     model, _ = model_of(data, "mirrored", "chance")
@@ -108,9 +108,9 @@ def draws():
 
 def folder(path):
     """A run that is stopped in the middle of an epoch on two devices and goes on on one, beside one that is not stopped."""
+    from closer_tf.common.command import Interrupted
     from closer_tf.train import train_run
     from closer_tf.training.runs import RunFolder
-    from closer_tf.training.signals import Interrupted
 
     content = {
         "num_encoders": 3,

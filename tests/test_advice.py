@@ -5,8 +5,8 @@ import json
 import pytest
 
 from closer_tf import evaluate, report, train
-from closer_tf.analysis.advice import advice
 from closer_tf.config import load_config, parse_config
+from closer_tf.evaluate import advice
 from closer_tf.results import parse, write
 from closer_tf.training.runs import RunFolder
 

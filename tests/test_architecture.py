@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from closer_tf import plots
+from closer_tf.common import backend
+from closer_tf.config.conditions import CONDITIONS
+
 PACKAGE = Path(__file__).resolve().parents[1] / "closer_tf"
 LAYERS = [
-    {"errors", "versions", "bounds", "common"},
+    {"errors", "common"},
     {"masks", "graphs"},
     {"config"},
     {"plots", "results"},
@@ -17,11 +21,14 @@ LAYERS = [
     {"training"},
     {"readout"},
     {"analysis", "report"},
-    {"train", "evaluate", "summary", "embed", "estimator", "diagnose"},
+    {"train", "own_model", "evaluate", "summary", "embed", "estimator", "diagnose"},
     {"fused", "sweep", "sweeps", "reproduce", "reproduction", "model_card", "export", "doctor"},
     {"cli", "__main__"},
 ]
 """From the lowest to the highest: a module imports from its own layer and from those below."""
+
+MOST_MODULES = 25
+"""That one training may meet, beside those of `config/` and `data/`."""
 
 UPWARD = {("masks", "plots"), ("graphs", "plots")}  # their `plot` methods, when they are called
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -34,10 +41,10 @@ def part_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(path):
-    """(part of closer_tf, or another library; whether at the file's top) of everything that a file imports when it runs."""
+def run_imports(path):
+    """(name, whether at the file's top) of everything that a file imports when it runs; a name of a module's has both."""
     tree = ast.parse(path.read_text())
-    checked = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    checked = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     unrun = {inner for node in checked for inner in ast.walk(node)}  # names for type hints alone
     for node in ast.walk(tree):
         if node in unrun:
@@ -46,10 +53,33 @@ def imported(path):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"closer_tf.{alias.name}" for alias in node.names] if node.module == "closer_tf" else [node.module]
-        for name in names:
-            first, _, rest = name.partition(".")
-            yield (rest.partition(".")[0] if first == "closer_tf" and rest else first), node in tree.body
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from ((name, node in tree.body) for name in names)
+
+
+def imported(path):
+    """(part of closer_tf, or another library; whether at the file's top) of everything that a file imports when it runs."""
+    for name, at_top in run_imports(path):
+        first, _, rest = name.partition(".")
+        yield (rest.partition(".")[0] if first == "closer_tf" and rest else first), at_top
+
+
+def files_of(name):
+    """The files that are run when a dotted name is imported: of the packages on the way, and of the module."""
+    parts = name.split(".")
+    for k in range(2, len(parts) + 1):
+        path = PACKAGE.parent.joinpath(*parts[:k])
+        yield from (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists())
+
+
+def closure(path):
+    """The files that a file imports, at once or later, and those that these do; packages without any code left out."""
+    seen, waiting = set(), {path}
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        waiting |= {file for name, _ in run_imports(path) if name.startswith("closer_tf.") for file in files_of(name)} - seen
+    return {path for path in seen if any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)}
 
 
 def layer_of(part):
@@ -75,3 +105,36 @@ def test_the_page_names_every_part_and_what_it_names_is_there():
         assert f"`{part}.py`" in page or f"`{part}/`" in page, part
     for name in re.findall(r"`(closer_tf/[\w/]+\.py)`", page):
         assert (PACKAGE.parent / name).exists(), name
+
+
+def test_a_training_is_few_modules_and_the_page_names_them():
+    files = {path.relative_to(PACKAGE.parent).as_posix() for path in closure(PACKAGE / "train.py")}
+    met = {name for name in files if part_of(PACKAGE.parent / name) not in ("config", "data")}
+    assert len(met) <= MOST_MODULES, f"{len(met)} modules: what a training need not meet is found by name (`load`)"
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    (reading,) = re.findall(r"^## One training, in reading order\n(.*?)\nWhat one training has", page, flags=re.S | re.M)
+    named = re.findall(r"`(closer_tf/[\w/]+\.py)`", reading)
+    assert {name for name in named if part_of(PACKAGE.parent / name) not in ("config", "data")} == met
+    assert len(named) == len(set(named))
+
+
+def is_there(row):
+    """Whether a row 'module:name' of a table leads to something at the top of a module."""
+    module, _, name = row.partition(":")
+    (*_, file) = files_of(module)
+    names = {node.name for node in ast.parse(file.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    assigned = [node.targets[0] for node in ast.parse(file.read_text()).body if isinstance(node, ast.Assign)]
+    return name in names | {target.id for target in assigned if isinstance(target, ast.Name)}
+
+
+def test_what_is_found_by_name_is_there():
+    rows = [f"closer_tf.plots.{module}:{name}" for name, module in plots._NAMES.items()]
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and re.fullmatch(r"closer_tf(\.\w+)+:\w+", str(node.value)):
+                rows.append(node.value)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "backend_part":
+                rows += [f"{module}:{ast.literal_eval(node.args[0])}" for module in backend.PARTS.values()]
+    assert {condition.loss for condition in CONDITIONS.values() if isinstance(condition.loss, str)} <= set(rows)
+    assert len(rows) > 50 and [row for row in rows if not is_there(row)] == []
+    assert not is_there("closer_tf.nn.temporal:nothing")

@@ -11,18 +11,17 @@ import pytest
 
 from closer_tf import evaluate, plots, report, summary
 from closer_tf.analysis import over_epochs
+from closer_tf.analysis.published import published_values
+from closer_tf.common.command import Interrupted
 from closer_tf.config import load_config, parse_config
 from closer_tf.errors import CloserWarning, ConfigError, DivergedError
 from closer_tf.fused import train_fused
-from closer_tf.report.published import published_values
 from closer_tf.results import parse, write
 from closer_tf.sweeps.points import baseline_config, is_finished
 from closer_tf.train import dry_run, train_run
-from closer_tf.training import kept_weights
-from closer_tf.training.checkpoints import PATTERN, checkpoint_files, load_checkpoint
-from closer_tf.training.record import RunRecord
+from closer_tf.training.checkpoints import PATTERN, checkpoint_files, load_checkpoint, load_weights
+from closer_tf.training.loop import RunRecord
 from closer_tf.training.runs import RunFolder
-from closer_tf.training.signals import Interrupted
 
 PUBLISHED = {"name": "published", "max_iter": 100}
 
@@ -173,7 +172,7 @@ def test_a_key_that_comes_late(whole, tmp_path, capsys):
 
 def test_after_a_change_of_the_learning_rate(tmp_path, monkeypatch):
     from closer_tf.data import streams
-    from closer_tf.training import loop
+    from closer_tf.nn import tensorflow
 
     usual, left = streams.batches, [9]  # the first step of epoch 3; only once
 
@@ -182,7 +181,7 @@ def test_after_a_change_of_the_learning_rate(tmp_path, monkeypatch):
             left[0] -= 1
             yield inputs.astype(np.float32) * (np.nan if left[0] == 0 else 1.0), labels
 
-    monkeypatch.setattr(loop, "training_stream", with_nan)
+    monkeypatch.setattr(tensorflow, "training_stream", with_nan)
     every = {"checkpoint_every": 1}
     config, folder = tiny([1, 2], training=every), tmp_path / "run"
     with pytest.raises(DivergedError):
@@ -199,7 +198,7 @@ def test_after_a_change_of_the_learning_rate(tmp_path, monkeypatch):
     (folder / "weights" / PATTERN.format(2, 0)).write_bytes(stale)
     (folder / "checkpoints" / PATTERN.format(2, 0)).unlink()  # which would serve
     with pytest.warns(CloserWarning, match="not of this training after 2 epochs: of another config or learning rate"):
-        assert kept_weights.load(RunFolder(folder), lower, 2) is None
+        assert load_weights(RunFolder(folder), lower, 2) is None
 
 
 def _lowered(config):
@@ -221,7 +220,7 @@ def test_full_checkpoints_damaged_files_and_strangers(whole, tmp_path):
     assert found["epochs"] == 0 and accuracies(found)["3"] == results["accuracy"]["closer"]
     shutil.copy(folder / "weights" / PATTERN.format(1, 0), two)  # another epoch under this name
     with pytest.warns(CloserWarning, match="not of this training after 2 epochs"):
-        assert kept_weights.load(run, config, 2) is None
+        assert load_weights(run, config, 2) is None
 
 
 def test_trainings_in_one_keep_each_runs_weights(tmp_path):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from closer_tf.nn.augmentation import RandomAffine, affine
+from closer_tf.nn.layers import RandomAffine, affine
 
 
 @pytest.fixture

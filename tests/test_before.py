@@ -28,7 +28,7 @@ def run(tmp_path):
 def test_the_saved_model_is_that_of_the_checkpoint(run):
     import keras
 
-    from closer_tf.readout.trained import load_trained
+    from closer_tf.readout.features import load_trained
 
     config = run.load_config()
     trained = load_trained(run, config, load_splits(config))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from closer_tf import CLoSeRLoss, Nadam, RandomAffine, build_ensemble, graphs, masks, mlp, vit_lite
-from closer_tf.bounds import BOUNDS, check_settings
+from closer_tf.common.values import BOUNDS, check_settings
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.data.samples import make_samples
@@ -12,7 +12,7 @@ from closer_tf.data.simulated import simulate_session
 from closer_tf.errors import ConfigError
 from closer_tf.graphs import InteractionGraph, random_graph
 from closer_tf.nn.distilled import DistilledLoss
-from closer_tf.nn.losses import closer_terms
+from closer_tf.nn.objectives import closer_terms
 from closer_tf.nn.temporal import TERMS, TemporalLoss
 from closer_tf.readout.probes import knn_probe, linear_probe
 

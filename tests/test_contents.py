@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from closer_tf import cli
-from closer_tf.common.npz import read_npz
+from closer_tf.common.files import read_npz
 from closer_tf.data.contents import described
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError

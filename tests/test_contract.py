@@ -18,19 +18,14 @@ from gradients import value_and_gradient, weight_gradients
 import closer_tf.nn  # noqa: F401  registers
 from closer_tf.graphs import bidirectional_ring, directional_ring
 from closer_tf.masks import gaussian_masks, random_patch_masks
-from closer_tf.nn.augmentation import RandomAffine, affine
 from closer_tf.nn.distilled import DistilledLoss
-from closer_tf.nn.dropout import Dropout
-from closer_tf.nn.encoders import gelu, mlp, vit_lite
+from closer_tf.nn.encoders import ClassTokenAndPositions, FirstToken, SelfAttention, gelu, mlp, vit_lite
 from closer_tf.nn.ensemble import Stack, build_ensemble, with_heads
-from closer_tf.nn.heads import Heads
 from closer_tf.nn.layer_local import LayerLocal
-from closer_tf.nn.layers import Cells, ReceptiveField
-from closer_tf.nn.losses import CLoSeRLoss, SupervisedLoss
-from closer_tf.nn.objectives import Objective, StepNumber, training_model
+from closer_tf.nn.layers import Cells, Dropout, Heads, RandomAffine, ReceptiveField, affine
+from closer_tf.nn.objectives import CLoSeRLoss, Objective, StepNumber, SupervisedLoss, training_model
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.nn.temporal import TemporalLoss
-from closer_tf.nn.transformer import ClassTokenAndPositions, FirstToken, SelfAttention
 
 FILE = Path(__file__).with_name("contract.npz")
 REGISTERED = {name.partition(">")[2]: it for name, it in keras.saving.get_custom_objects().items() if "closer_tf>" in name}

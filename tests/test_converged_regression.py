@@ -5,8 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from closer_tf.readout import converged_regression
 from closer_tf.readout.converged_regression import fit_converged
-from closer_tf.readout.probes import probe_all, standardise
-from closer_tf.readout.softmax_regression import fit_penalties
+from closer_tf.readout.probes import fit_penalties, probe_all, standardise
 
 GRID = (0.0, 1e-5, 1e-3, 0.1, 10.0)
 

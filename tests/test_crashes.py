@@ -164,7 +164,7 @@ def test_sigterm_saves_and_the_run_goes_on_exactly(trainers, folder):
 def test_a_second_signal_ends_a_long_step_at_once():
     """Python's own handlers would wait for the step."""
     code = (
-        "import ctypes, signal, types\nfrom closer_tf.training.signals import Signals\n"
+        "import ctypes, signal, types\nfrom closer_tf.common.command import Signals\n"
         "with Signals(types.SimpleNamespace(signal_number=None)):\n"
         " print('in a step', flush=True)\n"
         " while True: ctypes.CDLL(None).usleep(60_000_000)"

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from closer_tf.nn.dropout import Dropout
+from closer_tf.nn.layers import Dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.973])

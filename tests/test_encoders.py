@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 from gradients import value_and_gradient
 
-from closer_tf.nn.encoders import gelu, vit_lite
-from closer_tf.nn.transformer import ClassTokenAndPositions, SelfAttention
+from closer_tf.nn.encoders import ClassTokenAndPositions, SelfAttention, gelu, vit_lite
 
 
 def test_parameters_of_the_papers_vit():

@@ -10,7 +10,7 @@ from closer_tf import CLoSeR, CLoSeRLoss, Nadam, RandomAffine, TemporalLoss, bui
 from closer_tf.graphs import InteractionGraph, star
 from closer_tf.masks import ReceptiveFields, gaussian_masks, random_patch_masks
 from closer_tf.nn.ensemble import embed, with_heads
-from closer_tf.nn.losses import SupervisedLoss, collapse_gauge
+from closer_tf.nn.objectives import SupervisedLoss, collapse_gauge
 
 
 def small_ensemble(n=3, augmentation=None, dropout=0.1):

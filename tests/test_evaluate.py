@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from closer_tf import evaluate, train
-from closer_tf.analysis.tables import print_areas
+from closer_tf.common.backend import peak_memory_gb
 from closer_tf.config import parse_config
 from closer_tf.errors import RunError
+from closer_tf.evaluate import print_areas
 from closer_tf.results import parse
-from closer_tf.training import experiment, memory
+from closer_tf.training import experiment
 from closer_tf.training.runs import RunFolder
 
 
@@ -35,9 +36,9 @@ def test_peak_memory_is_the_largest_so_far(run, monkeypatch):
 
 
 def test_peak_memory_grows_with_what_is_held():
-    before = memory.peak_memory_gb()
+    before = peak_memory_gb()
     held = bytearray(b"x") * int((before + 0.2) * 2**30)
-    assert memory.peak_memory_gb() >= before + 0.19
+    assert peak_memory_gb() >= before + 0.19
     del held
 
 

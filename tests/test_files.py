@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from closer_tf import cli, export, graphs, masks, report, summary
-from closer_tf.common.files import given_path, make_folder, read_text, write_atomically
-from closer_tf.common.npz import read_npy, read_npz, write_npz
+from closer_tf.common.files import given_path, make_folder, read_npy, read_npz, read_text, write_atomically, write_npz
 from closer_tf.config import load_config
 from closer_tf.data.arrays import arrays
 from closer_tf.data.image_folder import image_folder

@@ -10,10 +10,10 @@ from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.data.streams import batches
 from closer_tf.masks import gaussian_masks
-from closer_tf.nn.dropout import Dropout
 from closer_tf.nn.ensemble import build_ensemble
 from closer_tf.nn.fused_model import FusedEnsembles
-from closer_tf.nn.losses import CLoSeRLoss
+from closer_tf.nn.layers import Dropout
+from closer_tf.nn.objectives import CLoSeRLoss
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.training import experiment
 

@@ -186,7 +186,7 @@ def test_any_json_trains_a_step_or_gives_a_clean_message(folder, monkeypatch):
     import tensorflow as tf
 
     from closer_tf import evaluate, plots, train
-    from closer_tf.common import quiet
+    from closer_tf.common import backend
     from closer_tf.training import loop
 
     def no_network(*args, **options):
@@ -201,7 +201,7 @@ def test_any_json_trains_a_step_or_gives_a_clean_message(folder, monkeypatch):
     monkeypatch.setenv("MPLCONFIGDIR", str(folder / "run"))
     monkeypatch.setattr(requests, "head", no_network)
     monkeypatch.setattr(loop.CheckpointKeeper, "on_epoch_begin", stop_soon)
-    monkeypatch.setattr(quiet, "import_keras", lambda: keras)
+    monkeypatch.setattr(backend, "import_keras", lambda: keras)
     monkeypatch.setattr(evaluate, "readout", lambda run, config, data, trained: {})
     monkeypatch.setattr(plots, "save", lambda figure, path: None)  # drawing takes longer than all the rest
     tf.config.run_functions_eagerly(True)  # tracing does, too; other tests train traced

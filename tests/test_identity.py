@@ -228,11 +228,12 @@ def test_fewer_epochs_than_done_are_refused(run, capsys):
 
 
 def test_until_the_new_end_the_old_readout_is_not_passed_off(run, folder, monkeypatch, capsys):
+    from closer_tf.common.command import Interrupted
     from closer_tf.export import export_run
-    from closer_tf.training import loop, signals
+    from closer_tf.training import loop
 
     def stopped(*arguments, **options):
-        raise signals.Interrupted(2)
+        raise Interrupted(2)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "run_training", stopped)

@@ -38,7 +38,7 @@ def test_any_name_can_come_first(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["nn.layers", "nn.losses", "nn.pairwise", "nn.transformer", "data.streams", "training.loop", "estimator"]
+    "name", ["nn.layers", "nn.objectives", "nn.pairwise", "nn.encoders", "data.streams", "training.loop", "estimator"]
 )
 def test_a_fresh_process_may_begin_with_any_module(name):
     looked_up = "keras.saving.get_registered_object('closer_tf>{}').__name__"
@@ -50,3 +50,11 @@ def test_a_fresh_process_may_begin_with_any_module(name):
 def test_unknown_names_fail_as_usual():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         getattr(closer_tf, "nothing")  # noqa: B009
+
+
+def test_what_guides_named_before_is_where_it_was():
+    from closer_tf.nn import heads, layers
+    from closer_tf.readout import measures, scores
+
+    assert heads.Heads is layers.Heads
+    assert all(getattr(measures, name) is getattr(scores, name) for name in measures.__all__)

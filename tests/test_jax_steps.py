@@ -14,18 +14,18 @@ if keras.backend.backend() != "jax":
 
 import jax
 
+from closer_tf.common.backend import products_in
+from closer_tf.common.command import Interrupted
 from closer_tf.config import parse_config
 from closer_tf.data.splits import Split, steps_per_epoch
 from closer_tf.data.streams import batches
 from closer_tf.errors import DivergedError
 from closer_tf.nn.fused_model import FusedEnsembles, can_be_fused
-from closer_tf.nn.precision import products_in
+from closer_tf.nn.jax import CompiledSteps
 from closer_tf.training import experiment
 from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
-from closer_tf.training.jax_steps import CompiledSteps
 from closer_tf.training.loop import run_fused_training, run_training
 from closer_tf.training.runs import RunFolder
-from closer_tf.training.signals import Interrupted
 
 pytestmark = pytest.mark.jax
 
@@ -326,7 +326,7 @@ class Watched:
 def test_no_more_than_one_transfer_a_call(monkeypatch):
     configs, data, _, (model,) = made()
     steps, watched = compiled(configs, data, model), Watched()
-    monkeypatch.setattr("closer_tf.training.jax_steps.np", watched)
+    monkeypatch.setattr("closer_tf.nn.jax.np", watched)
     steps.fit(0, 2)
     assert [values.shape for values in watched.fetched] == 4 * [(5,)]  # training and validation of two epochs
 

@@ -10,18 +10,17 @@ import numpy as np
 import pytest
 
 from closer_tf import report
+from closer_tf.common.command import Interrupted
 from closer_tf.config import parse_config
 from closer_tf.errors import CloserWarning, ConfigError, RunError
 from closer_tf.evaluate import evaluate_run
 from closer_tf.fused import train_fused
-from closer_tf.readout.trained import trained_ensemble
+from closer_tf.readout.features import trained_ensemble
 from closer_tf.train import train_run
 from closer_tf.training import experiment
-from closer_tf.training.best_epoch import best_epoch, has_passed_its_best
-from closer_tf.training.checkpoints import PATTERN, checkpoint_files, load_checkpoint
-from closer_tf.training.record import RunRecord
+from closer_tf.training.checkpoints import PATTERN, best_epoch, checkpoint_files, has_passed_its_best, load_checkpoint
+from closer_tf.training.loop import RunRecord
 from closer_tf.training.runs import RunFolder
-from closer_tf.training.signals import Interrupted
 
 EPOCHS = 24
 RNG = np.random.default_rng(0)

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from closer_tf.common.labels import as_areas, as_labels
-from closer_tf.common.plain import plain
+from closer_tf.common.values import as_areas, as_labels, plain
 from closer_tf.data import Split, Splits
 from closer_tf.errors import DataError
 

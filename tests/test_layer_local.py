@@ -13,7 +13,7 @@ from closer_tf.nn.encoders import mlp, vit_lite
 from closer_tf.nn.ensemble import build_ensemble
 from closer_tf.nn.fused_model import why_not_fused
 from closer_tf.nn.layer_local import LayerLocal
-from closer_tf.nn.losses import CLoSeRLoss
+from closer_tf.nn.objectives import CLoSeRLoss
 from closer_tf.nn.temporal import TemporalLoss
 from closer_tf.training.experiment import make_objective
 

@@ -8,16 +8,17 @@ import time
 import numpy as np
 import pytest
 
+from closer_tf.common.command import Interrupted
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.data.splits import steps_per_epoch
 from closer_tf.data.streams import batches, steps_per_execution, training_stream
 from closer_tf.errors import DivergedError, RunError
+from closer_tf.nn.tensorflow import validation_stream
 from closer_tf.training import experiment
 from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
-from closer_tf.training.loop import run_training, validation_stream
+from closer_tf.training.loop import run_training
 from closer_tf.training.runs import RunFolder
-from closer_tf.training.signals import Interrupted
 
 
 class StopAt:
@@ -259,7 +260,7 @@ def test_several_steps_at_a_call_stop_at_a_loss_that_is_not_finite(config, tmp_p
 @pytest.fixture
 def planted(monkeypatch):
     """The 7th batch of a training (epoch 2, step 3) holds a value that is not finite; only the first time."""
-    from closer_tf.training import loop
+    from closer_tf.nn import tensorflow
 
     usual, left = batches, [7]
 
@@ -268,7 +269,7 @@ def planted(monkeypatch):
             left[0] -= 1
             yield inputs.astype(np.float32) * (np.nan if left[0] == 0 else 1.0), labels
 
-    monkeypatch.setattr(loop, "training_stream", with_nan)
+    monkeypatch.setattr(tensorflow, "training_stream", with_nan)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(config, tmp_path, planted):

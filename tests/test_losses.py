@@ -5,7 +5,7 @@ import reference
 from gradients import value_and_gradient
 
 from closer_tf import graphs
-from closer_tf.nn.losses import CLoSeRLoss, closer_terms
+from closer_tf.nn.objectives import CLoSeRLoss, closer_terms
 
 
 def gradient_of(embeddings, temperature, graph, stop_gradient, dense=None, **options):

@@ -10,9 +10,8 @@ from closer_tf.data import load_data
 from closer_tf.masks import gaussian_masks
 from closer_tf.nn.encoders import mlp
 from closer_tf.nn.ensemble import build_ensemble
-from closer_tf.nn.heads import Heads
-from closer_tf.nn.losses import CLoSeRLoss, SupervisedLoss
-from closer_tf.nn.objectives import Objective, StepNumber
+from closer_tf.nn.layers import Heads
+from closer_tf.nn.objectives import CLoSeRLoss, Objective, StepNumber, SupervisedLoss
 from closer_tf.nn.optimizers import Nadam
 
 

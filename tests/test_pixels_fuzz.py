@@ -11,7 +11,7 @@ import pytest
 from images import over, png, rgb_of, turned, upright
 from PIL import Image
 
-from closer_tf.common.plain import plain
+from closer_tf.common.values import plain
 from closer_tf.data import load_data
 from closer_tf.data.pictures import WHITE
 from closer_tf.errors import CloserWarning, DataError

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from closer_tf.common.plain import one_per_row, plain, whole_numbers
+from closer_tf.common.values import one_per_row, plain, whole_numbers
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
 

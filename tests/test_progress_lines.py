@@ -4,15 +4,15 @@ import re
 
 import pytest
 
-from closer_tf.training import progress_lines
-from closer_tf.training.progress_lines import ProgressLines
+from closer_tf.training import loop
+from closer_tf.training.loop import ProgressLines
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands still; a list of one number."""
     now = [0.0]
-    monkeypatch.setattr(progress_lines.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
     return now
 
 

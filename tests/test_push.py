@@ -9,7 +9,7 @@ from gradients import value_and_gradient
 from closer_tf import graphs
 from closer_tf.config import parse_config
 from closer_tf.errors import ConfigError
-from closer_tf.nn.losses import CLoSeRLoss, closer_terms
+from closer_tf.nn.objectives import CLoSeRLoss, closer_terms
 from closer_tf.nn.pairwise import pair_loss
 from closer_tf.training.experiment import make_objective
 

@@ -9,8 +9,8 @@ from closer_tf import evaluate, fused, plots, train
 from closer_tf.config import parse_config
 from closer_tf.data import Source, Split, split_source
 from closer_tf.errors import CloserWarning, ConfigError
-from closer_tf.readout import measures
-from closer_tf.readout.checks import check_readout
+from closer_tf.evaluate import check_readout
+from closer_tf.readout import scores
 from closer_tf.training.experiment import load_splits
 from closer_tf.training.runs import RunFolder
 
@@ -92,8 +92,8 @@ def test_no_sample_left_to_train_on(tmp_path):
 
 def test_measures_of_two_samples():
     two = RNG.normal(size=(2, 3, 4))
-    assert np.isnan(measures.alignment(two)).all() and measures.alignment(two).shape == (3, 3)
-    assert measures.agreement(two[:1]).shape == (3, 3)
+    assert np.isnan(scores.alignment(two)).all() and scores.alignment(two).shape == (3, 3)
+    assert scores.agreement(two[:1]).shape == (3, 3)
 
 
 def test_trajectories_of_one_dimension_or_one_bin():

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from closer_tf import report, train
+from closer_tf.analysis.published import published
 from closer_tf.config import load_config, parse_config
 from closer_tf.config.identity import flat
 from closer_tf.masks import area_masks
 from closer_tf.report import accuracy, drawing, embeddings, reading
-from closer_tf.report.published import published
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GRAPHS = ("all_to_all", "star", "bidirectional_ring", "directional_ring")

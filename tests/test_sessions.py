@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from closer_tf.common import limits
+from closer_tf.common import files
 from closer_tf.data.neuro.allen_arrays import read_gabors, read_natural_movie
 from closer_tf.data.neuro.sessions import Session, area_sizes
 from closer_tf.data.samples import make_samples
@@ -216,7 +216,7 @@ def test_declared_sizes_are_checked_before_anything_is_allocated(tmp_path, monke
     with pytest.raises(DataError, match="counts_movie: declares 2,000,000,000,000 bytes, the file holds 128"):
         Session.load(tmp_path / "own.npz")
     np.savez(tmp_path / "own.npz", **own_arrays())
-    monkeypatch.setattr(limits, "MAX_BYTES", 100)
+    monkeypatch.setattr(files, "MAX_BYTES", 100)
     with pytest.raises(DataError, match="bytes of arrays; at most 100 are read"):
         Session.load(tmp_path / "own.npz")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from closer_tf.readout.softmax_regression import fit_penalties
+from closer_tf.readout.probes import fit_penalties
 
 GRID = (0.0, 1e-5, 1e-3, 0.1, 10.0)
 

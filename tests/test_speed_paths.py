@@ -10,7 +10,7 @@ from closer_tf.data import load_data
 from closer_tf.masks import random_patch_masks
 from closer_tf.nn.encoders import mlp, vit_lite
 from closer_tf.nn.ensemble import build_ensemble
-from closer_tf.nn.losses import CLoSeRLoss
+from closer_tf.nn.objectives import CLoSeRLoss
 from closer_tf.nn.optimizers import Nadam
 from closer_tf.training import experiment
 
@@ -77,7 +77,7 @@ def test_twenty_steps_in_float64(images, double, kind, path):
 
 def test_twenty_steps_over_edges_or_all_pairs(images, double, monkeypatch):
     by_edges = trained(ensemble("mlp", **PATHS["ring"]), images)
-    monkeypatch.setattr("closer_tf.nn.losses.DENSE_FROM_DENSITY", 0.0)
+    monkeypatch.setattr("closer_tf.nn.objectives.DENSE_FROM_DENSITY", 0.0)
     np.testing.assert_allclose(trained(ensemble("mlp", **PATHS["ring"]), images), by_edges, atol=1e-9)
 
 

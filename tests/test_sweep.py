@@ -461,7 +461,7 @@ def command_options(**changes):
 
 
 def test_in_this_process_a_stop_ends_the_sweep(tmp_path, content, monkeypatch):
-    from closer_tf.training.signals import Interrupted
+    from closer_tf.common.command import Interrupted
 
     def stopped(config, run_dir):
         raise Interrupted(signal.SIGTERM)

@@ -18,11 +18,11 @@ import psutil
 import pytest
 from trainers import Trainers
 
+from closer_tf.common.backend import versions
 from closer_tf.sweeps.config import parse_sweep
 from closer_tf.sweeps.points import sweep_points
 from closer_tf.training.checkpoints import checkpoint_files
 from closer_tf.training.runs import RunFolder
-from closer_tf.versions import versions
 
 RUNS = int(os.environ.get("CLOSER_TF_SWEEP_RUNS", 3))
 EPOCHS, EVERY = 24, 4

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from closer_tf.common.command import Interrupted
 from closer_tf.config import parse_config
 from closer_tf.train import train_run
-from closer_tf.training import loop, signals
+from closer_tf.training import loop
 
 pytest.importorskip("tensorboard")
 
@@ -69,7 +70,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path):
 
     loop.CheckpointKeeper = noted
     try:
-        with pytest.raises(signals.Interrupted):
+        with pytest.raises(Interrupted):
             train_run(config, tmp_path / "stopped", callbacks=[Stop()], tensorboard=True)
     finally:
         loop.CheckpointKeeper = found

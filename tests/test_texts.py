@@ -1,6 +1,6 @@
 """Short forms of texts."""
 
-from closer_tf.common.texts import counted, last_part, shortened
+from closer_tf.common.values import counted, last_part, shortened
 
 
 def test_texts_are_cut_to_what_fits():

@@ -448,7 +448,7 @@ def test_help_is_quick_and_has_examples(module):
 
 def test_a_loss_that_is_not_finite_and_the_same_command_with_smaller_steps(command, tmp_path, monkeypatch):
     from closer_tf.data.streams import batches
-    from closer_tf.training import loop
+    from closer_tf.nn import tensorflow
 
     usual, left = batches, [7]  # the 7th batch: epoch 2, step 2 of 5
 
@@ -457,7 +457,7 @@ def test_a_loss_that_is_not_finite_and_the_same_command_with_smaller_steps(comma
             left[0] -= 1
             yield inputs.astype(np.float32) * (np.nan if left[0] == 0 else 1.0), labels
 
-    monkeypatch.setattr(loop, "training_stream", with_nan)
+    monkeypatch.setattr(tensorflow, "training_stream", with_nan)
     code, _, errors = command()
     assert code == 3 and "epoch 2, step 2 of 5: not finite any more: " in errors and "Traceback" not in errors
     code, output, _ = command("--set", "optimizer.learning_rate=0.0003")

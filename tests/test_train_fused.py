@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from closer_tf import cli
+from closer_tf.common.command import Interrupted
 from closer_tf.config import parse_config
 from closer_tf.errors import ConfigError, DivergedError
 from closer_tf.fused import check_alike, train_fused
 from closer_tf.train import train_run
 from closer_tf.training.checkpoints import checkpoint_files, load_checkpoint
 from closer_tf.training.runs import RunFolder
-from closer_tf.training.signals import Interrupted
 
 SEEDS = (0, 1, 2)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from closer_tf.common.npz import read_npz
+from closer_tf.common.files import read_npz
 from closer_tf.data import load_data
 from closer_tf.data.neuro.binning import bin_recording
 from closer_tf.data.neuro.nwb import read_nwb
@@ -287,9 +287,9 @@ def test_an_nwb_file_keeps_to_itself_and_to_what_fits(tmp_path, read):
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path, monkeypatch):
-    from closer_tf.common import limits
+    from closer_tf.common import files
 
-    monkeypatch.setattr(limits, "memory", lambda: 2**20)
+    monkeypatch.setattr(files, "memory", lambda: 2**20)
     np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(10**6))
     assert (tmp_path / "bomb.npz").stat().st_size < 10_000
     with pytest.raises(DataError, match="declares 8,000,128 bytes of arrays; at most 524,288"):

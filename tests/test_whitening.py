@@ -8,9 +8,8 @@ import pytest
 from closer_tf import evaluate, plots, report, summary
 from closer_tf.config import parse_config
 from closer_tf.config.identity import baseline_of, result_of
-from closer_tf.readout.principal_components import principal_components
+from closer_tf.readout.features import SAYS, principal_components, whitened
 from closer_tf.readout.probes import linear_probe, standardise
-from closer_tf.readout.whitening import SAYS, whitened
 from closer_tf.results import read
 from closer_tf.sweeps.points import baseline_config, is_finished
 from closer_tf.train import train_run

@@ -56,8 +56,7 @@ def _serve():
     import tensorflow  # noqa: F401
 
     from closer_tf import evaluate, plots, train  # noqa: F401
-    from closer_tf.common import progress  # noqa: F401
-    from closer_tf.training import determinism, experiment, loop  # noqa: F401
+    from closer_tf.training import experiment, loop  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:

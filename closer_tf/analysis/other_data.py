@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.common.npz import read_npz
+from closer_tf.common.files import read_npz
 from closer_tf.data.scales import Scale, check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError
 

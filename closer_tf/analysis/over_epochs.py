@@ -7,14 +7,13 @@ they would be empty.
 
 import time
 
-from closer_tf.common.texts import counted
+from closer_tf.common.backend import peak_memory_gb
+from closer_tf.common.values import counted
 from closer_tf.config.conditions import UNTRAINED, title_of
 from closer_tf.readout.features import embeddings_of, features_of
-from closer_tf.readout.known import has_whitened
-from closer_tf.readout.scores import probe
+from closer_tf.readout.scores import has_whitened, probe
 from closer_tf.results import READOUTS, AtEpoch, each_encoder, peak_so_far, write
-from closer_tf.training import kept_weights
-from closer_tf.training.memory import peak_memory_gb
+from closer_tf.training.checkpoints import load_weights
 
 
 def read_out(run, config, data, trained, results):
@@ -64,7 +63,7 @@ def _restore(run, config, model, epoch):
 
     if epoch == 0:
         return "at initialisation"
-    checkpoint = kept_weights.load(run, config, epoch)
+    checkpoint = load_weights(run, config, epoch)
     if checkpoint is None:
         return None
     restore_weights(model, checkpoint)
@@ -105,7 +104,7 @@ def draw(run, config, results, figures=()):
         figures: formats to write beside PNG.
     """
     from closer_tf import plots
-    from closer_tf.report.published import published_values
+    from closer_tf.analysis.published import published_values
 
     found = {name: {epoch: [value] for epoch, value in values.items()} for name, values in curves(results).items()}
     if not any(epoch for values in found.values() for epoch in values):
@@ -135,9 +134,9 @@ def print_table(config, results):
     """
     from rich.table import Table
 
-    from closer_tf.analysis.tables import cells
-    from closer_tf.common.progress import console
-    from closer_tf.report.published import published_values
+    from closer_tf.analysis.published import published_values
+    from closer_tf.common.command import console
+    from closer_tf.results import cells
 
     if results.at_epochs:
         simulated = ", simulated data" if results.simulated else ""

@@ -1,14 +1,17 @@
-"""What the command lines share: exit codes, one-message errors and warnings, a quiet start.
+"""What the command lines share: exit codes, one-message errors and warnings, a quiet start, progress, stops by a signal.
 
 Exit codes: 0 done; 1 a bug of ours (with its traceback); 2 something the user can mend; 3 the training diverged (its loss or
 weights are no longer finite); 4 another process is at work on the run folder, or runs the sweep; 128 + n stopped by signal n
 (130 for Ctrl-C, 143 for SIGTERM, 141 when the reader of the output went away), with the state saved where the message says so.
 """
 
+import argparse
 import importlib
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections import Counter
 
@@ -18,6 +21,9 @@ from closer_tf.errors import CloserError, CloserWarning, ConfigError
 USER_ERROR = 2
 OUTPUT_CLOSED = 141
 MAX_SEEDS = 100_000  # keeps a mistyped range from filling the memory
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_command(work, needs_keras=True, plugins=()):
@@ -31,7 +37,7 @@ def run_command(work, needs_keras=True, plugins=()):
     Returns:
         The exit code.
     """
-    from closer_tf.common.quiet import import_keras
+    from closer_tf.common.backend import import_keras
 
     with _warnings_as_lines():
         try:
@@ -56,6 +62,12 @@ def run_command(work, needs_keras=True, plugins=()):
                 raise
             return _failed("out of memory; try a smaller training.batch_size, fewer encoders or smaller data", USER_ERROR)
     return outcome if isinstance(outcome, int) else 0
+
+
+def command_parser(prog, description, epilog):
+    """The argument parser of a command: its name, what it does, and its examples and exit codes as they are written."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=prog, description=description, epilog=epilog, formatter_class=as_written)
 
 
 def add_version(parser):
@@ -186,3 +198,109 @@ class _warnings_as_lines(warnings.catch_warnings):
     def __exit__(self, *exception):
         warnings.formatwarning = self.usual
         super().__exit__(*exception)
+
+
+def console():
+    """A console on standard output that never wraps lines written to a file."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def bar(total, what):
+    """A progress bar of `total` parts with the time left; silent where there is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    progress = Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(),
+        transient=True,
+        disable=not sys.stdout.isatty(),
+    )
+    progress.add_task(what, total=total)
+    return progress
+
+
+def duration(seconds):
+    """Seconds as people write them: '41 s', '3 min 20 s', '5 h 12 min'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+class Interrupted(Exception):
+    """The training was asked to stop; its state is saved.
+
+    Args:
+        signal_number: the signal that asked, such as `signal.SIGINT`.
+    """
+
+    def __init__(self, signal_number):
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+class Signals:
+    """Context in which SIGINT and SIGTERM set the `signal_number` of a keeper; a second one ends the process at once.
+
+    Python's own handlers wait for the step to end. The wake-up pipe hears a second signal even inside a long one."""
+
+    def __init__(self, keeper):
+        self.keeper, self.previous = keeper, {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
+            reader, self.writer = os.pipe()
+            os.set_blocking(self.writer, False)
+            self.previous_pipe = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+            threading.Thread(target=_end_at_the_second, args=(reader,), daemon=True).start()
+
+    def _heard(self, number, frame):
+        self.keeper.signal_number = number
+
+    def __exit__(self, *exception):
+        if self.previous:
+            signal.set_wakeup_fd(self.previous_pipe)
+            os.close(self.writer)  # ends the thread
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+
+def _end_at_the_second(reader):
+    heard = 0
+    while number := os.read(reader, 1):
+        heard += number[0] in SIGNALS
+        if heard == 2:
+            os._exit(128 + number[0])
+    os.close(reader)
+
+
+def run_training(work, source, folder):
+    """Do the training of a command line.
+
+    Args:
+        work: function without arguments that trains.
+        source: the config's file, which its mistakes are said to be in.
+        folder: where the state is saved when a signal stops the training.
+
+    Returns:
+        The exit code: 0, or 128 + the signal's number.
+
+    Raises:
+        ConfigError: of `work`, with the file's name.
+    """
+    try:
+        work()
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    except Interrupted as stop:
+        print(f"{stop}: state saved in {folder}; the same command goes on from here.")
+        return 128 + stop.signal_number
+    return 0

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
-from closer_tf.bounds import MAX_FLOAT
-from closer_tf.common.texts import shortened
+from closer_tf.common.values import MAX_FLOAT, shortened
 
 KIND_KEYS = ("name", "scheme", "type", "family")  # each chooses one of several kinds of a section
 

@@ -4,10 +4,11 @@ conditions or asks what one is, reads it.
 A new condition is a row here, and the function that makes its loss. The rows' order is that of pictures and tables.
 """
 
-import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from closer_tf.common.values import load
 
 READS = ("encoders", "masked input", "principal components", "input")
 
@@ -26,8 +27,9 @@ class Condition:
         objective: the keys of the config's `objective` that it has: its loss is made from these, and its results follow from
             no others.
         loss: 'module:function' of what makes its loss, called as function(compute, **objective): the config's section
-            `compute`, and what is under the keys above, `graph` as an `InteractionGraph` and `weights` as a dict; or that
-            function itself, of an objective that was registered. None where nothing is trained.
+            `compute`, and what is under the keys above, `graph` as an `InteractionGraph` and `weights` as a dict, and without
+            `local`, by which the loss is taken at every layer; or that function itself, of an objective that was registered.
+            None where nothing is trained.
         weights: dict term -> the paper's weight, for losses with `objective.weights`.
         windows: trains on windows of consecutive bins, if its loss says `needs_previous`.
         pseudo_likelihood_temperature: what the paper measures class pseudo-likelihoods with, per embedding dimension.
@@ -100,7 +102,7 @@ CONDITIONS = {
         reads="encoders",
         learns_from=("past",),
         objective=("weights", "local"),
-        loss="closer_tf.training.experiment:temporal_loss",
+        loss="closer_tf.nn.temporal:temporal_loss",
         weights={"cont": 1.0, "var": 1.0, "cov": 10.0},
         windows=True,
     ),
@@ -110,7 +112,7 @@ CONDITIONS = {
         reads="encoders",
         learns_from=("encoders",),
         objective=("graph", "weights", "local"),
-        loss="closer_tf.training.experiment:temporal_loss",
+        loss="closer_tf.nn.temporal:temporal_loss",
         weights={"pull": 2.0, "var": 1.0, "cov": 10.0},
         windows=True,
     ),
@@ -120,7 +122,7 @@ CONDITIONS = {
         reads="encoders",
         learns_from=("encoders", "past"),
         objective=("graph", "weights", "local"),
-        loss="closer_tf.training.experiment:temporal_loss",
+        loss="closer_tf.nn.temporal:temporal_loss",
         weights={"tpull": 2.0, "var": 1.0, "cov": 10.0},
         windows=True,
     ),
@@ -130,7 +132,7 @@ CONDITIONS = {
         reads="encoders",
         learns_from=("encoders",),
         objective=("graph", "momentum", "predictor"),
-        loss="closer_tf.training.experiment:distilled_loss",
+        loss="closer_tf.nn.distilled:distilled_loss",
     ),
     MADE_IN_PYTHON: Condition(
         title="own objective",
@@ -185,7 +187,4 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def function_of(path: str | Callable[..., Any]) -> Callable[..., Any]:
     """The function that a row of the table names as 'module:function', or is given."""
-    if callable(path):
-        return path
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return path if callable(path) else load(path)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from closer_tf.bounds import BOUNDS
+from closer_tf.common.values import BOUNDS
 from closer_tf.config.base import Section
 from closer_tf.config.own_parts import check_name
 

@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from closer_tf import graphs
-from closer_tf.bounds import BOUNDS
+from closer_tf.common.values import BOUNDS
 from closer_tf.config.base import Section
 from closer_tf.config.own_parts import call, check_name
 

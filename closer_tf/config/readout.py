@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from closer_tf.bounds import BOUNDS
+from closer_tf.common.values import BOUNDS
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.conditions import UNTRAINED, compared_conditions
 

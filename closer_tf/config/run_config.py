@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from closer_tf.bounds import BOUNDS
 from closer_tf.common.files import given_path
+from closer_tf.common.values import BOUNDS
 from closer_tf.config import identity
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.conditions import CONDITIONS

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from closer_tf.bounds import BOUNDS
+from closer_tf.common.values import BOUNDS
 from closer_tf.config.base import Section
 
 MAX_SEED = 2**31 - 1  # what every random number generator in use takes

@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 
-from closer_tf.common.npz import read_npz
-from closer_tf.common.plain import one_per_row, whole_numbers
+from closer_tf.common.files import read_npz
+from closer_tf.common.values import one_per_row, whole_numbers
 from closer_tf.data.duplicates import warn_of_shared
 from closer_tf.data.scales import check_same_scale, scale_of
 from closer_tf.data.splits import Source, Split, hold_out, without_labels

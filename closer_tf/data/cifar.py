@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.common.backend import is_installed
-from closer_tf.common.npz import read_npz
+from closer_tf.common.files import read_npz
 from closer_tf.data.arrays import source_of
 from closer_tf.data.splits import Source, Split
 from closer_tf.errors import DataError

@@ -8,9 +8,7 @@ import h5py
 import numpy as np
 
 from closer_tf.common.command import add_version, run_command
-from closer_tf.common.files import given_path
-from closer_tf.common.limits import check_regular
-from closer_tf.common.npz import read_npz
+from closer_tf.common.files import check_regular, given_path, read_npz
 from closer_tf.errors import DataError
 
 _EXAMPLES = """examples:

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from closer_tf.common.files import given_path
-from closer_tf.common.limits import check_declared
+from closer_tf.common.files import check_declared, given_path
 from closer_tf.data.duplicates import warn_of_shared
 from closer_tf.data.listing import described, image_files, is_hidden
 from closer_tf.data.pictures import guess_white, read_picture, scaled

@@ -23,7 +23,7 @@ def session(path, stimuli=None, **options):
 
     Raises:
         DataError: the file is absent, damaged or lacks what is asked for.
-        ValueError: the window is out of its `closer_tf.bounds`.
+        ValueError: the window is out of its bounds.
     """
     from closer_tf.data.neuro.sessions import Session
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from closer_tf.bounds import check_settings
+from closer_tf.common.values import check_settings
 from closer_tf.config import suggestion
 from closer_tf.data.splits import Source, Split
 from closer_tf.data.trial_splits import PARTS, interleaved, parts_of

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from closer_tf.bounds import check_settings
-from closer_tf.common.labels import as_areas, as_labels
-from closer_tf.common.plain import plain
+from closer_tf.common.values import as_areas, as_labels, check_settings, plain
 from closer_tf.data.fingerprint import identity_of
 from closer_tf.errors import DataError
 
@@ -182,7 +180,7 @@ def split_source(name: str, source: Source, validation_fraction: float, seed: in
         `Splits`.
 
     Raises:
-        ValueError: the fraction is out of its `closer_tf.bounds`.
+        ValueError: the fraction is out of its bounds.
     """
     check_settings(validation_fraction=validation_fraction)
     train, validation = _numbered(source.train), source.validation and _numbered(source.validation)
@@ -244,7 +242,7 @@ def hold_out(split: Split, fraction: float, label_names: Sequence[str], what: st
 
     Raises:
         DataError: a class has but one sample.
-        ValueError: the fraction is out of its `closer_tf.bounds`.
+        ValueError: the fraction is out of its bounds.
     """
     check_settings(test_fraction=fraction)
     split, rng = _numbered(split), np.random.default_rng(0)

@@ -1,15 +1,18 @@
 """What Keras computes: layers, encoders, ensembles, objectives, optimizers. Importing it registers what saved models hold."""
 
-from closer_tf.nn import (  # noqa: F401
-    augmentation,
-    distilled,
-    encoders,
-    ensemble,
-    heads,
-    layer_local,
-    losses,
-    objectives,
-    optimizers,
-    temporal,
-    transformer,
+import importlib
+
+REGISTERED = (
+    "closer_tf.nn.layers",
+    "closer_tf.nn.encoders",
+    "closer_tf.nn.objectives",
+    "closer_tf.nn.optimizers",
+    "closer_tf.nn.ensemble",
+    "closer_tf.nn.temporal",
+    "closer_tf.nn.distilled",
+    "closer_tf.nn.layer_local",
 )
+"""The modules with classes that are registered with Keras."""
+
+for _module in REGISTERED:
+    importlib.import_module(_module)

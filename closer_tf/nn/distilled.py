@@ -16,14 +16,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from closer_tf.bounds import check_settings
-from closer_tf.common.types import Tensor
+from closer_tf.common.values import Tensor, check_settings
 from closer_tf.graphs import InteractionGraph, all_to_all
 from closer_tf.nn.encoders import gelu
 from closer_tf.nn.ensemble import CLoSeR, Stack
-from closer_tf.nn.heads import Heads
-from closer_tf.nn.losses import graph_from_config, graph_to_config
-from closer_tf.nn.objectives import Objective
+from closer_tf.nn.layers import Heads
+from closer_tf.nn.objectives import Objective, graph_from_config, graph_to_config
 
 TINY = 1e-12  # added to squared lengths, so that a zero vector has a gradient
 
@@ -137,3 +135,8 @@ def _directions(x):
     """Vectors of length 1, in at least float32."""
     x = x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
     return x * ops.rsqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + TINY)
+
+
+def distilled_loss(compute: Any, graph: InteractionGraph, momentum: float | None, predictor: Any) -> DistilledLoss:
+    """The loss of condition 'distilled', as `closer_tf.config.conditions.Condition.loss` is called."""
+    return DistilledLoss(graph, momentum, predictor.hidden, predictor.batch_norm)

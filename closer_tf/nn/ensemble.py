@@ -11,13 +11,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from closer_tf.bounds import check_settings
-from closer_tf.common.types import Shape, Tensor
+from closer_tf.common.backend import true_float32
+from closer_tf.common.values import Shape, Tensor, check_settings, load
 from closer_tf.nn.layers import Cells, ReceptiveField
-from closer_tf.nn.losses import CLoSeRLoss, SupervisedLoss, collapse_gauge
-from closer_tf.nn.objectives import state_after_step
+from closer_tf.nn.objectives import CLoSeRLoss, SupervisedLoss, collapse_gauge, state_after_step
 from closer_tf.nn.optimizers import Nadam
-from closer_tf.nn.precision import true_float32
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -145,26 +143,20 @@ class CLoSeR(keras.Model):
         if keras.backend.backend() != "tensorflow":
             logs, state = super().train_step(*args)
             return logs, state_after_step(self, state)
-        from closer_tf.nn.tensorflow_step import train_step
-
-        return train_step(self, *args)
+        return load("closer_tf.nn.tensorflow:train_step")(self, *args)
 
     def test_step(self, *args: Any) -> Any:
         """The objective on one batch. Called by `evaluate`."""
         if keras.backend.backend() != "tensorflow":
             return super().test_step(*args)
-        from closer_tf.nn.tensorflow_step import test_step
-
-        return test_step(self, *args)
+        return load("closer_tf.nn.tensorflow:test_step")(self, *args)
 
     def make_predict_function(self, force: bool = False) -> None:
         """Make what `predict` calls for a batch; under TensorFlow, it is traced once for batches of all sizes."""
         new = force or self.predict_function is None
         super().make_predict_function(force)
         if new and keras.backend.backend() == "tensorflow":
-            from closer_tf.nn.tensorflow_step import for_all_batch_sizes
-
-            self.predict_function = for_all_batch_sizes(self.predict_function, self)
+            self.predict_function = load("closer_tf.nn.tensorflow:for_all_batch_sizes")(self.predict_function, self)
 
     @property
     def encoders(self) -> list[keras.Model]:
@@ -210,8 +202,7 @@ def _of_whole_batch(outputs, labels, regularisation):
     """Outputs and labels of all samples of the batch, and the regularisation, where several devices share a batch."""
     if keras.backend.backend() != "tensorflow":
         return outputs, labels, regularisation
-    from closer_tf.nn.distribution import gathered, once
-
+    gathered, once = load("closer_tf.nn.tensorflow:gathered"), load("closer_tf.nn.tensorflow:once")
     labels = None if labels is None else gathered(labels)
     return gathered(outputs), labels, None if regularisation is None else once(regularisation)
 
@@ -243,7 +234,7 @@ def build_ensemble(
         `CLoSeR` model from (batch, *input_shape) to embeddings (batch, N, D).
 
     Raises:
-        ValueError: a setting is out of its `closer_tf.bounds`, the receptive fields do not fit the input, or the encoders'
+        ValueError: a setting is out of its bounds, the receptive fields do not fit the input, or the encoders'
             embeddings differ in width.
     """
     input_shape = tuple(input_shape)

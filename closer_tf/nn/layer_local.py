@@ -14,7 +14,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from closer_tf.common.types import Tensor
+from closer_tf.common.values import Tensor
 from closer_tf.graphs import InteractionGraph
 from closer_tf.nn.ensemble import CLoSeR, Stack
 from closer_tf.nn.objectives import Objective

@@ -1,22 +1,38 @@
-"""What an objective is: a Keras loss over whole batches, with what it owns beside the encoders.
+"""What an objective is, a Keras loss over whole batches with what it owns beside the encoders; and the paper's own two.
 
 An objective sees the outputs of the model that is fitted: embeddings (B, N, D), of windows (B, bins, N, D), or a dict with
 `embeddings` and others where its `training_model` gives more. What it owns are layers of that model: trained ones, such as
 heads, and states, such as moving averages, in weights that are not trained. Checkpoints, a resumed run and JAX's compiled steps
 hold them like any other weight.
+
+The CLoSeR loss over an interaction graph (paper: equations 1 to 5): for an edge (i, j), the sample b of encoder j is told from
+the whole batch of encoder i:
+
+    -log p(mu_i(x_b) | mu_j(x_b)) = log sum_m exp(-d2_ij(m, b) / tau) + d2_ij(b, b) / tau
+
+with d2_ij(m, b) the squared Euclidean distance between mu_i(x_m) and mu_j(x_b). |mu_j(x_b)|^2 is the same in every term of
+the sum, so it cancels and only the inner products and |mu_i(x_m)|^2 are computed. `pairwise.py` does that, block by block, with
+the gradient in closed form.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 from keras import ops
 
-from closer_tf.common.types import Shape, Tensor
+from closer_tf.common.values import Shape, Tensor, check_settings
+from closer_tf.graphs import InteractionGraph, all_to_all
+from closer_tf.nn.layers import Heads
+from closer_tf.nn.pairwise import pair_loss
 
 if TYPE_CHECKING:
     from closer_tf.nn.ensemble import CLoSeR
+
+# Above this share of all ordered pairs one product over all encoders is faster than one product per edge.
+DENSE_FROM_DENSITY = 0.6
+MAX_MEMORY_MB = 1024
 
 
 class Objective(keras.losses.Loss):
@@ -144,3 +160,231 @@ class StepNumber(keras.layers.Layer):
     def compute_output_spec(self, x: Tensor) -> keras.KerasTensor:
         """One float32 number per sample, whatever the layer computes in."""
         return keras.KerasTensor((x.shape[0],), dtype="float32")
+
+
+def closer_terms(
+    embeddings: Tensor,
+    temperature: float,
+    graph: InteractionGraph | None = None,
+    stop_gradient: bool = False,
+    dense: bool | None = None,
+    max_memory_mb: float = MAX_MEMORY_MB,
+    push: InteractionGraph | None = None,
+    push_weight: float = 1.0,
+) -> dict[str, Tensor]:
+    """The CLoSeR loss of a batch and the parts it consists of.
+
+    Args:
+        embeddings: tensor (B, N, D), the embeddings of B samples by N encoders.
+        temperature: scale of the squared distances [tau], > 0.
+        graph: `InteractionGraph` over the N encoders. Default: all-to-all.
+        stop_gradient: True: an edge (i, j) sends a gradient to encoder i only.
+        dense: compute all pairs (True) or only the graph's edges (False). Default: whichever is faster.
+        max_memory_mb: most memory, in MiB, for what is computed per pair of samples, whatever N and B; beside it are embeddings
+            and their gradient, B N D floats each.
+        push: `InteractionGraph` whose edges (i, j) push encoder i away from being recognised by encoder j: mean -log(1 -
+            p(mu_i(x_b) | mu_j(x_b))). Default: none, as in the paper.
+        push_weight: its weight in the loss; 0 is no push.
+
+    Returns:
+        dict of scalars: `loss` (equation 5, and the weighted push), and its parts `attraction` (mean d2_ij(b, b) / tau) and
+        `contrast` (mean log sum_m exp(-d2_ij(m, b) / tau)), which add up to equation 5, and `push` where there is one. Only
+        `loss` carries a gradient, and that only once.
+
+    Raises:
+        ValueError: the embeddings are not (B, N, D) with the graph's N, or a setting is out of its bounds.
+    """
+    check_settings(temperature=temperature, max_memory_mb=max_memory_mb, push_weight=push_weight)
+    shape = tuple(embeddings.shape)
+    if len(shape) != 3:
+        windows = f", of windows of {shape[1]} bins; train on single ones, as `Splits.current()` has them" * (len(shape) == 4)
+        raise ValueError(f"expected embeddings of shape (batch, encoders, dimensions), found {shape}{windows}")
+    graph = graph or all_to_all(shape[1])
+    for name, each in (("graph", graph), ("push graph", push)):
+        if each is not None and each.num_encoders != shape[1]:
+            raise ValueError(f"the {name} has {each.num_encoders} encoders, the embeddings have {shape[1]}")
+    dense_push = dense
+    if dense is None:
+        dense = graph.density >= DENSE_FROM_DENSITY
+    by_encoder = ops.transpose(_centred(embeddings), (1, 0, 2))
+    loss = pair_loss(by_encoder, temperature, graph, stop_gradient, dense, max_memory_mb)
+    attraction = _attraction(ops.stop_gradient(by_encoder), temperature, graph)
+    terms = {"loss": loss, "attraction": attraction, "contrast": ops.stop_gradient(loss) - attraction}
+    if push is None or not push_weight:
+        return terms
+    dense = push.density >= DENSE_FROM_DENSITY if dense_push is None else dense_push
+    pushed = pair_loss(by_encoder, temperature, push, stop_gradient, dense, max_memory_mb, push=True)
+    return {**terms, "loss": loss + push_weight * pushed, "push": ops.stop_gradient(pushed)}
+
+
+def _centred(embeddings):
+    """Embeddings without their common offset, in at least float32.
+
+    Distances do not change when one vector is subtracted from all embeddings, and inner products stay accurate.
+    """
+    embeddings = _at_least_float32(embeddings)
+    return embeddings - ops.stop_gradient(ops.mean(embeddings, axis=(0, 1), keepdims=True))
+
+
+def _at_least_float32(x):
+    """Tensors of float64 as they are, others in float32."""
+    return x if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.cast(x, "float32")
+
+
+def _attraction(by_encoder, temperature, graph):
+    """Weighted mean of d2_ij(b, b) / tau, from the inner products of every pair of encoders over all samples and dimensions."""
+    flat = ops.reshape(by_encoder, (graph.num_encoders, -1))
+    products = ops.matmul(flat, ops.transpose(flat))
+    norms = ops.sum(ops.square(flat), axis=1)
+    distances = ops.expand_dims(norms, 1) + norms - 2 * products
+    weights = ops.convert_to_tensor(graph.matrix(), dtype=flat.dtype)
+    return ops.sum(weights * distances) / (temperature * ops.cast(ops.shape(by_encoder)[1], flat.dtype))
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class CLoSeRLoss(Objective):
+    """The CLoSeR loss as a Keras loss, for `model.compile(loss=CLoSeRLoss(...))`.
+
+    Called on (anything, embeddings) it returns the loss of the batch; `terms` also gives its parts. Labels are not used.
+
+    Args:
+        temperature: scale of the squared distances [tau]. Default: 10 D.
+        graph: `InteractionGraph`. Default: all-to-all.
+        stop_gradient: True: an edge (i, j) moves encoder i only.
+        max_memory_mb: most memory, in MiB, for what is computed per pair of samples; see `closer_terms`.
+        push: `InteractionGraph` of the edges that push (beyond the paper). Default: none.
+        push_weight: weight of the push in the loss [lambda]; 0 is the paper's loss.
+
+    Reference:
+        Equations 1 to 5 of the paper.
+    """
+
+    def __init__(
+        self,
+        temperature: float | None = None,
+        graph: InteractionGraph | None = None,
+        stop_gradient: bool = False,
+        max_memory_mb: float = MAX_MEMORY_MB,
+        push: InteractionGraph | None = None,
+        push_weight: float = 1.0,
+        name: str = "closer_loss",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, **kwargs)
+        check_settings(max_memory_mb=max_memory_mb, push_weight=push_weight)
+        if temperature is not None:
+            check_settings(temperature=temperature)
+        self.temperature = temperature
+        self.graph = graph
+        self.stop_gradient = stop_gradient
+        self.max_memory_mb = max_memory_mb
+        self.push = push
+        self.push_weight = push_weight
+
+    @property
+    def term_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The parts that are logged."""
+        return ("attraction", "contrast") + (("push",) if self.push is not None and self.push_weight else ())
+
+    def at_width(self, width: int, embedding_dim: int) -> CLoSeRLoss:
+        """The loss for a layer of another width, with a temperature that is as many times as high."""
+        if self.temperature is None or width == embedding_dim:
+            return self
+        temperature = self.temperature * width / embedding_dim
+        return CLoSeRLoss(temperature, self.graph, self.stop_gradient, self.max_memory_mb, self.push, self.push_weight)
+
+    def terms(self, embeddings: Tensor, labels: Tensor = None) -> dict[str, Tensor]:
+        """dict of scalars with `loss` and its parts for embeddings (B, N, D); see `closer_terms`."""
+        del labels
+        temperature = self.temperature or 10.0 * embeddings.shape[-1]
+        return closer_terms(
+            embeddings,
+            temperature,
+            self.graph,
+            self.stop_gradient,
+            max_memory_mb=self.max_memory_mb,
+            push=self.push,
+            push_weight=self.push_weight,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments to rebuild the loss from, as plain data."""
+        return {
+            "name": self.name,
+            "temperature": self.temperature,
+            "graph": graph_to_config(self.graph),
+            "stop_gradient": self.stop_gradient,
+            "max_memory_mb": self.max_memory_mb,
+            "push": graph_to_config(self.push),
+            "push_weight": self.push_weight,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The loss that `get_config` described."""
+        return cls(**{**config, **{key: graph_from_config(config.get(key)) for key in ("graph", "push")}})
+
+
+def graph_to_config(graph: InteractionGraph | None) -> dict[str, Any] | None:
+    """An `InteractionGraph`, or None, as plain data."""
+    if graph is None:
+        return None
+    return {
+        "num_encoders": graph.num_encoders,
+        "edges": graph.edges.tolist(),
+        "weights": graph.weights.tolist(),
+        "family": graph.family,
+    }
+
+
+def graph_from_config(config: dict[str, Any] | None) -> InteractionGraph | None:
+    """The graph that `graph_to_config` described."""
+    return None if config is None else InteractionGraph(**config)
+
+
+@keras.saving.register_keras_serializable("closer_tf")
+class SupervisedLoss(Objective):
+    """Independent cross-entropy of every encoder's own linear head (paper: equation 14).
+
+    It owns the heads: the outputs of its `training_model` are a dict with `logits` (B, N, labels).
+    """
+
+    term_names = ("accuracy",)
+    needs_outputs = ("logits",)
+
+    def __init__(self, name: str = "supervised_loss", **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+
+    def training_model(self, ensemble: CLoSeR, num_labels: int = 0, seed: int = 0) -> CLoSeR:
+        """The ensemble with a linear head per encoder; see `Objective.training_model`."""
+        embeddings = ensemble.output
+        logits = Heads(num_labels, seed, name="heads")(embeddings)
+        return type(ensemble)(ensemble.input, {"embeddings": embeddings, "logits": logits}, name="supervised")
+
+    def terms(self, outputs: dict[str, Tensor], labels: Tensor = None) -> dict[str, Tensor]:
+        """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
+        logits = _at_least_float32(outputs["logits"])
+        targets = ops.broadcast_to(ops.expand_dims(ops.cast(labels, "int32"), 1), ops.shape(logits)[:2])
+        loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+        hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=2), "int32"), targets), "float32")
+        return {"loss": ops.mean(loss), "accuracy": ops.mean(hits)}
+
+
+def collapse_gauge(embeddings: Tensor) -> dict[str, Tensor]:
+    """Two numbers that go to zero, and to one, when an ensemble collapses onto a point, or onto a line.
+
+    Args:
+        embeddings: tensor (B, N, D), or of windows (B, bins, N, D), of which the last bin counts.
+
+    Returns:
+        dict of scalars, means over encoders: `embedding_sd`, the standard deviation over the batch, averaged over dimensions;
+        `effective_rank`, the participation ratio (tr C)^2 / tr(C^2) of the covariance C over the batch, between 1 and D.
+    """
+    current = embeddings[:, -1] if len(embeddings.shape) == 4 else embeddings
+    x = ops.transpose(ops.stop_gradient(ops.cast(current, "float32")), (1, 0, 2))
+    x = x - ops.mean(x, axis=1, keepdims=True)
+    variance = ops.mean(ops.square(x), axis=1)
+    gram = ops.matmul(x, ops.transpose(x, (0, 2, 1)))  # has the eigenvalues of B C, and B is often smaller than D
+    trace = ops.sum(ops.square(x), axis=(1, 2))
+    rank = ops.square(trace) / ops.maximum(ops.sum(ops.square(gram), axis=(1, 2)), 1e-30)
+    return {"embedding_sd": ops.mean(ops.sqrt(variance)), "effective_rank": ops.mean(rank)}

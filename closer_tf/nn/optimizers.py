@@ -8,8 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from closer_tf.bounds import check_settings
-from closer_tf.common.types import Tensor
+from closer_tf.common.values import Tensor, check_settings, load
 
 
 @keras.saving.register_keras_serializable("closer_tf")
@@ -88,8 +87,7 @@ class Nadam(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         m, v = self._momentums[index], self._velocities[index]
         if keras.backend.backend() == "tensorflow":
-            from closer_tf.nn.tensorflow_nadam import update
-
+            update = load("closer_tf.nn.tensorflow:update")
             update(variable, m, v, gradient, self.beta_1, self.beta_2, of_momentum, of_gradient, epsilon)
         else:
             self.assign_add(m, (1.0 - self.beta_1) * (gradient - m))

@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 import keras
 from keras import ops
 
-from closer_tf.bounds import check_settings
-from closer_tf.common.types import Tensor
+from closer_tf.common.values import Tensor, check_settings
 from closer_tf.graphs import all_to_all
-from closer_tf.nn.losses import graph_from_config, graph_to_config
-from closer_tf.nn.objectives import Objective
+from closer_tf.nn.objectives import Objective, graph_from_config, graph_to_config
 
 if TYPE_CHECKING:
     from closer_tf.graphs import InteractionGraph
@@ -156,3 +154,8 @@ def _of_tcloser():
     from closer_tf.config.conditions import CONDITIONS  # not at the top: `import closer_tf` stays quick
 
     return CONDITIONS["tcloser"].weights
+
+
+def temporal_loss(compute: Any, weights: Mapping[str, float | None], graph: InteractionGraph | None = None) -> TemporalLoss:
+    """The loss of the conditions with temporal terms, as `closer_tf.config.conditions.Condition.loss` is called."""
+    return TemporalLoss(weights, graph)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from matplotlib.figure import Figure
 
-from closer_tf.common.texts import counted
+from closer_tf.common.values import counted
 from closer_tf.config.conditions import UNTRAINED, colour_of
 from closer_tf.plots.shared import READOUT_TITLES, score_label, variant
 from closer_tf.plots.style import TRAINING, VALIDATION, in_style

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from closer_tf.common.texts import last_part
+from closer_tf.common.values import last_part
 from closer_tf.config.conditions import title_of
 
 READOUT_TITLES = {"single": "single encoder", "ensemble": "ensemble"}

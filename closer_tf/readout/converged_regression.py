@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import minimize
 
-from closer_tf.readout.softmax_regression import as_fit, fit_penalties, in_lockstep, problem_of
+from closer_tf.readout.probes import as_fit, fit_penalties, in_lockstep, problem_of
 
 MOST_FEATURES = 4096  # beyond, the eigenbasis costs more than it saves: the features' own axes stand in
 SMALLEST_CURVATURE = 1e-8  # of the mean curvature; float32 gradients say nothing about flatter directions

@@ -9,12 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from closer_tf.readout.softmax_regression import Problem
-
-
-def has_accelerator():
-    """Whether JAX computes on something other than the processor."""
-    return jax.default_backend() != "cpu"
+from closer_tf.readout.probes import Problem
 
 
 class DeviceProblem(Problem):

@@ -5,15 +5,14 @@ The page is one HTML file with everything inside; it asks nothing of the network
 pictures; `page.html`, `page.css` and `page.js` are the page.
 """
 
-import argparse
 import os
 import sys
 import time
 
 from closer_tf import __version__
-from closer_tf.common.command import add_plugins, add_version, printable, run_command
+from closer_tf.common.command import add_plugins, add_version, command_parser, printable, run_command
 from closer_tf.common.files import given_path, write_atomically
-from closer_tf.common.texts import shortened
+from closer_tf.common.values import shortened
 from closer_tf.config.conditions import UNTRAINED, is_trained, title_of
 from closer_tf.errors import CloserError, RunError
 from closer_tf.report.embeddings import METHODS, check_method
@@ -35,11 +34,8 @@ exit codes: 0 the page is written, also where some of the folders could not be r
 
 def main(arguments=None):
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m closer_tf.report",
-        description="Compare runs, finished or not, on one self-contained HTML page.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m closer_tf.report", "Compare runs, finished or not, on one self-contained HTML page.", EPILOG
     )
     parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="run folders, or folders that hold run folders")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the HTML file to write")
@@ -108,7 +104,7 @@ def write_report(run_dirs, out, title="CLoSeR runs", embeddings="pca", details=D
 
 def _read(paths):
     """([Run], [(path, reason)])."""
-    from closer_tf.common.progress import bar
+    from closer_tf.common.command import bar
 
     runs, unreadable = [], []
     with bar(len(paths), "reading runs") as progress:
@@ -228,10 +224,10 @@ def _details(groups, method, points):
     """The heavy pictures of the first run of each group."""
     if not groups:
         return []
-    from closer_tf.common.progress import bar
+    from closer_tf.common.command import bar
 
     if method != "none":
-        from closer_tf.common.quiet import import_keras
+        from closer_tf.common.backend import import_keras
 
         import_keras()
     found = []
@@ -278,7 +274,7 @@ def _fields(run):
     """The receptive fields' pictures, or the units of each area."""
     import numpy as np
 
-    from closer_tf.analysis.pictures import map_of
+    from closer_tf.plots.runs import map_of
     from closer_tf.report import drawing
 
     fields = run.fields

@@ -1,8 +1,8 @@
 """Mean accuracies over seeds, their confidence intervals, and the published values beside them."""
 
+from closer_tf.analysis.published import published_values
 from closer_tf.analysis.statistics import estimate
 from closer_tf.config.conditions import colour_of, in_order, title_of
-from closer_tf.report.published import published_values
 from closer_tf.report.reading import one_per_seed
 from closer_tf.results import each_encoder
 

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from markupsafe import Markup, escape
 
-from closer_tf.common.texts import counted, shortened
+from closer_tf.common.values import counted, shortened
 
 CLASS_COLOURS = ("#4269d0", "#d98a00", "#e2483d", "#25a08a", "#2f9e44", "#d6619c", "#a463f2", "#4aa8dd", "#9c6b4e", "#8a8f98")
 MOST_POINTS = 40_000  # of all learning curves together

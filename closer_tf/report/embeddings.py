@@ -40,7 +40,7 @@ def embedding_panels(run, method):
             what it was trained on.
     """
     from closer_tf.nn.ensemble import embed
-    from closer_tf.readout.trained import trained_ensemble
+    from closer_tf.readout.features import trained_ensemble
     from closer_tf.training.experiment import check_units, load_splits
 
     if not CONDITIONS[run.config.condition].embeds:

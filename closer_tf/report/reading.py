@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from closer_tf.common.files import given_path, read_text
-from closer_tf.common.texts import last_part, shortened
+from closer_tf.common.values import last_part, shortened
 from closer_tf.config import PATH_KEYS, build_graph
 from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.config.identity import settings_of
 from closer_tf.errors import CloserError, RunError
 from closer_tf.results import Results, read
-from closer_tf.training.best_epoch import advice_on_it, describe, has_passed_its_best, kept_epoch
+from closer_tf.training.checkpoints import advice_on_it, describe_best, has_passed_its_best, kept_epoch
 from closer_tf.training.runs import RunFolder
 
 
@@ -191,7 +191,7 @@ def _state(run):
         notes.append(f"the weights are those after epoch {kept}, the best by val_loss")
     notes += _of_readout(run, trains) if run.results else _without_readout(run)
     if trains and has_passed_its_best(run.history, wanted):
-        notes.append(f"{describe(run.history)}: {advice_on_it(run.config, run.history)}")
+        notes.append(f"{describe_best(run.history)}: {advice_on_it(run.config, run.history)}")
     for change in _changes(run.folder):
         if change["event"] == "not finite":
             notes.append(f"stopped in epoch {int(change['epoch']) + 1}, not finite")

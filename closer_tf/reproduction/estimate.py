@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from closer_tf.common.progress import console, duration
+from closer_tf.common.command import console, duration
 from closer_tf.data.splits import held_out, steps_per_epoch
 
 TRAINING_SAMPLES = {"cifar10": 50_000, "cifar100": 50_000, "digits": 1347, "session": 43_128}
@@ -118,7 +118,7 @@ def seconds_per_step(config, steps=4, repeats=2):
     Returns:
         Seconds per step.
     """
-    from closer_tf.common.quiet import import_keras
+    from closer_tf.common.backend import import_keras
     from closer_tf.data.streams import training_stream
     from closer_tf.training import experiment
 

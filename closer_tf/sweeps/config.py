@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from closer_tf.common.files import given_path
-from closer_tf.common.texts import shortened
+from closer_tf.common.values import shortened
 from closer_tf.config.base import NameOf, Section
 from closer_tf.config.composing import compose, layers_of, read_layers
 from closer_tf.config.conditions import UNTRAINED, compared_conditions

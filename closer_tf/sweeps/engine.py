@@ -15,13 +15,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from closer_tf.common.backend import versions
 from closer_tf.common.files import given_path, make_folder, write_atomically
 from closer_tf.errors import BusyError, CloserError, DivergedError, RunError
 from closer_tf.results import READOUTS, read
 from closer_tf.sweeps import worker
 from closer_tf.sweeps.points import check_data, progress_of
 from closer_tf.training.runs import RunFolder
-from closer_tf.versions import versions
 
 POLL_SECONDS = 0.5
 PATIENCE = 600.0  # seconds that running trainings are given to save and stop
@@ -276,7 +276,7 @@ def train_here(config, run_dir, log_file):
     import keras
 
     from closer_tf.train import train_run
-    from closer_tf.training.signals import Interrupted
+    from closer_tf.common.command import Interrupted
 
     with open(log_file, "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:

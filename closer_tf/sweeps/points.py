@@ -13,8 +13,8 @@ from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.identity import data_named, run_name
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError, DataError, RunError
-from closer_tf.readout.known import has_layers, has_whitened
-from closer_tf.readout.protocol import protocol
+from closer_tf.readout.features import protocol
+from closer_tf.readout.scores import has_layers, has_whitened
 from closer_tf.results import read
 from closer_tf.sweeps.config import run_configs
 from closer_tf.training.checkpoints import checkpoint_files

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from closer_tf.common.progress import console, duration
+from closer_tf.common.command import console, duration
 from closer_tf.errors import RunError
 from closer_tf.sweeps.points import progress_of
 from closer_tf.training.runs import RunFolder

@@ -24,8 +24,8 @@ def main(arguments=None):
 
 
 def _train(content, run_dir):
+    from closer_tf.common.command import Interrupted
     from closer_tf.train import train_run
-    from closer_tf.training.signals import Interrupted
 
     config = parse_config(content, "point").resolved()
     try:

@@ -5,17 +5,21 @@ The one place that knows both the config and the library. A value that the data 
 """
 
 import contextlib
+import math
 
 import numpy as np
 
 from closer_tf import masks
+from closer_tf.common.files import memory
+from closer_tf.common.values import load
 from closer_tf.config import build_graph
 from closer_tf.config.conditions import CONDITIONS, function_of
 from closer_tf.config.own_parts import call
 from closer_tf.data.neuro.sessions import area_sizes
 from closer_tf.data.scales import scale_of, warn_if_unscaled
 from closer_tf.errors import ConfigError, DataError
-from closer_tf.training.memory import check_memory
+
+COPIES = 4  # of every parameter while training: itself, its gradient, the optimizer's two running means
 
 
 def load_splits(config):
@@ -194,6 +198,47 @@ def check_units(receptive_fields, data):
             )
 
 
+def check_memory(config, receptive_fields, data):
+    """Refuse encoders that the machine's memory cannot hold, before any of it is taken.
+
+    Args:
+        config: resolved `RunConfig`.
+        receptive_fields: `ReceptiveFields`.
+        data: `Splits`.
+
+    Raises:
+        ConfigError: training them takes more memory than there is.
+    """
+    channels = math.prod(data.input_shape[2:]) * receptive_fields.patch_size**2
+    encoders = zip(config.each_encoder(), receptive_fields.indices)
+    parameters = sum(count_parameters(options, len(cells), channels) for options, cells in encoders)
+    needed, there = 4 * COPIES * parameters / 2**30, memory() / 2**30
+    if needed > there:
+        raise ConfigError(f"encoder: {parameters:,} parameters take {needed:,.0f} GB to train, there are {there:,.0f} GB")
+
+
+def count_parameters(options, cells, values):
+    """Roughly the parameters of one encoder: its kernels, without biases and scales.
+
+    Args:
+        options: a config's `encoder`.
+        cells: cells of its receptive field.
+        values: values per cell.
+    """
+    if options.type == "own":
+        return 0  # not known before it is made
+    if options.type == "mlp":
+        widths = [cells * values, *options.hidden, options.embedding_dim]
+        return sum(a * b for a, b in zip(widths, widths[1:]))
+    if options.type == "rnn":
+        gates = 3 if options.cell == "gru" else 1
+        widths = [max(cells, values), *options.units]  # the sequence runs over the one or the other
+        return sum(gates * (a + b) * b for a, b in zip(widths, widths[1:])) + options.units[-1] * options.embedding_dim
+    width = options.embedding_dim
+    block = 4 * width * options.heads * options.key_dim + 2 * width * options.mlp_dim
+    return width * (values + cells + 2) + options.blocks * block
+
+
 def make_ensemble(config, receptive_fields, data):
     """The config's ensemble at its initialisation, a `CLoSeR` model, not yet compiled.
 
@@ -244,9 +289,7 @@ def on_devices(config):
         return
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(f"compute.distribution: expected 'none' under Keras's backend '{keras.backend.backend()}'")
-    from closer_tf.nn.distribution import strategy_of
-
-    with strategy_of(config).scope():
+    with load("closer_tf.nn.tensorflow:strategy_of")(config).scope():
         yield
 
 
@@ -300,13 +343,14 @@ def make_objective(config, centres=None):
             push_seed = seed_per_encoder(config.seeds.graph, 1)[0]
             options["push"] = build_graph(config.objective.push.graph, config.num_encoders, push_seed, centres)
             options["push_weight"] = config.objective.push.weight
-    if "local" in options:
-        options["local"] = len(config.each_encoder()[0].hidden) + 1 if config.objective.local else 0
+    local = options.pop("local", False)
     if "weights" in options:
         options["weights"] = options["weights"].model_dump()
     make = function_of(condition.loss)
     with _about("objective.options" if "options" in options else "objective.weights"):
         objective = make(config.compute, **options)
+        if local:  # at every layer of the encoders
+            objective = load("closer_tf.nn.layer_local:LayerLocal")(objective, len(config.each_encoder()[0].hidden) + 1)
         check_objective(objective, f"'{config.condition}'")
         return objective
 
@@ -333,39 +377,18 @@ def check_objective(objective, what):
         )
 
 
-def closer_loss(compute, temperature, graph, stop_gradient, push=None, push_weight=1.0, local=0):
-    """The loss of condition 'closer'; `local` layers have it, 0 stands for the embeddings alone."""
-    from closer_tf.nn.losses import CLoSeRLoss
+def closer_loss(compute, temperature, graph, stop_gradient, push=None, push_weight=1.0):
+    """The loss of condition 'closer'."""
+    from closer_tf.nn.objectives import CLoSeRLoss
 
-    return _at_layers(CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb, push, push_weight), local)
+    return CLoSeRLoss(temperature, graph, stop_gradient, compute.loss_memory_mb, push, push_weight)
 
 
 def supervised_loss(compute):
     """The loss of condition 'supervised'."""
-    from closer_tf.nn.losses import SupervisedLoss
+    from closer_tf.nn.objectives import SupervisedLoss
 
     return SupervisedLoss()
-
-
-def temporal_loss(compute, weights, graph=None, local=0):
-    """The loss of the conditions with temporal terms; `local` as for `closer_loss`."""
-    from closer_tf.nn.temporal import TemporalLoss
-
-    return _at_layers(TemporalLoss(weights, graph), local)
-
-
-def _at_layers(objective, layers):
-    """The objective at so many layers, or as it is for 0."""
-    from closer_tf.nn.layer_local import LayerLocal
-
-    return LayerLocal(objective, layers) if layers else objective
-
-
-def distilled_loss(compute, graph, momentum, predictor):
-    """The loss of condition 'distilled'."""
-    from closer_tf.nn.distilled import DistilledLoss
-
-    return DistilledLoss(graph, momentum, predictor.hidden, predictor.batch_norm)
 
 
 def loss_made_in_python(compute, options):
@@ -410,7 +433,7 @@ def _normalisation(config, data):
 
 
 def _augmentation(config, data):
-    from closer_tf.nn.augmentation import RandomAffine
+    from closer_tf.nn.layers import RandomAffine
 
     options = config.augmentation
     if not (options.horizontal_flip or options.rotation or options.zoom):
@@ -444,3 +467,15 @@ def _about(key):
         yield
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from None
+
+
+def graph_of(config, fields):
+    """The `InteractionGraph` of a run; None where its condition has none.
+
+    Args:
+        config: resolved `RunConfig`.
+        fields: `ReceptiveFields`.
+    """
+    if "graph" not in CONDITIONS[config.condition].objective:
+        return None
+    return build_graph(config.objective.graph, config.num_encoders, config.seeds.graph, fields.centres())

@@ -1,18 +1,35 @@
-"""The training loop: epochs of one run, or of several in one, with checkpoints in between."""
+"""The training loop: epochs of one run, or of several in one; what is written and said of them meanwhile."""
 
+import math
 import time
+import warnings
 
 import keras
 import numpy as np
 
+from closer_tf.common.backend import backend_part, products_in
+from closer_tf.common.command import Interrupted, Signals, bar, console, duration
 from closer_tf.common.files import remove
+from closer_tf.common.values import load
 from closer_tf.data.splits import steps_per_epoch
-from closer_tf.data.streams import steps_per_execution, training_stream
-from closer_tf.errors import DivergedError
-from closer_tf.nn.precision import products_in
-from closer_tf.training.checkpoints import Checkpoint, checkpoint_files, metric_values, restore_checkpoint, restore_metrics
-from closer_tf.training.record import RunRecord, warn_of_costly_checkpoints
-from closer_tf.training.signals import Interrupted, Signals
+from closer_tf.errors import CloserWarning, DivergedError
+from closer_tf.training.checkpoints import (
+    BestWeights,
+    Checkpoint,
+    advice_on_it,
+    begin_weights,
+    checkpoint_files,
+    describe_best,
+    has_passed_its_best,
+    keep_weights,
+    metric_values,
+    restore_checkpoint,
+    restore_metrics,
+    save_checkpoint,
+)
+
+COSTLY, SECONDS_TO_JUDGE = 0.1, 60.0  # checkpoints that take a larger share of so much time are worth a word
+COLLAPSED = 1e-4  # an `embedding_sd` below this is taken for zero
 
 
 def run_training(model, data, config, run, checkpoint=None, callbacks=()):
@@ -74,9 +91,8 @@ def _train(models, data, configs, runs, checkpoints, callbacks):
         start = checkpoint or Checkpoint(epoch=0, step=0, history=[], digest=config.digest(), arrays=[])
         records.append(RunRecord(run, config, model, start, steps))
     keeper = CheckpointKeeper(records, _together(models))
-    make = _compiled_epochs if keras.backend.backend() == "jax" else _epochs_by_keras
     with products_in(configs[0].compute.precision), Signals(keeper):
-        fit, validate = make(keeper.trained, data, configs, keeper, callbacks)
+        fit, validate = backend_part("epochs")(keeper.trained, data, configs, keeper, callbacks)
         _go_through_epochs(records[0].start, steps, options.epochs, fit, validate, keeper)
     return keeper
 
@@ -84,15 +100,9 @@ def _train(models, data, configs, runs, checkpoints, callbacks):
 def _together(models):
     """Several ensembles as one model; None for one."""
     if keras.backend.backend() == "tensorflow":
-        from closer_tf.nn.distribution import spread_seeds
-
         for model in models:
-            spread_seeds(model)
-    if len(models) == 1:
-        return None
-    from closer_tf.nn.fused_model import FusedEnsembles
-
-    return FusedEnsembles(models)
+            load("closer_tf.nn.tensorflow:spread_seeds")(model)
+    return None if len(models) == 1 else load("closer_tf.nn.fused_model:FusedEnsembles")(models)
 
 
 def _go_through_epochs(start, steps, epochs, fit, validate, keeper):
@@ -116,55 +126,6 @@ def _go_through_epochs(start, steps, epochs, fit, validate, keeper):
         epoch += 1
     if epoch < epochs and not keeper.stopped:
         fit(epoch, epochs)
-
-
-def _compiled_epochs(model, data, configs, keeper, callbacks):
-    """As `_epochs_by_keras`, under JAX: many steps at a call."""
-    from closer_tf.training.jax_steps import CompiledSteps
-
-    splits = [each.train for each in data], [each.validation for each in data]
-    seeds = [config.seeds.data_order for config in configs]
-    at_once = steps_per_execution(configs[0], keeper.steps)
-    compiled = CompiledSteps(model, *splits, configs[0].training.batch_size, seeds, at_once)
-    return lambda first, last, done=0: compiled.fit(first, last, [keeper, *callbacks], done), compiled.evaluate
-
-
-def _epochs_by_keras(model, data, configs, keeper, callbacks):
-    """What `_go_through_epochs` needs: how to train epochs, and a function that gives dict name -> mean over validation."""
-    from closer_tf.data.tensorflow_stream import one_epoch, side_by_side
-
-    size = configs[0].training.batch_size
-    validation = validation_stream([each.validation for each in data], size)
-    settings = {"validation_data": validation, "callbacks": [keeper, *callbacks], "shuffle": False, "verbose": 0}
-    at_once = steps_per_execution(configs[0], keeper.steps) if len(data) == 1 else 1
-    if model.steps_per_execution != at_once:
-        model.steps_per_execution = at_once
-        model.train_function = model.test_function = None  # an earlier `fit` may have traced them for another number
-
-    def fit(first, last, done=0):
-        orders, left = [(each.train, size, config.seeds.data_order) for each, config in zip(data, configs)], keeper.steps - done
-        if at_once == 1:
-            stream = side_by_side([training_stream(*order, first, done) for order in orders])
-            model.fit(stream, initial_epoch=first, epochs=last, steps_per_epoch=left, **settings)
-        else:
-            model.fit(one_epoch(*orders[0], keeper.began_at, left), initial_epoch=first, epochs=last, **settings)
-
-    def validate():
-        if validation is None:
-            return {}
-        return model.evaluate(validation, callbacks=[keeper], return_dict=True, verbose=0)
-
-    return fit, validate
-
-
-def validation_stream(splits, batch_size):
-    """The runs' validation samples side by side, in order, for `evaluate` under TensorFlow.
-
-    None without samples, and with one alone, which is told from nothing: its loss is 0 whatever the encoders do.
-    """
-    from closer_tf.data.tensorflow_stream import in_order, side_by_side
-
-    return side_by_side([in_order(split, batch_size) for split in splits]) if len(splits[0]) > 1 else None
 
 
 class CheckpointKeeper(keras.callbacks.Callback):
@@ -316,3 +277,209 @@ class CheckpointKeeper(keras.callbacks.Callback):
     def _stop_if_asked(self):
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
+
+
+class RunRecord:
+    """Writes a run's history and checkpoints, and warns of a collapse and of checkpoints that cost much.
+
+    Args:
+        run: `RunFolder`.
+        config: resolved `RunConfig`.
+        model: the compiled `CLoSeR` model in training.
+        start: the `Checkpoint` that the training goes on from.
+        steps: steps per epoch.
+    """
+
+    def __init__(self, run, config, model, start, steps):
+        self.run, self.config, self.model, self.start, self.steps = run, config, model, start, steps
+        self.now = start.epoch, start.step  # where the training is, for messages
+        self.history = list(start.history)
+        self.began_training = self.saved = time.monotonic()
+        self.saving, self.warned_of_cost, self.collapsed = 0.0, False, False
+        self.passed_its_best = has_passed_its_best(start.history, config.training.epochs)
+        run.write_history(start.history)  # what a crash left beyond the checkpoint is trained again
+        begin_weights(run, config, start.epoch)
+        self.best = BestWeights(run, config, start) if config.training.keep == "best" else None
+
+    def add_epoch(self, epoch, seconds, logs):
+        """One more epoch is done, with these means; warn if the ensemble has collapsed or the training has passed its best."""
+        logs = {key: float(value) for key, value in logs.items()}
+        if not self.collapsed and logs.get("embedding_sd", 1.0) < COLLAPSED:
+            self.collapsed = True
+            warnings.warn(
+                f"epoch {epoch + 1}: the ensemble has collapsed: the embeddings of all stimuli are alike "
+                f"(embedding_sd {logs['embedding_sd']:.1g})",
+                CloserWarning,
+                stacklevel=2,
+            )
+        self.history.append({"epoch": epoch + 1, "seconds": round(seconds, 3), **logs})
+        if not self.passed_its_best and has_passed_its_best(self.history, self.config.training.epochs):
+            self.passed_its_best = True
+            says = f"{describe_best(self.history)}: {advice_on_it(self.config, self.history)}"
+            warnings.warn(says, CloserWarning, stacklevel=2)
+
+    def hold_best(self):
+        """Hold the weights of this moment, after an epoch that no checkpoint follows, if it is the best so far and to be kept.
+
+        Raises:
+            DivergedError: a weight is not finite.
+        """
+        if self.best is not None:
+            try:
+                self.best.hold(self.model, self.history)
+            except DivergedError as error:
+                self._diverged(str(error), [])
+
+    def keep_weights(self, epochs):
+        """Write the weights of this moment, `epochs` epochs done, if `readout.at_epochs` asks for them.
+
+        Raises:
+            DivergedError: a weight is not finite; nothing is written.
+        """
+        try:
+            keep_weights(self.run, self.config, self.model, epochs, self.history)
+        except DivergedError as error:
+            self._diverged(str(error), [])
+
+    def due_after(self, epoch):
+        """Whether a checkpoint is due at the end of this epoch."""
+        options = self.config.training
+        return (epoch + 1) % options.checkpoint_every == 0 or epoch + 1 == options.epochs or self.due_by_time()
+
+    def due_by_time(self):
+        """Whether the last checkpoint is as old as `training.checkpoint_minutes`."""
+        minutes = self.config.training.checkpoint_minutes
+        return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
+
+    def save(self, epoch, step, metrics=None, spare=0):
+        """Write a checkpoint.
+
+        Args:
+            epoch: epochs done.
+            step: steps done of the next.
+            metrics: the epoch's running means. Default: as the model has them.
+            spare: how many checkpoints stay beside the config's number.
+
+        Raises:
+            DivergedError: a weight is not finite; nothing is written.
+        """
+        began = time.monotonic()
+        moment = Checkpoint(epoch, step, self.history, self.config.digest(), arrays=[])
+        keep = self.config.training.keep_checkpoints + spare
+        if self.best is not None:
+            self.best.write(self.history, step)
+        try:
+            save_checkpoint(self.run.checkpoints, self.model, moment, keep, metrics)
+        except DivergedError as error:
+            self._diverged(str(error), [])
+        self.saved = time.monotonic()
+        self.saving += self.saved - began
+
+    def prune_best(self):
+        """Remove weights of best epochs that no checkpoint needs any more."""
+        if self.best is not None:
+            self.best.prune(self.history)
+
+    def check_loss(self, logs):
+        """Stop if a mean of the epoch's steps so far is not finite: it is not from the step on at which the loss is not.
+
+        Raises:
+            DivergedError: it is noted in the run folder.
+        """
+        if not math.isfinite(logs.get("loss", 0.0)):
+            bad = [key for key, value in logs.items() if not math.isfinite(value)]
+            self._diverged(f"not finite any more: {', '.join(bad)}", bad)
+
+    def _diverged(self, what, terms):
+        epoch, step = self.now
+        self.run.note_stop(epoch, step, terms)
+        files = checkpoint_files(self.run.checkpoints)
+        last = f"the last good checkpoint, {files[0].name}," if files else "the beginning, as there is no checkpoint yet,"
+        rate = self.config.optimizer.learning_rate
+        raise DivergedError(
+            f"{self.run.path}: epoch {epoch + 1}, step {step} of {self.steps}: {what}. "
+            f"To go on from {last} with smaller steps, run the same command with a learning rate below {rate:g}, such as "
+            f"--set optimizer.learning_rate={rate / 3:.1g}; changes.json keeps what was trained with which."
+        )
+
+
+def warn_of_costly_checkpoints(records):
+    """Say once when the checkpoints of runs that train together take more than `COSTLY` of the time since they began here."""
+    first = records[0]
+    spent, saving = first.saved - first.began_training, sum(record.saving for record in records)
+    if spent < SECONDS_TO_JUDGE or saving < COSTLY * spent or first.warned_of_cost:
+        return
+    first.warned_of_cost = True
+    warnings.warn(
+        f"checkpoints take {saving / spent:.0%} of the time: a larger training.checkpoint_every than "
+        f"{first.config.training.checkpoint_every} would save most of it (a run may go on with another)",
+        CloserWarning,
+        stacklevel=2,
+    )
+
+
+class ProgressLines(keras.callbacks.Callback):
+    """Prints the losses and the time left after each epoch, and shows a bar over the steps in a terminal.
+
+    The time left follows from the epochs after the first that this process trains: the first compiles, and may be the rest of
+    one that was stopped. After that first one it follows from its steps after the first call.
+
+    Args:
+        epochs: the config's epochs.
+        steps: steps per epoch.
+        lines: print about this many lines in all; the first and last epoch always have theirs.
+    """
+
+    def __init__(self, epochs, steps, lines=100):
+        super().__init__()
+        self.epochs, self.steps, self.every = epochs, steps, max(1, epochs // lines)
+        self.done, self.spent = 0, 0.0
+        self.first_call = self.last_call = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the bar of this epoch."""
+        self.began = time.perf_counter()
+        self.bar = bar(self.steps, f"epoch {epoch + 1}/{self.epochs}")
+        self.bar.start()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Move the bar."""
+        done = min(batch + 1, self.steps)
+        self.last_call = (done, time.perf_counter())
+        self.first_call = self.first_call or self.last_call
+        self.bar.update(self.bar.task_ids[0], completed=done)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print the epoch's line."""
+        self.bar.stop()
+        seconds = time.perf_counter() - self.began
+        self.done += 1
+        if self.done > 1:
+            self.spent += seconds
+        number = epoch + 1
+        if number % self.every and self.done > 1 and number < self.epochs:
+            return
+        logs = {key: float(np.nanmean(value)) for key, value in logs.items()}  # over the runs that train in one
+        first = [key for key in ("loss", "val_loss") if key in logs]
+        rest = [key for key in logs if key not in first and not key.startswith("val_")]
+        losses = "  ".join(f"{key} {logs[key]:.4f}" for key in (*first, *rest))
+        console().print(f"epoch {number}/{self.epochs}  {losses}  {seconds:.1f} s  left: {self._left(number)}")
+
+    def _left(self, number):
+        """How long the epochs after epoch `number` take, in words."""
+        if number >= self.epochs:
+            return duration(0)
+        if self.done > 1:
+            return duration(self.spent / (self.done - 1) * (self.epochs - number))
+        steps = self.last_call[0] - self.first_call[0] if self.first_call else 0
+        if steps == 0:
+            return "not known yet"
+        return duration((self.last_call[1] - self.first_call[1]) / steps * self.steps * (self.epochs - number))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        """Leave the terminal as it was, however the training ended."""
+        if hasattr(self, "bar"):
+            self.bar.stop()

@@ -29,8 +29,17 @@ import socket
 import time
 import zipfile
 
-from closer_tf.common.files import ASIDE, given_path, make_folder, read_text, remove, remove_leftovers, write_atomically
-from closer_tf.common.limits import check_regular
+from closer_tf.common.backend import versions
+from closer_tf.common.files import (
+    ASIDE,
+    check_regular,
+    given_path,
+    make_folder,
+    read_text,
+    remove,
+    remove_leftovers,
+    write_atomically,
+)
 from closer_tf.config import RecordingSource, apply_override, parse_config
 from closer_tf.config.identity import differences as config_differences
 from closer_tf.config.identity import digests, same_weights
@@ -39,7 +48,6 @@ from closer_tf.errors import BusyError, DataError, RunError
 from closer_tf.masks import ReceptiveFields
 from closer_tf.results import read as read_results
 from closer_tf.training.checkpoints import checkpoint_files
-from closer_tf.versions import versions
 
 CHANGEABLE = {"learning rate": "optimizer.learning_rate", "epochs": "training.epochs"}
 """Event of changes.json -> the key that it changed: the learning rate after a stop for a loss that was not finite, the number

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.common.labels import as_areas
-from closer_tf.common.npz import read_npz
+from closer_tf.common.files import read_npz
+from closer_tf.common.values import as_areas
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.data.samples import split_by_trial
 from closer_tf.data.splits import Source, Split

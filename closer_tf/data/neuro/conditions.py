@@ -4,7 +4,7 @@ import numbers
 
 import numpy as np
 
-from closer_tf.common.labels import NO_AREA
+from closer_tf.common.values import NO_AREA
 from closer_tf.errors import DataError
 
 

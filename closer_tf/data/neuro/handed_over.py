@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from closer_tf.common.labels import as_areas
-from closer_tf.common.plain import one_per_row, plain
+from closer_tf.common.values import as_areas, one_per_row, plain
 from closer_tf.config import suggestion
 from closer_tf.errors import DataError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
-from closer_tf.common.limits import check_declared
+from closer_tf.common.files import check_declared
 from closer_tf.config import suggestion
 from closer_tf.errors import DataError
 

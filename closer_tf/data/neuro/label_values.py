@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from closer_tf.common.plain import plain
+from closer_tf.common.values import plain
 from closer_tf.data.neuro.handed_over import in_seconds
 from closer_tf.errors import DataError
 

@@ -3,9 +3,8 @@
 import h5py
 import numpy as np
 
-from closer_tf.common.files import given_path
-from closer_tf.common.labels import as_areas
-from closer_tf.common.limits import check_regular
+from closer_tf.common.files import check_regular, given_path
+from closer_tf.common.values import as_areas
 from closer_tf.data.neuro.binning import Frames, InvalidInterval, Recording, Units
 from closer_tf.data.neuro.hdf5 import errors_of, let_a_child_go_first, refuse_links, rows, strings, table_of, text, values
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from closer_tf.common.files import given_path
-from closer_tf.common.labels import as_areas
-from closer_tf.common.limits import check_regular
+from closer_tf.common.files import check_regular, given_path
+from closer_tf.common.values import as_areas
 from closer_tf.config import suggestion
 from closer_tf.data.neuro.hdf5 import Table, errors_of, let_a_child_go_first, refuse_links, rows, table_of, text, values
 from closer_tf.data.neuro.spikes import blocks_of_time, count_in_trials

@@ -31,9 +31,8 @@ from pathlib import Path
 
 import numpy as np
 
-from closer_tf.common.labels import as_areas, as_labels
-from closer_tf.common.npz import read_npz, write_npz
-from closer_tf.common.plain import plain
+from closer_tf.common.files import read_npz, write_npz
+from closer_tf.common.values import as_areas, as_labels, plain
 from closer_tf.config import suggestion
 from closer_tf.errors import DataError
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from closer_tf.common.limits import check_declared
+from closer_tf.common.files import check_declared
 from closer_tf.data.neuro.binning import count_spikes
 from closer_tf.data.neuro.clock import check_clock, check_seconds
 from closer_tf.data.neuro.conditions import named_conditions

@@ -1,19 +1,16 @@
-"""The pictures of a readout: takes its results and data apart for `closer_tf.plots`, which draws."""
+"""The pictures of a run: takes its data, receptive fields and results apart for the files beside, which draw."""
 
 import numpy as np
 
 from closer_tf import masks, plots
-from closer_tf.config import build_graph
-from closer_tf.config.conditions import CONDITIONS
 
 
-def draw_training(run, config, data, fields, formats):
+def draw_training(run, config, data, fields, graph, formats):
     """The pictures that the training drew, in further formats."""
     drawn = {}
     if not data.unit_areas:
         drawn["receptive_fields"] = fields.plot(data.train.inputs[0])
     drawn |= draw_map(config, fields)
-    graph = graph_of(config, fields)
     if graph is not None:
         drawn["interaction_graph"] = draw_graph(graph, config, fields)
     history = run.read_history()
@@ -21,18 +18,6 @@ def draw_training(run, config, data, fields, formats):
         drawn["training_curves"] = plots.plot_training_curves(history)
     for name, figure in drawn.items():
         plots.save(figure, run.figures / f"{name}.png", formats)
-
-
-def graph_of(config, fields):
-    """The `InteractionGraph` of a run; None where its condition has none.
-
-    Args:
-        config: resolved `RunConfig`.
-        fields: `ReceptiveFields`.
-    """
-    if "graph" not in CONDITIONS[config.condition].objective:
-        return None
-    return build_graph(config.objective.graph, config.num_encoders, config.seeds.graph, fields.centres())
 
 
 def draw_graph(graph, config, fields):

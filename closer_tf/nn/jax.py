@@ -1,4 +1,4 @@
-"""Many training steps in one compiled call under JAX: the data set lies on the device once, the steps are a `lax.scan`.
+"""What JAX alone has: many training steps in one compiled call, with the data on the device once and the steps a `lax.scan`.
 
 Keras's `fit` comes back to Python after every batch, which costs as much as a small step itself. Here Python hands over the
 order of the samples and gets back the epoch's running means. The encoders of one ensemble are computed side by side, as those
@@ -6,13 +6,16 @@ of several runs are: within a call its state is that of `FusedEnsembles`. Each s
 weights are those that `fit` would reach, up to rounding.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.extend.random import threefry_2x32
 
 from closer_tf.data.splits import steps_per_epoch
-from closer_tf.data.streams import epoch_order
+from closer_tf.data.streams import epoch_order, steps_per_execution
 from closer_tf.nn.fused_model import FusedEnsembles, can_be_fused
 
 
@@ -179,3 +182,22 @@ def _joined(arrays):
 def _as_labels(labels):
     """Labels as JAX takes them without widening: whole numbers in 32 bits."""
     return labels.astype("int32") if labels.dtype.kind in "iu" else labels
+
+
+def levels(seed, shape):
+    """Random whole numbers of 16 bits; arguments as in `closer_tf.nn.tensorflow.levels`.
+
+    `jax.random.bits` computes 64 bits for each number, whatever its width; here each 64 are four numbers.
+    """
+    count = math.prod(shape)
+    words = threefry_2x32(seed.astype("uint32"), jnp.arange(-(-count // 2), dtype="uint32"))
+    return jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:count].reshape(shape)
+
+
+def epochs(model, data, configs, keeper, callbacks):
+    """How `closer_tf.training.loop` trains: many steps at a call; the rest as `closer_tf.nn.tensorflow.epochs`."""
+    splits = [each.train for each in data], [each.validation for each in data]
+    seeds = [config.seeds.data_order for config in configs]
+    at_once = steps_per_execution(configs[0], keeper.steps)
+    compiled = CompiledSteps(model, *splits, configs[0].training.batch_size, seeds, at_once)
+    return lambda first, last, done=0: compiled.fit(first, last, [keeper, *callbacks], done), compiled.evaluate
