@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from test_softmax_regression import GRID, data
 
-jax = pytest.importorskip("jax")
-from closer_tf.readout import on_device, probes
+from closer_tf.readout import probes
 from closer_tf.readout.converged_regression import fit_converged
 from closer_tf.readout.probes import Problem, fit_penalties
 
+jax = pytest.importorskip("jax")
+on_device = pytest.importorskip("closer_tf.readout.on_device")
 pytestmark = pytest.mark.jax
 
 

@@ -275,8 +275,8 @@ def train_here(config, run_dir, log_file):
     """
     import keras
 
-    from closer_tf.train import train_run
     from closer_tf.common.command import Interrupted
+    from closer_tf.train import train_run
 
     with open(log_file, "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
