@@ -273,3 +273,17 @@ def test_pictures_of_very_many_encoders_can_be_written(tmp_path):
     ):
         plots.save(figure, tmp_path / "x.png")  # matplotlib draws nothing wider than 65,536 pixels
     assert figure._suptitle.get_text() == "first 30 of 500 encoders"
+
+
+def test_a_panels_legend_names_what_is_drawn_and_writes_formulas():
+    from closer_tf.plots.panels import plot_panel_lines
+
+    point = {"x": 0.1, "mean": 0.5, "half": None, "values": [0.5]}
+    series = [
+        {"name": name, "colour": "C0", "constant": False, "ours": [], "published": []} for name in ("G_N^k", "none", "a$b$")
+    ]
+    series[0]["ours"] = series[2]["ours"] = [point]
+    figure = plot_panel_lines(series, "h", "x", "y", has_published=False)
+    plots.style.make_legible(figure)
+    found = [(text.get_text(), text.get_parse_math()) for text in figure.legends[0].get_texts()]
+    assert found == [("$G_N^k$", True), ("a$b$", False), ("ours", False)]

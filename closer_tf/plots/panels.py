@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from closer_tf.plots.shared import write_chance
-from closer_tf.plots.style import in_style
+from closer_tf.plots.style import in_style, write_formula
 
 OURS = Line2D([], [], color="0.3", marker="o", markersize=5, label="ours")
 PUBLISHED = Line2D([], [], color="0.3", marker="D", markersize=5, linestyle="--", markerfacecolor="white", label="published")
@@ -158,9 +158,12 @@ def _chance_line(axis, chance):
 
 
 def _legend(figure, series, has_published):
-    names = [f"${one['name']}$" if "^" in one["name"] else one["name"] for one in series]  # formulas, such as G_N^k
-    handles = [Line2D([], [], color=one["colour"], linewidth=3, label=name) for one, name in zip(series, names)]
+    drawn = [one for one in series if one["ours"] or one["published"]]
+    handles = [Line2D([], [], color=one["colour"], linewidth=3, label=one["name"]) for one in drawn]
     handles.append(OURS)
     if has_published:
         handles.append(PUBLISHED)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), frameon=False, fontsize=8)
+    style = {"loc": "outside lower center", "ncols": min(len(handles), 7), "frameon": False, "fontsize": 8}
+    for text in figure.legend(handles=handles, **style).get_texts():
+        if "^" in text.get_text():
+            write_formula(text)

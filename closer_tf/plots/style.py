@@ -68,6 +68,10 @@ def save(figure, path, formats=()):
         write_atomically(file, buffer.getvalue())
 
 
+FORMULA = "formula"
+"""What tells a text that `write_formula` has written from all others."""
+
+
 def make_legible(figure):
     """Show the texts of a figure as they are: a dollar is a dollar, and letters that the usual font lacks come from another.
 
@@ -81,7 +85,7 @@ def make_legible(figure):
     """
     texts = figure.findobj(Text)
     for text in texts:
-        text.set_parse_math(False)  # names come from data files
+        text.set_parse_math(text.get_gid() == FORMULA)  # other names come from data files
     usual = _characters(_font_file("DejaVu Sans"))
     rare = frozenset("".join(text.get_text() for text in texts)) - usual - {"\n"}
     if not rare:
@@ -94,6 +98,11 @@ def make_legible(figure):
     if unknown:
         _write_as_numbers(figure, texts, unknown)
     return figure
+
+
+def write_formula(text):
+    """Have a text of a figure, such as G_N^k, shown as a formula: of names that the package gives, not data."""
+    text.set(text=f"${text.get_text()}$", gid=FORMULA)
 
 
 def _write_as_numbers(figure, texts, unknown):
