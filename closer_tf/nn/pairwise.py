@@ -133,14 +133,18 @@ def _pushed(log_p, is_own, weights):
     Returns:
         (scalar, tensor (..., B)).
     """
+    weights = weights * ops.cast(ops.shape(log_p)[-1] > 1, log_p.dtype)  # a sample alone is told from nothing
     others = ops.where(is_own, ops.cast(FAR, log_p.dtype), log_p)
-    log_of_others = ops.logsumexp(others, axis=-1, keepdims=True)  # log(1 - p), exact where p is near 1
+    largest = ops.max(others, axis=-1, keepdims=True)
+    each = ops.exp(others - largest)  # one exponential of all logits serves the loss and both softmaxes
+    total = ops.sum(each, axis=-1, keepdims=True)
+    log_of_others = (largest + ops.log(total))[..., 0]  # log(1 - p), exact where p is near 1
     own = ops.sum(ops.where(is_own, log_p, ops.zeros_like(log_p)), axis=-1)
     near_0 = ops.log1p(-ops.exp(ops.minimum(own, -0.5)))  # exact where p is small
-    log_1_minus_p = ops.where(own < -1, near_0, log_of_others[..., 0])
-    told_apart = ops.cast(ops.shape(log_p)[-1] > 1, log_p.dtype)  # a sample alone is told from nothing
-    a = (ops.exp(log_p) - ops.exp(others - log_of_others)) * ops.expand_dims(weights, -1)
-    return -told_apart * ops.sum(weights * log_1_minus_p), a
+    log_1_minus_p = ops.where(own < -1, near_0, log_of_others)
+    of_others = each * (ops.expand_dims(weights, -1) * (ops.exp(largest) - 1 / total))
+    a = ops.where(is_own, ops.expand_dims(weights * ops.exp(own), -1), of_others)
+    return -ops.sum(weights * log_1_minus_p), a
 
 
 def _towards_pulled(a, targets, flat):
