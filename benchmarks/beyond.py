@@ -24,7 +24,7 @@ STEPS = {
 """name of a graph -> keys of a run config"""
 
 
-def losses(repeats=15):
+def losses(repeats=60):
     """Times of the loss and its gradient: list of dicts."""
     values = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(ENCODERS, BATCH, DIM)).astype(np.float32))
     functions = {}
@@ -40,14 +40,14 @@ def _loss(values, graph, push):
     return lambda: wait(compute(values))
 
 
-def steps(repeats=15):
+def steps(repeats=25):
     """Times of a training step of the paper's MLP, end to end and layer by layer: list of dicts."""
     functions = {}
     for graph, keys in STEPS.items():
         for kind in ("end to end", "layer by layer"):
             local = [f"objective.local={json.dumps(kind == 'layer by layer')}"]
             functions[graph, kind] = _step(load_config("mlp_gaussian", [*keys, *local, "augmentation={}"]))
-    found = interleaved(functions, repeats, budget_s=60.0)
+    found = interleaved(functions, repeats, budget_s=90.0)
     return [summary(seconds, what="training step", graph=graph, kind=kind) for (graph, kind), seconds in found.items()]
 
 

@@ -78,6 +78,21 @@ def rows_of_objectives():
         yield f" | {scored} | {r(gauge['embedding_sd'], 2)} | {r(gauge['effective_rank'], 1)} |"
 
 
+def rows_of_costs():
+    """Each row from the graph on; what comes second in a pair beside what comes first."""
+    found = {(row["what"], row["graph"], row["kind"]): row["median_ms"] for row in content("benchmarks/beyond")["rows"]}
+    loss, step = "loss and gradient", "training step"
+    for what, first, second, graphs in (
+        (loss, "pull", "push", ("directional_ring", "bidirectional_ring")),
+        (step, "end to end", "layer by layer", ("directional_ring", "all_to_all")),
+    ):
+        for graph in graphs:
+            name, digits = "all-to-all" if graph == "all_to_all" else graph.replace("_", " "), 1 if what == loss else 0
+            base, other = (found[what, graph, kind] for kind in (first, second))
+            yield f"{first} | {name} | {base:.{digits}f} | |"
+            yield f"{second} | {name} | {other:.{digits}f} | {other / base:.2f} x {first} |"
+
+
 def is_of(name, config):
     """Whether a name of a summary's condition is that of a run with this config."""
     condition, *told = name.split(", ")
@@ -98,6 +113,7 @@ def is_of(name, config):
         ("beyond_maps", rows_of_maps),
         ("beyond_maps", rows_of_graphs),
         ("beyond_maps", rows_of_recordings),
+        ("beyond", rows_of_costs),
         ("beyond", rows_of_objectives),
     ],
 )
