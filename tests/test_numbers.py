@@ -219,12 +219,22 @@ def results_best():
 def results_visual():
     """The natural movie on visual areas."""
     names = {"masked input": "masked_input", "PCA": "pca", "untrained": "untrained", "LPL": "lpl", "NoTCLoSeR": "notcloser"}
-    for name, condition in {**names, "TCLoSeR": "tcloser"}.items():
-        cells = []
-        for readout in ("single", "ensemble", "whitened_single", "whitened_ensemble"):
-            of = ("natural_movie_visual_thirds", condition, readout)
-            cells.append(r(accuracy(*of)) if condition in ("masked_input", "pca") else spread(*of))
-        yield f"| {name} | {' | '.join(cells)} |"
+    for file in ("natural_movie_visual_thirds", "natural_movie_visual_bins"):
+        for name, condition in {**names, "TCLoSeR": "tcloser"}.items():
+            cells = []
+            for readout in ("single", "ensemble", "whitened_single", "whitened_ensemble"):
+                of = (file, condition, readout)
+                cells.append(r(accuracy(*of)) if condition in ("masked_input", "pca") else spread(*of))
+            yield f"| {name} | {' | '.join(cells)} |"
+    runs = content("natural_movie_visual_bins")["runs"].values()
+    best = [run["best"]["epoch"] for run in runs]
+    yield f"best epochs {min(best)} to {max(best)}"
+    past = {run["config"]["dataset"]["path"][7:-4]: run["best"] for run in content("gabors_300_epochs")["runs"].values()}
+    for session, says in (
+        ("751348571", "epoch {epoch}: {val_loss:.3f} there, {last_val_loss:.3f} after"),
+        ("755434585", "epoch {epoch}, {val_loss:.3f} and {last_val_loss:.3f}"),
+    ):
+        yield says.format(**past[session])
 
 
 def results_neurons():
