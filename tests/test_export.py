@@ -196,6 +196,9 @@ def test_mistakes(run, tmp_path):
         export_run(tmp_path, tmp_path / "full")
     with pytest.raises(RunError, match="no run here"):
         export_run(tmp_path / "none", tmp_path / "out")
+    (tmp_path / "a_file").write_text("")
+    with pytest.raises(RunError, match="a_file: a file; expected a run folder"):
+        export_run(tmp_path / "a_file", tmp_path / "out")
     run_dir = run(training={"epochs": 0}, readout={"after_training": False})
     (run_dir / "ensemble.keras").write_bytes(b"half")
     with pytest.raises(RunError, match="ensemble.keras: cannot be loaded"):

@@ -212,6 +212,8 @@ class RunFolder:
                 raise ValueError("expected an object")
         except FileNotFoundError:
             raise RunError(f"{self.path}: no run here (no config.json)") from None
+        except NotADirectoryError:
+            raise RunError(f"{self.path}: a file; expected a run folder, as closer_tf.train makes them") from None
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.config_file}: damaged: {error}") from None
         for change in self.changes():
