@@ -1,6 +1,6 @@
 """Multinomial logistic regression at its optimum: the converged protocol of the readout.
 
-The objective is scikit-learn's (see `softmax_regression.py`), and so is the measure of convergence: the largest entry of
+The objective is scikit-learn's (see `probes.py`), and so is the measure of convergence: the largest entry of
 the gradient, in the features' own coordinates. The way there is shorter. In the eigenbasis of X'X/n, with eigenvalues s_k,
 Boehning's bound on the Hessian is s_k / 2 + 1 / (n C) along direction k; L-BFGS works on coordinates divided by the root of
 that, in which the problem is nearly round: tens of iterations take the place of thousands. The features themselves are not
