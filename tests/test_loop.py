@@ -14,7 +14,6 @@ from closer_tf.data import load_data
 from closer_tf.data.splits import steps_per_epoch
 from closer_tf.data.streams import batches, steps_per_execution, training_stream
 from closer_tf.errors import DivergedError, RunError
-from closer_tf.nn.tensorflow import validation_stream
 from closer_tf.training import experiment
 from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
 from closer_tf.training.loop import run_training
@@ -445,6 +444,8 @@ def test_what_a_killed_process_left_is_cleared(config, uninterrupted, tmp_path):
 
 
 def test_one_validation_sample_alone_has_no_loss_to_log():
+    from closer_tf.nn.tensorflow import validation_stream
+
     digits = load_data("digits").validation
     assert validation_stream([digits[:1]], 16) is None and validation_stream([digits[:0]], 16) is None
     assert validation_stream([digits[:2]], 16) is not None
