@@ -207,6 +207,20 @@ def test_labels_follow_their_trials_and_bins(tmp_path):
             assert found.labels["state"][name].dtype == np.int64 and found.labels["place"][name].dtype == np.float64
 
 
+def test_an_angle_goes_the_shorter_way_between_two_times():
+    spikes, start, stop, _ = recording()
+    times = np.arange(-1.0, 30, 0.5)
+    angle = 50 * times % 360
+    given = {"labels": {"heading": (times, angle)}, "periods": {"heading": 360}, "report": lambda line: None}
+    session = Session.from_spike_times(spikes, list("AABB"), (start, stop), WIDTH, **given)
+    order = np.argsort(start)
+    centres = start[order, None] + WIDTH * (np.arange(session.counts("trials").shape[1]) + 0.5)
+    np.testing.assert_allclose(session.labels["heading"]["trials"], 50 * centres % 360)
+    assert session.periods == {"heading": 360.0}
+    with pytest.raises(DataError, match="periods: no label 'haeding'; labels: heading.*Did you mean 'heading'"):
+        Session.from_spike_times(spikes, list("AABB"), (start, stop), WIDTH, **given | {"periods": {"haeding": 360}})
+
+
 def test_padding_is_in_no_sample_and_no_row(tmp_path):
     from closer_tf.data.samples import make_samples
 

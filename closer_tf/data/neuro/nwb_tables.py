@@ -76,6 +76,7 @@ def read_session(
     labels=(),
     unequal="cut",
     report=print,
+    periods=None,
 ):
     """A session of counts from any NWB file with sorted units and intervals.
 
@@ -91,6 +92,7 @@ def read_session(
         blocks: seconds: in place of intervals, blocks of that length from the first spike to the last.
         length, unequal, report: as in `closer_tf.data.neuro.spikes.count_in_trials`.
         labels: names of columns of the intervals that come along as labels.
+        periods: dict of those among them that are angles to what a full turn is.
 
     Returns:
         `Session`, whose units have the file's ids.
@@ -124,6 +126,7 @@ def read_session(
             unequal=unequal,
             name=tables.name,
             report=report,
+            periods=periods,
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

@@ -14,6 +14,7 @@ A session file is one .npz file of plain arrays, written by `Session.save` or by
                         padding, all 0, and no part of any sample. Default: all
     label_<name>.<stimulus>  optional (trials,) or (trials, bins), for every stimulus: a label that comes with the session, such
                         as label_choice.movie_one. Strings, integers or truth values are classes, floats are numbers
+    period_<name>       optional number for a label that is an angle: what a full turn is, such as 360
     values              optional string, what the arrays hold: 'counts' (the default) or 'rates', both >= 0, or 'z-scores' or
                         'calcium', which may be negative
     name                optional string; default: the file's name
@@ -35,6 +36,7 @@ from closer_tf.common.labels import as_areas, as_labels
 from closer_tf.common.npz import read_npz, write_npz
 from closer_tf.common.plain import plain
 from closer_tf.config import suggestion
+from closer_tf.data.neuro.label_values import checked_periods
 from closer_tf.errors import DataError
 
 VALUES = {"counts": True, "rates": True, "z-scores": False, "calcium": False}
@@ -44,6 +46,7 @@ _PREFIX = "counts_"
 _TRIALS = "trials_"
 _LENGTHS = "lengths_"
 _LABEL = "label_"
+_PERIOD = "period_"
 _WIDTHS = (1e-4, 10.0)  # seconds per bin: from the shortest to what is rather 10 milliseconds
 
 
@@ -66,6 +69,7 @@ class Session:
             the session. Strings, integers and truth values are classes, floats are numbers.
         lengths: dict of stimulus name to int array (trials,): how many bins each trial has, where they differ. The bins after
             are padding, all 0, which no sample holds. Default: all of them.
+        periods: dict of the name of a label that is an angle to what a full turn is, such as 360.
         values: what `stimuli` hold, of `VALUES`; 'z-scores' and 'calcium' may be negative.
 
     Raises:
@@ -83,6 +87,7 @@ class Session:
     labels: dict = field(default_factory=dict)
     values: str = "counts"
     lengths: dict = field(default_factory=dict)
+    periods: dict = field(default_factory=dict)
 
     def __post_init__(self):
         unit_ids = _ids(self.unit_ids)
@@ -108,6 +113,7 @@ class Session:
             object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
         labels = {str(name): _checked_labels(str(name), given, stimuli) for name, given in self.labels.items()}
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "periods", _checked_periods(self.periods, labels))
         object.__setattr__(self, "trials", trials)
         object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "unit_ids", unit_ids)
@@ -190,6 +196,7 @@ class Session:
         arrays |= {_LENGTHS + name: numbers for name, numbers in self.lengths.items()}
         for label, parts in self.labels.items():
             arrays |= {f"{_LABEL}{label}.{stimulus}": array for stimulus, array in parts.items()}
+        arrays |= {_PERIOD + label: np.array(period) for label, period in self.periods.items()}
         if self.values != "counts":
             arrays["values"] = np.array(self.values)
         write_npz(path, arrays)
@@ -226,6 +233,7 @@ class Session:
                 labels=_stored_labels(stored),
                 values=str(stored.get("values", "counts")),
                 lengths={key.removeprefix(_LENGTHS): array for key, array in stored.items() if key.startswith(_LENGTHS)},
+                periods={key.removeprefix(_PERIOD): array for key, array in stored.items() if key.startswith(_PERIOD)},
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
@@ -323,6 +331,14 @@ def _checked_labels(label, given, stimuli):
             + ", ".join(f"{array.dtype} for {stimulus}" for stimulus, array in arrays.items())
         )
     return arrays
+
+
+def _checked_periods(periods, labels):
+    found = checked_periods(periods, labels)
+    for label in found:
+        if next(iter(labels[label].values())).dtype.kind == "U":
+            raise DataError(f"periods: label '{label}' holds text, which is no angle")
+    return found
 
 
 def _ids(values):
