@@ -12,7 +12,7 @@ from closer_tf.data.fingerprint import differences, identity_of
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.data.samples import make_samples
 from closer_tf.data.trial_splits import interleaved
-from closer_tf.errors import ConfigError, DataError
+from closer_tf.errors import CloserWarning, ConfigError, DataError
 from closer_tf.readout.protocol import arranged
 
 PARTS = ("train", "validation", "test")
@@ -75,6 +75,16 @@ def test_a_label_that_is_an_angle():
     assert one["fingerprint"] != other["fingerprint"] and differences(one, other) == [
         "period of the label: 360.0 then, 180.0 now"
     ]
+
+
+def test_counts_with_fractions_are_taken_and_said():
+    halves = np.full((5, 6, 2), 1.5)
+    with pytest.warns(
+        CloserWarning, match="session mouse: counts_one: counts with fractions, taken as they are; if they are none"
+    ):
+        assert Session("mouse", [1, 2], ["A", "B"], 0.1, {"one": halves}).counts("one").max() == 1.5
+    for values, counts in (("rates", halves), ("counts", np.floor(halves))):
+        Session("mouse", [1, 2], ["A", "B"], 0.1, {"one": counts}, values=values)
 
 
 @pytest.mark.parametrize(

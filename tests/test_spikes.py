@@ -50,7 +50,7 @@ def test_every_count_is_that_of_a_loop_over_all_spikes(origin):
         np.testing.assert_array_equal(session.trials[name], np.arange(len(first)))
         assert expected[:, 0].min(axis=0).tolist()[:3] >= [1, 1, 1] and not expected[..., 3].any()
     said = "\n".join(lines)
-    assert "recording session: left: trials last 1.000 to 1.250 s; all are cut to 8 bins (1.000 s), which leaves out" in said
+    assert "the recording: left: trials last 1.000 to 1.250 s; all are cut to 8 bins (1.000 s), which leaves out" in said
     assert "1 of 4 units have no spikes; they are kept" in said
 
 

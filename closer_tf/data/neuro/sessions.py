@@ -27,6 +27,7 @@ A session file is one .npz file of plain arrays, written by `Session.save` or by
 The order of the `counts_` arrays is the order of the stimuli, and so of the labels.
 """
 
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from closer_tf.common.npz import read_npz, write_npz
 from closer_tf.common.plain import plain
 from closer_tf.config import suggestion
 from closer_tf.data.neuro.label_values import checked_periods
-from closer_tf.errors import DataError
+from closer_tf.errors import CloserWarning, DataError
 
 VALUES = {"counts": True, "rates": True, "z-scores": False, "calcium": False}
 """What the arrays of a session may hold -> whether that is never negative."""
@@ -108,6 +109,7 @@ class Session:
                     raise DataError(f"{prefix}{name}: no array '{_PREFIX}{name}'; it has {', '.join(stimuli)}")
         lengths = {name: _checked_lengths(name, given, stimuli[name]) for name, given in self.lengths.items()}
         object.__setattr__(self, "lengths", lengths)
+        self._warn_of_fractions(stimuli)
         trials = {name: _checked_trials(name, self.trials.get(name), len(counts)) for name, counts in stimuli.items()}
         if self.bins_per_frame is not None:
             object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
@@ -121,6 +123,17 @@ class Session:
         object.__setattr__(self, "bin_width", _checked_bin_width(self.bin_width))
         object.__setattr__(self, "stimuli", stimuli)
         object.__setattr__(self, "simulated", bool(self.simulated))
+
+    def _warn_of_fractions(self, stimuli):
+        with_fractions = [name for name, counts in stimuli.items() if _has_fractions(counts)] if self.values == "counts" else []
+        if with_fractions:
+            name = with_fractions[0]
+            warnings.warn(
+                f"session {self.name}: {_PREFIX}{name}: counts with fractions, taken as they are; if they are none, say so "
+                f"with values={' or '.join(repr(value) for value in VALUES if value != 'counts')}",
+                CloserWarning,
+                stacklevel=4,
+            )
 
     def __repr__(self):
         shapes = ", ".join(
@@ -287,6 +300,10 @@ def _checked(stimulus, counts, num_units, values):
         hint = "; for what may be negative, say values='z-scores' or 'calcium'" if counts.dtype.kind == "f" else ""
         raise DataError(f"{key}: expected spike {values} >= 0, found {counts.min()}{hint}")
     return counts
+
+
+def _has_fractions(counts):
+    return counts.dtype.kind == "f" and bool((counts != np.floor(counts)).any())
 
 
 def _stored_labels(stored):

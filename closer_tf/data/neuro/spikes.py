@@ -25,7 +25,7 @@ def count_in_trials(
     unit_ids=None,
     labels=None,
     unequal="cut",
-    name="session",
+    name=None,
     report=print,
     periods=None,
 ):
@@ -54,7 +54,7 @@ def count_in_trials(
         labels: dict of a label's name to what it is: an array (trials,), the name of a column of the trials, or, for a label
             per bin, a pair of arrays (times, values) in seconds, or pynapple's `Tsd`. Floats are numbers, and between two times
             interpolated; strings, integers and truth values are classes.
-        name: str, what to call the recording in messages and tables.
+        name: str, what to call the recording in messages and tables. Default: 'session'.
         report: called with one line for each thing that is left out.
         periods: dict of the name of a label that is an angle to what a full turn is, such as 360 or 2 pi.
 
@@ -67,7 +67,7 @@ def count_in_trials(
     """
     ids, trains = spike_trains(spikes, unit_ids)
     areas = unit_areas(areas, ids)
-    what = f"recording {name}"
+    what = "the recording" if name is None else f"recording {name}"
     check_seconds(f"{what}: spike times", trains)
     table = columns_of(trials)
     periods = checked_periods(periods or {}, labels or {})
@@ -96,7 +96,7 @@ def count_in_trials(
         report(f"{what}: {silent} of {len(ids)} units have no spikes; they are kept")
     widths = np.concatenate([np.diff(e, axis=1).ravel() for e in edges.values()])
     return Session(
-        name=name,
+        name="session" if name is None else name,
         unit_ids=np.array(ids, dtype=object),
         unit_areas=areas,
         bin_width=float(np.median(widths)) if bins is None else bins,
