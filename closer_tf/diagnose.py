@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from closer_tf.common.backend import import_keras
 from closer_tf.common.command import add_figures, add_overrides, add_plugins, add_version, command_parser, run_command
 from closer_tf.common.files import given_path, write_atomically
 from closer_tf.common.values import shortened
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options), plugins=options.plugins)
+    return run_command(lambda: _main(options), needs_keras=False, plugins=options.plugins)
 
 
 def _main(options):
@@ -81,9 +82,11 @@ def diagnose(config: Any, out: str | os.PathLike | None = None, figures: Sequenc
     from closer_tf import plots
     from closer_tf.analysis.shared_signal import describe_samples, shared_signal, thinned, verdict
     from closer_tf.plots.runs import has_trials
-    from closer_tf.training.experiment import load_splits, make_receptive_fields
 
     config = as_config(config)
+    import_keras()
+    from closer_tf.training.experiment import load_splits, make_receptive_fields
+
     data = load_splits(config).current()
     if not data.labelled:
         raise DataError(f"{data.name}: has no labels here, so there is nothing that receptive fields could agree about")

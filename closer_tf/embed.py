@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from closer_tf.common.backend import import_keras
 from closer_tf.common.command import add_overrides, add_plugins, add_version, command_parser, run_command
 from closer_tf.common.files import given_path, write_with
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_plugins(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _main(options), plugins=options.plugins)
+    return run_command(lambda: _main(options), needs_keras=False, plugins=options.plugins)
 
 
 def _main(options):
@@ -120,8 +121,11 @@ def embed_run(
     unknown = [name for name in splits if name not in SPLITS]
     if unknown or not splits:
         raise ConfigError(f"--splits: expected some of {', '.join(SPLITS)}, found {', '.join(unknown) or 'none'}")
+    if data is not None and not given_path(data).exists():
+        raise DataError(f"{data}: no such file or folder; expected other data to embed")
     fields = run.load_masks()
     chosen = _chosen_encoders(encoders, fields)
+    import_keras()  # after most mistakes have shown
     ensemble, epochs, step, own = _ensemble(run, config, fields, epoch, needs_data=data is None)
     if data is None:
         columns, names = _of_splits(own, splits)

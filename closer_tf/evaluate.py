@@ -384,7 +384,8 @@ def best_of(trained: Trained, history: list[dict]) -> BestEpoch | None:
 
 
 def _longer(config):
-    return f"train longer (--set training.epochs={max(2 * config.training.epochs, 10)}: the run goes on)"
+    now = config.training.epochs
+    return f"train longer (--set training.epochs={max(2 * now, 10)}, now {now}: the run goes on)"
 
 
 def _softer(config, before):

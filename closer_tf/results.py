@@ -49,6 +49,8 @@ class Score(Part):
     """On the probe's validation samples."""
     per_encoder: list[Number] | None = None
     """`test` of each encoder."""
+    angular_error: Number | None = None
+    """Where labels are angles: mean absolute error on the test samples, in the label's unit; of single encoders the mean."""
 
 
 class Fit(Part):
@@ -71,6 +73,8 @@ class Probe(Part):
     test: Number | None = None
     iterations: int | None = None
     converged: bool | None = None
+    angular_error: Number | None = None
+    """Of the test samples, where labels are angles."""
     fits: list[Fit] = []
     """One per penalty tried."""
 

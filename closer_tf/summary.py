@@ -70,14 +70,18 @@ def _main(options):
     chance = None if summary["score"] == "R^2" else summary["chance"]
     figure = plots.plot_violins(values, chance, title, summary["score"])
     plots.save(figure, out.with_suffix(".png"), options.figures)
+    written = [out.with_suffix(f".{kind}") for kind in dict.fromkeys(["json", "png", *options.figures])]
     _print(summary["accuracy"])
     if "at_epochs" in summary:
-        _draw_over_epochs(summary, title, chance, out.with_name(f"{out.stem}_accuracy_over_epochs.png"), options.figures)
+        over_epochs = out.with_name(f"{out.stem}_accuracy_over_epochs.png")
+        if _draw_over_epochs(summary, title, chance, over_epochs, options.figures):
+            written += [over_epochs.with_suffix(f".{kind}") for kind in dict.fromkeys(["png", *options.figures])]
         for epoch, accuracy in summary["at_epochs"].items():
             _print(accuracy, f"  after {counted(int(epoch))}")
         for name, readouts in summary["published"].items():
             for readout, found in readouts.items():
                 print(f"{name:>14} {readout:>9}  {found['mean']:.4f}  published, after {found['epochs']} epochs")
+    print(f"read: {', '.join(options.run_dirs)}\nwritten: {', '.join(map(str, written))}")
 
 
 def _print(accuracy, after=""):
@@ -91,6 +95,7 @@ def _print(accuracy, after=""):
 
 
 def _draw_over_epochs(summary, title, chance, path, figures):
+    """Draw what was read out at single epochs; returns whether there was anything to draw."""
     from closer_tf import plots
 
     curves = {}
@@ -98,11 +103,13 @@ def _draw_over_epochs(summary, title, chance, path, figures):
         for name, readouts in accuracy.items():
             for readout, found in readouts.items():
                 curves.setdefault(name, {}).setdefault(readout, {})[int(epoch)] = found["test"]
-    if any(epoch for readouts in curves.values() for values in readouts.values() for epoch in values):
+    drawn = any(epoch for readouts in curves.values() for values in readouts.values() for epoch in values)
+    if drawn:
         untrained = summary["accuracy"].get(UNTRAINED, {})  # where variants have several, no line stands for all
         start = {readout: found["mean"] for readout, found in untrained.items()}
         figure = plots.plot_accuracy_over_epochs(curves, chance, start, summary["published"], title, summary["score"])
         plots.save(figure, path, figures)
+    return drawn
 
 
 def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:

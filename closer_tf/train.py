@@ -384,6 +384,12 @@ def _seconds_per_step(model, split, config, steps):
     return (time.perf_counter() - began) / steps
 
 
+def _kind_of_label(data):
+    if not data.labelled:
+        return "no labels"
+    return "a number as label" if data.period is None else f"an angle as label, full circle {data.period:g}"
+
+
 def _describe(config, data, fields, model, run):
     from closer_tf.data.splits import steps_per_epoch
 
@@ -396,7 +402,7 @@ def _describe(config, data, fields, model, run):
         cells += " per encoder"
     counts = sorted({encoder.count_params() for encoder in model.encoders})
     parameters = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    labels = f"{len(data.label_names)} labels" if data.label_names else "a number as label" if data.labelled else "no labels"
+    labels = f"{len(data.label_names)} labels" if data.label_names else _kind_of_label(data)
     steps = steps_per_epoch(len(data.train), config.training.batch_size)
     print(
         f"run: {run.path}\n"

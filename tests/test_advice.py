@@ -29,7 +29,7 @@ def config_of(**content):
 def test_below_untrained():
     [note] = advice(results_of((0.5, 0.6), (0.4, 0.7)), config_of(), [])
     assert note.startswith("CLoSeR is below untrained after 5 epochs (ensemble 0.600 against 0.700).")
-    assert "--set training.epochs=200: the run goes on" in note and "--set objective.temperature=640, now 2560" in note
+    assert "--set training.epochs=200, now 100: the run goes on" in note and "--set objective.temperature=640, now 2560" in note
     [note] = advice(results_of((0.3, 0.6), (0.4, 0.7)), config_of(), [])
     assert "(single 0.300 against 0.400, ensemble 0.600 against 0.700)" in note
     for fine in (results_of((0.5, 0.8), (0.4, 0.7)), results_of((0.4, 0.7), (0.4, 0.7)), parsed({})):
@@ -55,7 +55,7 @@ def test_below_untrained_past_the_best_epoch():
     assert "what is kept and read out is the best epoch" in passed and "closer_tf diagnose" in below
     assert "training.epochs=60" not in below
     [below] = advice(results, config_of(training={"epochs": 30}), history[:5])
-    assert "training.epochs=60: the run goes on" in below
+    assert "train longer (--set training.epochs=60, now 30: the run goes on)" in below
 
 
 def test_an_effective_rank_near_one():

@@ -336,10 +336,34 @@ def test_filters_are_options_and_a_missing_metric_names_the_one_that_goes_on_wit
 
 
 def test_allensdk_applies_the_metrics_it_is_given(written):
-    found = allen_cache.read_session(written, fixture.SESSION, Filters(presence_ratio=None, isi_violations=0.51))
+    found = allen_cache.read_session(written, fixture.SESSION, Filters(presence_ratio=0.94, isi_violations=0.51))
     assert {513, 514} <= set(found.units.ids.tolist())
-    with pytest.raises(DataError, match="to change one, read the file without it: --nwb"):
-        allen_cache.read_session(written, fixture.SESSION, Filters(quality=None))
+
+
+@pytest.mark.parametrize("skipped", [field.name for field in dataclasses.fields(Filters)])
+def test_a_cache_takes_the_filters_that_a_file_takes(cache, tmp_path, skipped):
+    fixture.write_tables(cache, acronyms={9001: "VISl"})
+    filters = dataclasses.replace(Filters(), **{skipped: None if getattr(Filters(), skipped) is not True else False})
+    of_cache, of_file = allen_cache.read_session(cache, fixture.SESSION, filters), read_nwb(nwb_file(cache))
+    one, other = (bin_recording(found, report=lambda line: None, filters=filters) for found in (of_cache, of_file))
+    assert_same(one, dataclasses.replace(other, unit_areas=one.unit_areas))
+    expected = ["VISl" if fixture.UNITS[unit][0] == 9001 else area for unit, area in zip(other.unit_ids, other.unit_areas)]
+    assert one.unit_areas.tolist() == expected
+    more = {"quality": 510, "amplitude_cutoff": 511, "presence_ratio": 513, "isi_violations": 514}
+    more |= {"valid_channel": 515, "in_brain": 516}
+    assert sorted({*one.unit_ids.tolist()} - {*fixture.KEPT_UNITS}) == [more[skipped]]
+    shown = [
+        bin_presentations(found, "drifting_gratings", ["orientation"], filters, lambda line: None)
+        for found in (of_cache, of_file)
+    ]
+    assert_same(shown[0], dataclasses.replace(shown[1], unit_areas=shown[0].unit_areas))
+    assert more[skipped] in shown[0].unit_ids
+
+
+def test_a_damaged_table_of_channels(cache):
+    (cache / "channels.csv").write_text("id,area\n9001,VISp\n")
+    with pytest.raises(DataError, match="channels.csv: expected the cache's table of channels, with the columns id and eceph"):
+        allen_cache.read_session(cache, fixture.SESSION, Filters(quality=None))
 
 
 def test_command_says_its_version_and_what_the_disk_says(written, tmp_path, capsys):

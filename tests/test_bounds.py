@@ -88,7 +88,7 @@ HELD = {
     "segments": [lambda v: make_samples(simulate_session(0, (1,), (4, 5), (4, 4)), label="segment", segments=v)],
     **{
         name: [lambda v, name=name: make_samples(simulate_session(0, (1,), (4, 5), (4, 4)), **{name: v})]
-        for name in ("lag", "folds", "fold")
+        for name in ("lag", "folds", "fold", "period")
     },
     "knn_neighbours": [lambda v: knn_probe(FEATURES, LABELS, v)],
     "max_iter": [lambda v: linear_probe(FEATURES, LABELS, max_iter=v)],

@@ -296,7 +296,7 @@ def test_other_units_are_refused(made, tmp_path, areas, says, capsys):
         (["-o", "e.npz", "--encoders", "1,1"], "--encoders: expected different numbers"),
         (["-o", "e.npz", "--epoch", "7"], "--epoch 7: no weights of that moment; expected 0 (untrained) or one of: 1, 2"),
         (["-o", "e.npz", "--epoch", "-1"], "--epoch -1: no weights"),
-        (["-o", "e.npz", "--data", "none.npz"], "none.npz: no such file"),
+        (["-o", "e.npz", "--data", "none.npz"], "none.npz: no such file or folder"),
         (["-o", "e.npz", "--set", "seed=5"], "would make this another run"),
     ],
 )
@@ -305,6 +305,15 @@ def test_mistakes(made, tmp_path, monkeypatch, arguments, says, capsys):
     assert embed.main([str(made / "images"), *arguments]) == 2
     said = capsys.readouterr().err
     assert says in said and "Traceback" not in said and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["-o", "e.txt"], ["-o", "e.npz", "--encoders", "3"], ["-o", "e.npz", "--data", "none"]])
+def test_mistakes_show_before_keras_is_imported(made, tmp_path, monkeypatch, arguments, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(embed, "import_keras", lambda: pytest.fail("Keras comes later"))
+    assert embed.main([str(made / "images"), *arguments]) == 2
+    assert embed.main(["nowhere", "-o", "e.npz"]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_a_file_is_replaced_only_on_demand(made, tmp_path, capsys):

@@ -195,6 +195,21 @@ def test_the_command_writes_whole_files_and_says_what_it_did(by_electrodes, tmp_
     assert out.read_bytes() == before and cli.main([*words, "--force"]) == 0
 
 
+def test_a_file_without_conditions_is_said_to_be_one_stimulus(by_electrodes, tmp_path, capsys):
+    path = str(by_electrodes[0] if isinstance(by_electrodes, tuple) else by_electrodes)
+    assert cli.main(["session", path, "--bin-width", "0.125", "-o", str(tmp_path / "one.npz")]) == 0
+    said = capsys.readouterr().out
+    assert (
+        f"{path}: all trials are one stimulus, so that a training needs dataset.label to be one of 'segment', 'time', not"
+        in said
+    )
+    assert "or tell trials apart by a column, --condition COLUMN, such as " in said and "side" in said
+    assert all(line.startswith((path, str(tmp_path / "one.npz"), "  areas")) for line in said.splitlines())
+    assert cli.main(["session", path, "--bin-width", "0.1", "--blocks", "4", "-o", str(tmp_path / "blocks.npz")]) == 0
+    said = capsys.readouterr().out
+    assert "all trials are one stimulus" in said and "--condition" not in said
+
+
 def test_inspect_says_what_is_in_a_file_and_which_command_reads_it(by_electrodes, tmp_path, capsys):
     assert cli.main(["inspect", str(by_electrodes)]) == 0
     said = capsys.readouterr().out

@@ -61,6 +61,7 @@ CHANGED = {
     "dataset.fold": (SIMULATED, 1),
     "dataset.split_label": ({**SIMULATED, "dataset": SESSION}, "part"),
     "dataset.regress": ({**SIMULATED, "dataset": SESSION}, True),
+    "dataset.period": ({**SIMULATED, "dataset": {**SESSION, "label": "direction"}}, 360.0),
     "dataset.seed": (SIMULATED, 1),
     "dataset.size": (SIMULATED, "paper"),
     "augmentation.horizontal_flip": ({}, True),

@@ -8,10 +8,12 @@ import pytest
 from closer_tf import train
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
+from closer_tf.data.fingerprint import differences, identity_of
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.data.samples import make_samples
 from closer_tf.data.trial_splits import interleaved
-from closer_tf.errors import ConfigError, DataError
+from closer_tf.errors import CloserWarning, ConfigError, DataError
+from closer_tf.readout.features import arranged
 
 PARTS = ("train", "validation", "test")
 
@@ -51,6 +53,53 @@ def test_labels_of_the_sessions_own_per_trial_and_per_bin():
         DataError, match="expected one of stimulus, segment, time, choice, .* found 'chioce'. Did you mean 'choice'"
     ):
         make_samples(mouse, label="chioce")
+
+
+def test_a_label_that_is_an_angle():
+    direction = np.arange(10) * 45
+    heading = np.linspace(0, 700, 60).reshape(10, 6) % 360
+    labels = {"direction": {"one": direction}, "heading": {"one": heading}, "choice": {"one": ["go", "stay"] * 5}}
+    mouse = session(labels=labels, periods={"heading": 360})
+    assert make_samples(mouse, label="direction").period is None and make_samples(mouse, label="direction").label_names
+    for found in (make_samples(mouse, label="heading", regress=True), make_samples(mouse, label="heading", period=360)):
+        assert found.period == 360 and found.label_names == ()
+        np.testing.assert_array_equal(
+            found.test.labels, heading.astype(np.float32)[found.test.about["trial"], found.test.about["frame"]]
+        )
+    assert make_samples(mouse, label="heading", period=180).period == 180
+    assert make_samples(mouse, label="direction", regress=True).period is None
+    assert make_samples(mouse, label="direction", period=360).period == 360
+    with pytest.raises(DataError, match="label 'choice' holds text, which is no number; leave out regress and period"):
+        make_samples(mouse, label="choice", period=360)
+    one, other = (identity_of(make_samples(mouse, label="heading", period=period)) for period in (360, 180))
+    assert one["fingerprint"] != other["fingerprint"] and differences(one, other) == [
+        "period of the label: 360.0 then, 180.0 now"
+    ]
+
+
+def test_counts_with_fractions_are_taken_and_said():
+    halves = np.full((5, 6, 2), 1.5)
+    with pytest.warns(
+        CloserWarning, match="session mouse: counts_one: counts with fractions, taken as they are; if they are none"
+    ):
+        assert Session("mouse", [1, 2], ["A", "B"], 0.1, {"one": halves}).counts("one").max() == 1.5
+    for values, counts in (("rates", halves), ("counts", np.floor(halves))):
+        Session("mouse", [1, 2], ["A", "B"], 0.1, {"one": counts}, values=values)
+
+
+@pytest.mark.parametrize(
+    "periods, message",
+    [
+        ({"place": 360}, "periods: no label 'place'; labels: heading, choice"),
+        ({"heading": 0}, "periods: heading: expected one number above 0, such as 360 for degrees, found 0"),
+        ({"heading": "360"}, "periods: heading: expected one number above 0"),
+        ({"choice": 360}, "periods: label 'choice' holds text, which is no angle"),
+    ],
+)
+def test_periods_that_are_none(periods, message):
+    labels = {"heading": {"one": np.arange(10.0)}, "choice": {"one": ["go", "stay"] * 5}}
+    with pytest.raises(DataError, match=message):
+        session(labels=labels, periods=periods)
 
 
 def test_over_all_folds_every_trial_is_for_testing_once():
@@ -168,6 +217,44 @@ def config(path, **dataset):
 def test_a_fold_that_there_is_not():
     with pytest.raises(ConfigError, match="fold: expected 0 to 3, since there are 4 folds, found 4"):
         parse_config(config("s.npz", folds=4, fold=4))
+
+
+def test_an_angle_has_one_r2_of_sine_and_cosine_and_an_error_in_degrees(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 360, (20, 12))
+    turned = np.radians(angle)[..., None] + np.array([0, 1.0, 2.0, 4.0])
+    traces = np.cos(turned) + 0.5 * rng.standard_normal(turned.shape)
+    labels = {"heading": {"run": angle}}
+    options = {"labels": labels, "periods": {"heading": 360}, "values": "z-scores"}
+    mouse = Session("m", np.arange(4), list("AABB"), 0.1, {"run": traces}, **options)
+    mouse.save(tmp_path / "m.npz")
+    assert Session.load(tmp_path / "m.npz").periods == {"heading": 360.0}
+    content = config(tmp_path / "m.npz", label="heading", period=360.0) | {"readout": {"C": [1.0], "whiten": True}}
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    assert train.main([str(tmp_path / "m.json"), "--run-dir", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "an angle as label, full circle 360" in said and "(angular error " in said
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["protocol"]["probe"] == "ridge regression on z-scored features, judged by R^2 of sine and cosine together"
+    found = results["accuracy"]["masked_input"]
+    assert found["single"]["angular_error"] > 0 and found["whitened_ensemble"]["angular_error"] > 0
+
+    data = load_data("session", path=tmp_path / "m.npz", label="heading", regress=True)  # the same by hand
+    splits = arranged(
+        parse_config(content), data, lambda split: split.inputs[:, -1] if split.inputs.ndim == 3 else split.inputs
+    )
+    angles = arranged(parse_config(content), data, lambda split: split.labels.astype(float))
+    mean, sd = splits["train"].mean(axis=0), splits["train"].std(axis=0, ddof=1)
+    x, test = ((splits[key] - mean) / sd for key in ("train", "test"))
+    y, actual = (np.stack([np.sin(np.radians(angles[k])), np.cos(np.radians(angles[k]))], axis=1) for k in ("train", "test"))
+    weights = np.linalg.solve(x.T @ x + np.eye(4), x.T @ (y - y.mean(axis=0)))
+    predicted = y.mean(axis=0) + test @ weights
+    r2 = 1 - ((predicted - actual) ** 2).sum() / ((actual - actual.mean(axis=0)) ** 2).sum()
+    error = np.abs(np.angle(np.exp(1j * (np.arctan2(predicted[:, 0], predicted[:, 1]) - np.radians(angles["test"]))), deg=True))
+    assert found["ensemble"]["test"] == pytest.approx(r2, abs=1e-6) and 0.5 < r2 < 0.9
+    assert found["ensemble"]["angular_error"] == pytest.approx(error.mean(), abs=1e-4)
+    with pytest.raises(ConfigError, match="period: goes with a label of the file that is an angle; label 'time' is none"):
+        parse_config(config("s.npz", label="time", period=360.0))
 
 
 def test_calcium_traces_and_a_position_by_regression(tmp_path, capsys):

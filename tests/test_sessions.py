@@ -126,7 +126,7 @@ def test_unknown_stimulus_is_named_with_a_suggestion():
 
 
 def test_save_and_load_give_the_same_session(tmp_path):
-    stimuli = {"three": numbered(4, 10, 3).astype(np.uint16), "one": np.full((5, 6, 3), 0.5, np.float32)}
+    stimuli = {"three": numbered(4, 10, 3).astype(np.uint16), "one": np.full((5, 6, 3), 2, np.float32)}
     saved = session(stimuli=stimuli, simulated=True)
     saved.save(tmp_path / "new" / "mouse.npz")
     loaded = Session.load(tmp_path / "new" / "mouse.npz")

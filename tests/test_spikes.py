@@ -50,7 +50,7 @@ def test_every_count_is_that_of_a_loop_over_all_spikes(origin):
         np.testing.assert_array_equal(session.trials[name], np.arange(len(first)))
         assert expected[:, 0].min(axis=0).tolist()[:3] >= [1, 1, 1] and not expected[..., 3].any()
     said = "\n".join(lines)
-    assert "recording session: left: trials last 1.000 to 1.250 s; all are cut to 8 bins (1.000 s), which leaves out" in said
+    assert "the recording: left: trials last 1.000 to 1.250 s; all are cut to 8 bins (1.000 s), which leaves out" in said
     assert "1 of 4 units have no spikes; they are kept" in said
 
 
@@ -205,6 +205,20 @@ def test_labels_follow_their_trials_and_bins(tmp_path):
             assert (found.labels["state"][name] == (centres > 12)).mean() > 0.95  # but for the bins about the change
             np.testing.assert_allclose(found.labels["direction_sin"][name], np.sin(np.pi / 6 * of_it), atol=1e-12)
             assert found.labels["state"][name].dtype == np.int64 and found.labels["place"][name].dtype == np.float64
+
+
+def test_an_angle_goes_the_shorter_way_between_two_times():
+    spikes, start, stop, _ = recording()
+    times = np.arange(-1.0, 30, 0.5)
+    angle = 50 * times % 360
+    given = {"labels": {"heading": (times, angle)}, "periods": {"heading": 360}, "report": lambda line: None}
+    session = Session.from_spike_times(spikes, list("AABB"), (start, stop), WIDTH, **given)
+    order = np.argsort(start)
+    centres = start[order, None] + WIDTH * (np.arange(session.counts("trials").shape[1]) + 0.5)
+    np.testing.assert_allclose(session.labels["heading"]["trials"], 50 * centres % 360)
+    assert session.periods == {"heading": 360.0}
+    with pytest.raises(DataError, match="periods: no label 'haeding'; labels: heading.*Did you mean 'heading'"):
+        Session.from_spike_times(spikes, list("AABB"), (start, stop), WIDTH, **given | {"periods": {"haeding": 360}})
 
 
 def test_padding_is_in_no_sample_and_no_row(tmp_path):

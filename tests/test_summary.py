@@ -32,15 +32,17 @@ def test_seeds_side_by_side(runs, tmp_path, capsys):
     assert single["test"] == values and single["mean"] == pytest.approx(sum(values) / 2) and single["seeds"] == [0, 1]
     assert single["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
     assert len(found["accuracy"]["untrained"]["single"]["test"]) == 2 and len(found["runs"]) == 4
-    said = capsys.readouterr().out
-    assert "closer" in said
-    assert summary.main(["results/all.json", "-o", "anew/all", "--title", "Digits"]) == 0
-    assert capsys.readouterr().out == said
+    *said, read, written = capsys.readouterr().out.splitlines()
+    assert "closer" in "\n".join(said)
+    assert read == f"read: {', '.join(runs)}" and written == "written: results/all.json, results/all.png"
+    assert summary.main(["results/all.json", "-o", "anew/all", "--title", "Digits", "--figures", "svg"]) == 0
+    ended = ["read: results/all.json", "written: anew/all.json, anew/all.png, anew/all.svg"]
+    assert capsys.readouterr().out.splitlines() == [*said, *ended] and (tmp_path / "anew" / "all.svg").exists()
     assert json.loads((tmp_path / "anew" / "all.json").read_text()) == {**found, "title": "Digits"}
     older = {key: value for key, value in found.items() if key not in ("title", "score", "simulated")}
     (tmp_path / "older.json").write_text(json.dumps(older))
     assert summary.main(["older.json", "-o", "anew/older"]) == 0
-    assert (tmp_path / "anew" / "older.png").exists() and capsys.readouterr().out == said
+    assert (tmp_path / "anew" / "older.png").exists() and capsys.readouterr().out.splitlines()[:-2] == said
     (tmp_path / "older.json").write_text("{}")
     assert summary.main(["older.json", "-o", "anew/older"]) == 2
     assert "older.json: expected a file written by" in capsys.readouterr().err

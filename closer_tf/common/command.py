@@ -7,6 +7,7 @@ weights are no longer finite); 4 another process is at work on the run folder, o
 
 import argparse
 import importlib
+import importlib.util
 import os
 import re
 import signal
@@ -41,6 +42,7 @@ def run_command(work, needs_keras=True, plugins=()):
 
     with _warnings_as_lines():
         try:
+            find_plugins(plugins)  # before anything slow
             if needs_keras or plugins:
                 import_keras()
             import_plugins(plugins)
@@ -86,20 +88,33 @@ def add_plugins(parser):
     parser.add_argument("--plugin", dest="plugins", metavar="MODULE", action="append", default=[], help=says)
 
 
-def import_plugins(modules):
-    """Import modules that register parts; they are found in the current folder, too.
+def find_plugins(modules):
+    """Refuse names that are no modules, without importing any; they are found in the current folder, too.
 
     Args:
         modules: their names, as for Python's `import`.
 
     Raises:
-        ConfigError: there is no such module, or importing it fails.
+        ConfigError: there is no such module.
     """
     if modules and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     for module in modules:
         if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
             raise ConfigError(f"--plugin {module}: expected the name of a module, such as my_parts for my_parts.py")
+        package = module.partition(".")[0]
+        if package not in sys.modules and importlib.util.find_spec(package) is None:
+            raise ConfigError(f"--plugin {module}: cannot be imported: ModuleNotFoundError: No module named '{package}'")
+
+
+def import_plugins(modules):
+    """Import modules that register parts; arguments as for `find_plugins`.
+
+    Raises:
+        ConfigError: there is no such module, or importing it fails.
+    """
+    find_plugins(modules)
+    for module in modules:
         try:
             importlib.import_module(module)
         except Exception as error:

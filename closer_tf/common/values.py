@@ -57,6 +57,7 @@ _REAL = {
     "length": {"ge": 0.01, "le": 1e6},
     "rewiring": {"ge": 0, "le": 1},
     "inside": {"ge": 0, "le": 1},
+    "period": {"gt": 0},
     "temperature": {"gt": 0},
     "max_memory_mb": {"gt": 0},
     "input_scale": {"gt": 0},

@@ -129,6 +129,9 @@ class SessionSource(TrialsSource):
     regression), or the name of a label in the file."""
     regress: bool = False
     """Read a label of the file out as a number, by linear regression, not as classes."""
+    period: float | None = Field(None, **BOUNDS["period"])
+    """Read a label of the file out as an angle, which comes full circle after so much, such as 360 for degrees: by linear
+    regression onto its sine and its cosine together. Default null: what the file says of the label, with `regress`."""
     split: Literal["trials", "blocks", "label"] = "trials"  # type: ignore[assignment]  # one more than the others have
     """How trials are divided: 'trials': by their number modulo `folds`; 'blocks': in `folds` blocks of time; 'label': as
     `split_label` says."""
@@ -141,6 +144,13 @@ class SessionSource(TrialsSource):
     window: int = Field(2, **BOUNDS["window"])
     """Consecutive bins per sample, ending with the current one. Bins whose window would begin before their trial are left out.
     Recurrent encoders run over all of a window; others see its last two bins at most."""
+
+    @model_validator(mode="after")
+    def _an_angle_of_the_file(self):
+        if self.period is not None and self.label in ("stimulus", "segment", "time"):
+            message = f"period: goes with a label of the file that is an angle; label '{self.label}' is none: name that label"
+            raise PydanticCustomError("inconsistent", "{message}", {"message": message})
+        return self
 
 
 class SimulatedSource(TrialsSource):

@@ -28,11 +28,14 @@ def identity_of(source):
     Returns:
         dict: `fingerprint` (SHA-256, hex, over what follows up to `unit_areas` but dtypes); per split (None where the source
         has none) `samples`, `shape` and `dtype` of one input, `inputs` and `labels` (SHA-256); `label_names`; `unit_areas`;
+        `period`, where labels are angles;
         `input_scale`; `scale`, the `Scale` of the training inputs; `white_level`, as of the `Source`.
     """
     with ThreadPoolExecutor() as cores:
         found = {name: _of_split(getattr(source, name), cores) for name in SPLITS}
     found |= {"label_names": list(source.label_names), "unit_areas": list(source.unit_areas)}
+    if source.period is not None:
+        found["period"] = float(source.period)
     text = json.dumps({**found, **{name: _without_dtype(found[name]) for name in SPLITS}}, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     scales = {"input_scale": float(source.input_scale), "scale": scale_of(source.train.inputs)._asdict()}
@@ -53,6 +56,8 @@ def differences(then, now, scaled=True):
     for key, called in (("label_names", "label names"), ("unit_areas", "brain areas of the units")):
         if then[key] != now[key]:
             texts.append(f"{called}: {_first_difference(then[key], now[key])}")
+    if then.get("period") != now.get("period"):
+        texts.append(f"period of the label: {then.get('period') or 'none'} then, {now.get('period') or 'none'} now")
     if scaled and not math.isclose(then["input_scale"], now["input_scale"], rel_tol=1e-6):
         kinds = {what["train"]["dtype"] for what in (then, now)}
         because = f" ({then['train']['dtype']} then, {now['train']['dtype']} now)" if len(kinds) > 1 else ""

@@ -16,7 +16,7 @@ def session(path, stimuli=None, **options):
         path: the .npz file.
         stimuli: stimulus names in the order of their labels. Default: all.
         **options: `label`, `segments`, `full_range`, `window`, `lag`, `split`, `folds`, `fold`, `split_label`, `regress`,
-            as for `closer_tf.data.samples.make_samples`.
+            `period`, as for `closer_tf.data.samples.make_samples`.
 
     Returns:
         `Source` of windows of consecutive bins; of single bins where all trials have one.

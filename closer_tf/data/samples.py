@@ -26,6 +26,7 @@ def make_samples(
     fold=0,
     split_label=None,
     regress=False,
+    period=None,
 ):
     """Windows of bins, in the order of stimulus, trial and frame. A window never leaves its trial.
 
@@ -41,7 +42,8 @@ def make_samples(
         segments: number of parts for label "segment".
         lag: bins from one bin of a window to the next.
         split, folds, fold, split_label: which trials are for what: see `closer_tf.data.trial_splits.parts_of`.
-        regress: a label of the session's is a number, also where it holds integers.
+        regress: a label of the session's is a number, also where it holds integers; an angle, if the session knows its period.
+        period: a label of the session's is an angle, which comes full circle after so much. Default: as `regress` says.
 
     Returns:
         `Source` of windows (n, window, units) of raw spike counts in time order, the current bin last. `about` of its splits
@@ -58,6 +60,11 @@ def make_samples(
     check_settings(window=window, lag=lag, folds=folds, fold=fold)
     if label == "segment":
         check_settings(segments=segments)
+    if period is not None:
+        check_settings(period=period)
+    elif regress:
+        period = session.periods.get(label)
+    regress = regress or period is not None
     if not stimuli or len(set(stimuli)) != len(stimuli):
         raise DataError(f"session {session.name}: expected one or more stimuli, each named once, found {stimuli}")
     if label == "stimulus" and len(stimuli) < 2:
@@ -92,6 +99,7 @@ def make_samples(
         simulated=session.simulated,
         stimuli=tuple(stimuli),
         bin_width=session.bin_width,
+        period=period,
     )
 
 
@@ -136,7 +144,7 @@ def _labels(session, stimuli, label, segments, regress):
     stored = session.labels[label]
     kind = stored[stimuli[0]].dtype.kind
     if regress and kind == "U":
-        raise DataError(f"session {session.name}: label '{label}' holds text, which is no number; leave out regress")
+        raise DataError(f"session {session.name}: label '{label}' holds text, which is no number; leave out regress and period")
     if kind == "f" and not regress:
         raise DataError(
             f"session {session.name}: label '{label}' holds numbers, not classes: set dataset.regress=true to read it out by "

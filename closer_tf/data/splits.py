@@ -55,6 +55,7 @@ class Source:
         stimuli: tuple of str, the names that `about["stimulus"]` of the splits counts; empty for images.
         bin_width: seconds per bin of a recording.
         white_level: the stored value that became white in grey images of more than 8 bits; None where there are none.
+        period: where labels are angles, after how much they come full circle.
     """
 
     train: Split
@@ -69,6 +70,7 @@ class Source:
     stimuli: tuple[str, ...] = ()
     bin_width: float | None = None
     white_level: float | None = None
+    period: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ class Splits:
         stimuli: tuple of str, the names that `about["stimulus"]` of the splits counts; empty for images.
         bin_width: seconds per bin of a recording.
         sequences: each stimulus is a window of consecutive bins, (bins, units), for recurrent encoders; `windowed` is false.
+        period: where labels are angles, after how much they come full circle.
 
     Raises:
         DataError: labels and stimuli do not match, or a label has no name.
@@ -109,6 +112,7 @@ class Splits:
     stimuli: tuple[str, ...] = ()
     bin_width: float | None = None
     sequences: bool = False
+    period: float | None = None
 
     def __post_init__(self):
         for part in ("train", "validation", "test"):
@@ -203,6 +207,7 @@ def split_source(name: str, source: Source, validation_fraction: float, seed: in
         identity_of(source),
         tuple(source.stimuli),
         source.bin_width,
+        period=source.period,
     )
 
 

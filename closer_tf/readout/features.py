@@ -107,13 +107,15 @@ def features_of(embedded):
 def protocol(config):
     """How a config's run is read out, as the dict that results.json holds."""
     options = config.readout
-    by_number = getattr(config.dataset, "label", None) == "time" or getattr(config.dataset, "regress", False)
+    angle = getattr(config.dataset, "period", None) is not None
+    by_number = angle or getattr(config.dataset, "label", None) == "time" or getattr(config.dataset, "regress", False)
+    ridge = "ridge regression on z-scored features, judged by R^2" + " of sine and cosine together" * angle
     logistic = "multinomial logistic regression, L2, L-BFGS from a cold start, on z-scored features"
     if options.protocol == "converged":
         logistic += ", to its optimum"
     return {
         "name": options.protocol,
-        "probe": "ridge regression on z-scored features, judged by R^2" if by_number else logistic,
+        "probe": ridge if by_number else logistic,
         "C": list(options.C),
         "max_iter": options.max_iter or PROBE_ITERATIONS[options.protocol],
         "validation_fraction": options.validation_fraction,

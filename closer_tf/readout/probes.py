@@ -50,6 +50,7 @@ class ProbeResult:
         iterations: its L-BFGS iterations.
         converged: whether it stopped by itself rather than at `max_iter`.
         fits: one dict (C, validation, iterations, converged) per value of C tried.
+        angular_error: where labels are angles, the mean absolute error on the test samples, in their unit.
     """
 
     C: float
@@ -58,6 +59,7 @@ class ProbeResult:
     iterations: int
     converged: bool
     fits: tuple[dict[str, Any], ...]
+    angular_error: float | None = None
 
 
 def linear_probe(
@@ -156,29 +158,56 @@ def ridge_all(
     features_by_name: Mapping[str, Mapping[str, np.ndarray]],
     targets: Mapping[str, np.ndarray],
     C: Sequence[float] = PUBLISHED_C_GRID,
+    period: float | None = None,
 ) -> dict[str, ProbeResult]:
     """As `probe_all`, for labels that are numbers: ridge regression, judged by R^2.
+
+    Angles are regressed as their sine and cosine together, and judged by one R^2: 1 less the squared errors of both over the
+    squared deviations of both from their means.
 
     Args:
         features_by_name: dict name -> features as in `linear_probe`.
         targets: dict `train`, `validation`, `test` of float arrays (n,).
         C: inverse L2 penalties; 0 stands for no penalty.
+        period: targets are angles, which come full circle after so much. Default: they are not.
 
     Returns:
         dict name -> `ProbeResult`, whose accuracies are R^2.
     """
     from sklearn.linear_model import LinearRegression, Ridge
 
+    fitted = targets if period is None else {key: _on_the_circle(angles, period) for key, angles in targets.items()}
     results = {}
     for name, features in features_by_name.items():
         scaled = standardise(features)
         fits = []
         for c in C:
-            model = (Ridge(alpha=1 / c) if c > 0 else LinearRegression()).fit(scaled["train"], targets["train"])
-            score = {key: float(model.score(scaled[key], targets[key])) for key in ("validation", "test")}
+            model = (Ridge(alpha=1 / c) if c > 0 else LinearRegression()).fit(scaled["train"], fitted["train"])
+            if period is None:
+                score = {key: float(model.score(scaled[key], targets[key])) for key in ("validation", "test")}
+            else:
+                said = {key: model.predict(scaled[key]) for key in ("validation", "test")}
+                score = {key: _joint_r2(said[key], fitted[key]) for key in said}
+                score["angular_error"] = _angular_error(said["test"], targets["test"], period)
             fits.append({"C": c, **score, "iterations": 1, "converged": True})
         results[name] = _result(fits)
     return results
+
+
+def _on_the_circle(angles, period):
+    """Sine and cosine of angles, (n, 2)."""
+    turned = 2 * np.pi * np.asarray(angles, dtype=np.float64) / period
+    return np.stack([np.sin(turned), np.cos(turned)], axis=1)
+
+
+def _joint_r2(said, actual):
+    return float(1 - np.square(said - actual).sum() / np.square(actual - actual.mean(axis=0)).sum())
+
+
+def _angular_error(said, angles, period):
+    """Mean absolute difference between what sines and cosines point to and angles, from 0 to half a period."""
+    apart = np.arctan2(said[:, 0], said[:, 1]) * period / (2 * np.pi) - angles
+    return float(np.abs((apart + period / 2) % period - period / 2).mean())
 
 
 def standardise(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -231,7 +260,8 @@ def _best(fits):
 def _result(fits):
     best = fits[_best(fits)]
     tried = tuple({key: fit[key] for key in ("C", "validation", "iterations", "converged")} for fit in fits)
-    return ProbeResult(best["C"], best["validation"], best["test"], best["iterations"], best["converged"], tried)
+    chosen = (best[key] for key in ("C", "validation", "test", "iterations", "converged"))
+    return ProbeResult(*chosen, tried, best.get("angular_error"))
 
 
 def combine(probabilities: ArrayLike, method: str) -> np.ndarray:

@@ -42,8 +42,8 @@ def probe(sets: Sets, config: RunConfig, data: Splits, name: str) -> tuple[dict[
     """
     accuracy, probes = _fit(sets, config, data, name)
     if config.readout.whiten:
-        accuracy |= by_whitening(sets, arranged(config, data, lambda split: split.labels), config.readout, data.label_names)
-    found = ", ".join(f"{key} {accuracy[key].test:.3f}" for key in READOUTS if key in accuracy)
+        accuracy |= by_whitening(sets, arranged(config, data, lambda split: split.labels), config.readout, data)
+    found = ", ".join(f"{key} {_said(accuracy[key])}" for key in READOUTS if key in accuracy)
     console().print(f"readout: {name}: {found}")
     return accuracy, probes
 
@@ -55,8 +55,8 @@ def _fit(sets, config, data, name):
     labels = arranged(config, data, lambda split: split.labels)
     options = config.readout
     if not data.label_names:
-        probes = ridge_all(sets, labels, options.C)
-        accuracy = {"ensemble": Score(test=probes["ensemble"].test, validation=probes["ensemble"].validation)}
+        probes = ridge_all(sets, labels, options.C, data.period)
+        accuracy = {"ensemble": _score(probes["ensemble"])}
         if len(probes) > 1:
             accuracy["single"] = _single([probe for name, probe in probes.items() if name != "ensemble"])
         return accuracy, _stored(probes)
@@ -70,7 +70,7 @@ def _fit(sets, config, data, name):
             return_probabilities=True,
             protocol=options.protocol,
         )
-    accuracy = {"ensemble": Score(test=probes["ensemble"].test, validation=probes["ensemble"].validation)}
+    accuracy = {"ensemble": _score(probes["ensemble"])}
     names = [key for key in sets if key != "ensemble"]
     if names:
         accuracy = {"single": _single([probes[name] for name in names]), **accuracy}
@@ -84,15 +84,27 @@ def _fit(sets, config, data, name):
 
 def _stored(probes):
     """dict name -> `Probe` of a dict name -> `ProbeResult`."""
-    return {name: Probe(**vars(one) | {"fits": [Fit(**fit) for fit in one.fits]}) for name, one in probes.items()}
+    found = {name: {key: value for key, value in vars(one).items() if value is not None} for name, one in probes.items()}
+    return {name: Probe(**of_one | {"fits": [Fit(**fit) for fit in of_one["fits"]]}) for name, of_one in found.items()}
+
+
+def _score(probe):
+    error = {} if probe.angular_error is None else {"angular_error": probe.angular_error}
+    return Score(test=probe.test, validation=probe.validation, **error)
 
 
 def _single(probes):
+    errors = [probe.angular_error for probe in probes if probe.angular_error is not None]
     return Score(
         test=float(np.mean([probe.test for probe in probes])),
         validation=float(np.mean([probe.validation for probe in probes])),
         per_encoder=[probe.test for probe in probes],
+        **({"angular_error": float(np.mean(errors))} if errors else {}),
     )
+
+
+def _said(score):
+    return f"{score.test:.3f}" + ("" if score.angular_error is None else f" (angular error {score.angular_error:.3g})")
 
 
 def neighbours_of(sets: Sets, config: RunConfig, data: Splits, name: str) -> dict[str, Score]:
@@ -121,20 +133,20 @@ def whitened_of(sets: Sets, config: RunConfig, data: Splits, name: str) -> dict[
     Returns:
         dict `whitened_single` and `whitened_ensemble`, or the latter alone, -> `Score`.
     """
-    found = by_whitening(sets, arranged(config, data, lambda split: split.labels), config.readout, data.label_names)
-    said = ", ".join(f"{key.removeprefix('whitened_')} {score.test:.3f}" for key, score in found.items())
+    found = by_whitening(sets, arranged(config, data, lambda split: split.labels), config.readout, data)
+    said = ", ".join(f"{key.removeprefix('whitened_')} {_said(score)}" for key, score in found.items())
     console().print(f"readout: {name}, whitened: {said}")
     return found
 
 
-def by_whitening(sets: Sets, labels: dict[str, np.ndarray], options: Readout, label_names: Sequence[str]) -> dict[str, Score]:
+def by_whitening(sets: Sets, labels: dict[str, np.ndarray], options: Readout, data: Splits) -> dict[str, Score]:
     """The readouts of named features by probes of whitened features, one set in memory at a time.
 
     Args:
         sets: as for `probe`.
         labels: dict `train`, `validation`, `test` of arrays (n,).
         options: the config's `readout`.
-        label_names: str per label; empty where labels are numbers.
+        data: `Splits`, which says whether labels are classes, numbers or angles.
 
     Returns:
         As `whitened_of`.
@@ -145,13 +157,13 @@ def by_whitening(sets: Sets, labels: dict[str, np.ndarray], options: Readout, la
     found: dict[str, Any] = {}
     for name, features in sets.items():
         whole = {name: whitened(features)}
-        if label_names:
+        if data.label_names:
             found |= probe_all(whole, labels, options.C, options.max_iter, protocol=options.protocol)
         else:
-            found |= ridge_all(whole, labels, options.C)
+            found |= ridge_all(whole, labels, options.C, data.period)
     ensemble = found.pop("ensemble")
     single = {"whitened_single": _single(list(found.values()))} if found else {}
-    return single | {"whitened_ensemble": Score(test=ensemble.test, validation=ensemble.validation)}
+    return single | {"whitened_ensemble": _score(ensemble)}
 
 
 def by_neighbours(sets: Sets, labels: dict[str, np.ndarray], neighbours: int) -> dict[str, Score]:

@@ -6,18 +6,20 @@ so it is only ever shown links to the files, in a folder of its own, and has no 
 """
 
 import contextlib
+import csv
 import importlib.util
 import os
 import shutil
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from closer_tf.common.files import given_path
+from closer_tf.common.files import check_regular, given_path
 from closer_tf.data.neuro.binning import FILTERS, Frames, InvalidInterval, Recording, Units
-from closer_tf.data.neuro.nwb import as_numbers
+from closer_tf.data.neuro.nwb import as_numbers, read_nwb
 from closer_tf.data.neuro.sessions import area_sizes
 from closer_tf.errors import DataError
 
@@ -155,23 +157,25 @@ def open_cache(cache, session=None):
 def read_session(cache, session, filters=FILTERS):
     """A session of a local cache, read by allensdk, which applies the filters.
 
+    allensdk cannot go on without one of the filters. Where one is skipped, `read_nwb` reads the file.
+
     Args:
         cache: folder with the tables and the session's NWB file.
         session: int, session id.
-        filters: `Filters`. Of the metrics, units without a value never pass here.
+        filters: `Filters`.
 
     Returns:
-        `Recording` of the units that pass; their areas are those of channels.csv.
+        `Recording`, whose areas are those of channels.csv: of the units that pass, or of all where a filter is skipped.
 
     Raises:
-        DataError: allensdk is not installed, a file is absent or damaged, or another filter than a metric is changed, which
-            allensdk cannot do alone.
+        DataError: allensdk is not installed, or a file is absent or damaged.
     """
-    if (filters.quality, filters.valid_channel, filters.in_brain) != (FILTERS.quality, True, True):
-        raise DataError(
-            f"allensdk applies the filters quality, valid_channel and in_brain itself; to change one, read the file without "
-            f"it: --nwb {session_file(cache, session)}"
-        )
+    if filters != replace(filters, quality=FILTERS.quality, valid_channel=True, in_brain=True) or None in (
+        filters.amplitude_cutoff,
+        filters.presence_ratio,
+        filters.isi_violations,
+    ):
+        return read_nwb(session_file(cache, session), _areas_of_channels(given_path(cache) / "channels.csv"))
     with open_cache(cache, session) as project:
         data = project.get_session_data(
             session,
@@ -194,6 +198,19 @@ def read_session(cache, session, filters=FILTERS):
             )
         finally:
             file.get_read_io().close()
+
+
+def _areas_of_channels(file):
+    """dict of channel id to area, of a cache's channels.csv."""
+    check_regular(file)
+    try:
+        with open(file, newline="", encoding="utf-8") as lines:
+            return {int(row["id"]): row["ecephys_structure_acronym"] for row in csv.DictReader(lines)}
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(
+            f"{file}: expected the cache's table of channels, with the columns id and ecephys_structure_acronym, found none "
+            f"({type(error).__name__}: {error}); remove it, and --yes downloads it again"
+        ) from None
 
 
 def list_sessions(cache):

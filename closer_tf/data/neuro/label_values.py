@@ -3,6 +3,7 @@
 import numpy as np
 
 from closer_tf.common.values import plain
+from closer_tf.config import suggestion
 from closer_tf.data.neuro.handed_over import in_seconds
 from closer_tf.errors import DataError
 
@@ -28,7 +29,7 @@ def per_trial(label, values, count, chosen):
     return {stimulus: values[positions] for stimulus, positions in chosen.items()}
 
 
-def per_bin(label, signal, centres):
+def per_bin(label, signal, centres, period=None):
     """A label that is a signal in time, at the centre of every bin.
 
     Args:
@@ -36,9 +37,10 @@ def per_bin(label, signal, centres):
         signal: pair (times, values) of arrays (n,), seconds and numbers, strings, ...; or pynapple's `Tsd`. Floats are
             interpolated linearly, of anything else the nearest value is taken.
         centres: dict of stimulus to float array (trials, bins), seconds.
+        period: values are angles, which come full circle after so much: between two they go the shorter way round.
 
     Returns:
-        dict of stimulus to array (trials, bins).
+        dict of stimulus to array (trials, bins); angles from 0 to below the period.
 
     Raises:
         DataError: times and values do not match, or the signal does not reach over all bins.
@@ -62,6 +64,9 @@ def per_bin(label, signal, centres):
             f"labels: {label}: expected values from {first:.6g} to {last:.6g} s, where the bins lie, found some {reach}; leave "
             f"out trials outside"
         )
+    if values.dtype.kind == "f" and period is not None:
+        turned = np.unwrap(values, period=period)
+        return {stimulus: np.interp(c, times, turned) % period for stimulus, c in centres.items()}
     if values.dtype.kind == "f":
         return {stimulus: np.interp(c, times, values) for stimulus, c in centres.items()}
     middles = (times[:-1] + times[1:]) / 2
@@ -69,7 +74,8 @@ def per_bin(label, signal, centres):
 
 
 def circular(name, values, period):
-    """A circular label, such as a direction, as two that are numbers: its sine and its cosine.
+    """A circular label, such as a direction, as two that are numbers: its sine and its cosine. As one label, it is an angle
+    with a period (`periods` of `Session.from_spike_times`, or `dataset.period`).
 
     Args:
         name: the label's name.
@@ -83,3 +89,27 @@ def circular(name, values, period):
     angle = 2 * np.pi * np.asarray(turns, dtype=np.float64) / period
     parts = {f"{name}_sin": np.sin(angle), f"{name}_cos": np.cos(angle)}
     return {key: (times, part) for key, part in parts.items()} if times is not None else parts
+
+
+def checked_periods(periods, labels):
+    """Which labels are angles.
+
+    Args:
+        periods: dict of label to what a full turn is.
+        labels: the labels that there are: names, or a dict of name to anything.
+
+    Returns:
+        dict of str to float.
+
+    Raises:
+        DataError: there is no such label, or a period is no number above 0.
+    """
+    found = {}
+    for label, period in periods.items():
+        if label not in labels:
+            raise DataError(f"periods: no label '{label}'; labels: {', '.join(labels) or 'none'}.{suggestion(label, labels)}")
+        value = np.asarray(period)
+        if value.size != 1 or value.dtype.kind not in "iuf" or not 0 < float(value.reshape(())) < np.inf:
+            raise DataError(f"periods: {label}: expected one number above 0, such as 360 for degrees, found {period!r}")
+        found[str(label)] = float(value.reshape(()))
+    return found

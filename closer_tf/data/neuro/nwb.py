@@ -11,13 +11,14 @@ from closer_tf.data.neuro.hdf5 import errors_of, let_a_child_go_first, refuse_li
 _SUFFIX = "_presentations"
 
 
-def read_nwb(path):
+def read_nwb(path, areas=None):
     """Units, spike times, movie frames and invalid times of a session file. The file is opened for reading only.
 
     A unit's area is the location of its peak channel; allensdk takes it from the cache's channels.csv instead.
 
     Args:
         path: the .nwb file.
+        areas: dict of channel id to area, in place of the file's locations; channels that are not in it have none.
 
     Returns:
         `Recording`, before any filter, with every stimulus that has frame numbers, and all tables of presentations. What a file
@@ -29,13 +30,13 @@ def read_nwb(path):
     path = given_path(path)
     check_regular(path)
     let_a_child_go_first(path, __name__)
-    return _read(path)
+    return _read(path, areas)
 
 
-def _read(path):
+def _read(path, areas=None):
     with errors_of(path, "a session file of the Allen Institute's format"), h5py.File(path, "r") as file:
         refuse_links(path, file)
-        units = _units(file)
+        units = _units(file, areas)
         return Recording(
             name=text(values(file["identifier"])),
             units=units,
@@ -46,7 +47,7 @@ def _read(path):
         )
 
 
-def _units(file):
+def _units(file, other_areas):
     channels, table = file["general/extracellular_ephys/electrodes"], file["units"]
     channel_ids = values(channels["id"])
     order = np.argsort(channel_ids, kind="stable")
@@ -55,7 +56,10 @@ def _units(file):
     if (channel_ids[row] != peaks).any():
         raise ValueError("a unit's peak channel is not in the table of electrodes")
     location = strings(channels["location"])[row]
-    areas = as_areas(location, len(location), "electrodes/location")
+    located = as_areas(location, len(location), "electrodes/location")
+    areas = located
+    if other_areas is not None:
+        areas = as_areas([other_areas.get(channel, "") for channel in peaks.tolist()], len(peaks), "areas")
     return Units(
         ids=values(table["id"]).astype(np.int64),
         areas=areas,
@@ -66,7 +70,7 @@ def _units(file):
         presence_ratio=values(table["presence_ratio"]) if "presence_ratio" in table else None,
         isi_violations=values(table["isi_violations"]) if "isi_violations" in table else None,
         valid_channel=values(channels["valid_data"]).astype(bool)[row] if "valid_data" in channels else None,
-        in_brain=areas != "",
+        in_brain=located != "",
     )
 
 

@@ -75,6 +75,7 @@ def read_session(
     labels=(),
     unequal="cut",
     report=print,
+    periods=None,
 ):
     """A session of counts from any NWB file with sorted units and intervals.
 
@@ -90,6 +91,7 @@ def read_session(
         blocks: seconds: in place of intervals, blocks of that length from the first spike to the last.
         length, unequal, report: as in `closer_tf.data.neuro.spikes.count_in_trials`.
         labels: names of columns of the intervals that come along as labels.
+        periods: dict of those among them that are angles to what a full turn is.
 
     Returns:
         `Session`, whose units have the file's ids.
@@ -111,7 +113,7 @@ def read_session(
             shown = blocks_of_time(first, last, blocks)
             if (rest := last - shown[-1, 1]) >= bin_width:
                 report(f"{path}: the last {rest:.3g} s are less than a block, and left out")
-        return count_in_trials(
+        session = count_in_trials(
             [tables.spikes[k] for k in chosen],
             areas[chosen],
             shown,
@@ -122,10 +124,26 @@ def read_session(
             labels={name: name for name in labels},
             unequal=unequal,
             name=tables.name,
-            report=report,
+            report=lambda line: report(f"{path}: {line.removeprefix(f'recording {tables.name}: ')}"),
+            periods=periods,
         )
+        if len(session.stimuli) == 1:
+            report(f"{path}: {_one_stimulus(session, shown, blocks)}")
+        return session
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _one_stimulus(session, table, blocks):
+    """What a session of one stimulus cannot be trained for, and what to do."""
+    labels = ", ".join(f"'{label}'" for label in ("segment", "time", *session.labels))
+    says = f"all trials are one stimulus, so that a training needs dataset.label to be one of {labels}, not 'stimulus'"
+    if blocks is not None:
+        return says
+    columns = [
+        name for name, values in table.items() if 1 < len(set(np.asarray(values).tolist())) < len(values) and name != "id"
+    ]
+    return f"{says}; or tell trials apart by a column, --condition COLUMN, such as {', '.join(columns) or 'none that is here'}"
 
 
 def areas_of(tables, column=None):

@@ -48,11 +48,22 @@ def _parser():
     parser.add_argument("--unequal", choices=("cut", "pad"), default="cut", help="trials of unequal length (default: cut)")
     parser.add_argument("--blocks", type=float, metavar="SECONDS", help="no trials: blocks of that length")
     parser.add_argument("--labels", nargs="+", default=[], metavar="COLUMN", help="columns of TABLE to read out later")
+    parser.add_argument(
+        "--periods", nargs="+", default=[], metavar="LABEL=TURN", help="labels that are angles, such as direction=360"
+    )
     parser.add_argument("--area-column", metavar="COLUMN", help="column of units or electrodes (default: location)")
     parser.add_argument("--units", nargs="+", default=[], metavar="RULE", help="which units, such as quality=good")
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
     add_version(parser)
     return parser
+
+
+def _period(text):
+    label, _, turn = text.rpartition("=")
+    try:
+        return label, float(turn)
+    except ValueError:
+        raise ConfigError(f"--periods {text}: expected a label and what a full turn is, such as direction=360") from None
 
 
 def _run(arguments):
@@ -76,6 +87,7 @@ def _run(arguments):
         length=arguments.length,
         labels=arguments.labels,
         unequal=arguments.unequal,
+        periods=dict(_period(text) for text in arguments.periods),
     )
     session.save(out)
     print(f"{out}: {session}")

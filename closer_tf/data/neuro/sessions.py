@@ -14,6 +14,7 @@ A session file is one .npz file of plain arrays, written by `Session.save` or by
                         padding, all 0, and no part of any sample. Default: all
     label_<name>.<stimulus>  optional (trials,) or (trials, bins), for every stimulus: a label that comes with the session, such
                         as label_choice.movie_one. Strings, integers or truth values are classes, floats are numbers
+    period_<name>       optional number for a label that is an angle: what a full turn is, such as 360
     values              optional string, what the arrays hold: 'counts' (the default) or 'rates', both >= 0, or 'z-scores' or
                         'calcium', which may be negative
     name                optional string; default: the file's name
@@ -26,6 +27,7 @@ A session file is one .npz file of plain arrays, written by `Session.save` or by
 The order of the `counts_` arrays is the order of the stimuli, and so of the labels.
 """
 
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,7 +36,8 @@ import numpy as np
 from closer_tf.common.files import read_npz, write_npz
 from closer_tf.common.values import as_areas, as_labels, plain
 from closer_tf.config import suggestion
-from closer_tf.errors import DataError
+from closer_tf.data.neuro.label_values import checked_periods
+from closer_tf.errors import CloserWarning, DataError
 
 VALUES = {"counts": True, "rates": True, "z-scores": False, "calcium": False}
 """What the arrays of a session may hold -> whether that is never negative."""
@@ -43,6 +46,7 @@ _PREFIX = "counts_"
 _TRIALS = "trials_"
 _LENGTHS = "lengths_"
 _LABEL = "label_"
+_PERIOD = "period_"
 _WIDTHS = (1e-4, 10.0)  # seconds per bin: from the shortest to what is rather 10 milliseconds
 
 
@@ -65,6 +69,7 @@ class Session:
             the session. Strings, integers and truth values are classes, floats are numbers.
         lengths: dict of stimulus name to int array (trials,): how many bins each trial has, where they differ. The bins after
             are padding, all 0, which no sample holds. Default: all of them.
+        periods: dict of the name of a label that is an angle to what a full turn is, such as 360.
         values: what `stimuli` hold, of `VALUES`; 'z-scores' and 'calcium' may be negative.
 
     Raises:
@@ -82,6 +87,7 @@ class Session:
     labels: dict = field(default_factory=dict)
     values: str = "counts"
     lengths: dict = field(default_factory=dict)
+    periods: dict = field(default_factory=dict)
 
     def __post_init__(self):
         unit_ids = _ids(self.unit_ids)
@@ -102,11 +108,13 @@ class Session:
                     raise DataError(f"{prefix}{name}: no array '{_PREFIX}{name}'; it has {', '.join(stimuli)}")
         lengths = {name: _checked_lengths(name, given, stimuli[name]) for name, given in self.lengths.items()}
         object.__setattr__(self, "lengths", lengths)
+        self._warn_of_fractions(stimuli)
         trials = {name: _checked_trials(name, self.trials.get(name), len(counts)) for name, counts in stimuli.items()}
         if self.bins_per_frame is not None:
             object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
         labels = {str(name): _checked_labels(str(name), given, stimuli) for name, given in self.labels.items()}
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "periods", _checked_periods(self.periods, labels))
         object.__setattr__(self, "trials", trials)
         object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "unit_ids", unit_ids)
@@ -114,6 +122,17 @@ class Session:
         object.__setattr__(self, "bin_width", _checked_bin_width(self.bin_width))
         object.__setattr__(self, "stimuli", stimuli)
         object.__setattr__(self, "simulated", bool(self.simulated))
+
+    def _warn_of_fractions(self, stimuli):
+        with_fractions = [name for name, counts in stimuli.items() if _has_fractions(counts)] if self.values == "counts" else []
+        if with_fractions:
+            name = with_fractions[0]
+            warnings.warn(
+                f"session {self.name}: {_PREFIX}{name}: counts with fractions, taken as they are; if they are none, say so "
+                f"with values={' or '.join(repr(value) for value in VALUES if value != 'counts')}",
+                CloserWarning,
+                stacklevel=4,
+            )
 
     def __repr__(self):
         shapes = ", ".join(
@@ -189,6 +208,7 @@ class Session:
         arrays |= {_LENGTHS + name: numbers for name, numbers in self.lengths.items()}
         for label, parts in self.labels.items():
             arrays |= {f"{_LABEL}{label}.{stimulus}": array for stimulus, array in parts.items()}
+        arrays |= {_PERIOD + label: np.array(period) for label, period in self.periods.items()}
         if self.values != "counts":
             arrays["values"] = np.array(self.values)
         write_npz(path, arrays)
@@ -225,6 +245,7 @@ class Session:
                 labels=_stored_labels(stored),
                 values=str(stored.get("values", "counts")),
                 lengths={key.removeprefix(_LENGTHS): array for key, array in stored.items() if key.startswith(_LENGTHS)},
+                periods={key.removeprefix(_PERIOD): array for key, array in stored.items() if key.startswith(_PERIOD)},
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
@@ -280,6 +301,10 @@ def _checked(stimulus, counts, num_units, values):
     return counts
 
 
+def _has_fractions(counts):
+    return counts.dtype.kind == "f" and bool((counts != np.floor(counts)).any())
+
+
 def _stored_labels(stored):
     """The labels of a session file: dict of name to dict of stimulus to array."""
     labels = {}
@@ -322,6 +347,14 @@ def _checked_labels(label, given, stimuli):
             + ", ".join(f"{array.dtype} for {stimulus}" for stimulus, array in arrays.items())
         )
     return arrays
+
+
+def _checked_periods(periods, labels):
+    found = checked_periods(periods, labels)
+    for label in found:
+        if next(iter(labels[label].values())).dtype.kind == "U":
+            raise DataError(f"periods: label '{label}' holds text, which is no angle")
+    return found
 
 
 def _ids(values):

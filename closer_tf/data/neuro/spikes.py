@@ -7,7 +7,7 @@ from closer_tf.data.neuro.binning import count_spikes
 from closer_tf.data.neuro.clock import check_clock, check_seconds
 from closer_tf.data.neuro.conditions import named_conditions
 from closer_tf.data.neuro.handed_over import column, columns_of, spike_trains, unit_areas
-from closer_tf.data.neuro.label_values import per_bin, per_trial
+from closer_tf.data.neuro.label_values import checked_periods, per_bin, per_trial
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
 
@@ -25,8 +25,9 @@ def count_in_trials(
     unit_ids=None,
     labels=None,
     unequal="cut",
-    name="session",
+    name=None,
     report=print,
+    periods=None,
 ):
     """Count spikes in the bins of trials.
 
@@ -53,8 +54,9 @@ def count_in_trials(
         labels: dict of a label's name to what it is: an array (trials,), the name of a column of the trials, or, for a label
             per bin, a pair of arrays (times, values) in seconds, or pynapple's `Tsd`. Floats are numbers, and between two times
             interpolated; strings, integers and truth values are classes.
-        name: str, what to call the recording in messages and tables.
+        name: str, what to call the recording in messages and tables. Default: 'session'.
         report: called with one line for each thing that is left out.
+        periods: dict of the name of a label that is an angle to what a full turn is, such as 360 or 2 pi.
 
     Returns:
         `Session`: units in the order given, the trials of each condition in order of time, with their numbers among all of that
@@ -65,9 +67,10 @@ def count_in_trials(
     """
     ids, trains = spike_trains(spikes, unit_ids)
     areas = unit_areas(areas, ids)
-    what = f"recording {name}"
+    what = "the recording" if name is None else f"recording {name}"
     check_seconds(f"{what}: spike times", trains)
     table = columns_of(trials)
+    periods = checked_periods(periods or {}, labels or {})
     asked = _asked_condition(condition, table)
     if asked is not None and len(asked[0]) != len(table["start"]):
         raise DataError(f"condition: expected {len(table['start'])} values, one per trial, found {len(asked[0])}")
@@ -93,14 +96,18 @@ def count_in_trials(
         report(f"{what}: {silent} of {len(ids)} units have no spikes; they are kept")
     widths = np.concatenate([np.diff(e, axis=1).ravel() for e in edges.values()])
     return Session(
-        name=name,
+        name="session" if name is None else name,
         unit_ids=np.array(ids, dtype=object),
         unit_areas=areas,
         bin_width=float(np.median(widths)) if bins is None else bins,
         stimuli={stimulus: _counted(trains, edges[stimulus], lengths[stimulus]) for stimulus in stimuli},
         trials=numbers,
         lengths={name: found for name, found in lengths.items() if found.min() < found.max()},
-        labels={label: _label(label, given, table, chosen, edges, lengths) for label, given in (labels or {}).items()},
+        labels={
+            label: _label(label, given, table, chosen, edges, lengths, periods.get(label))
+            for label, given in (labels or {}).items()
+        },
+        periods=periods,
     )
 
 
@@ -216,7 +223,7 @@ def _counted(trains, edges, lengths):
     return counted.astype(np.min_scalar_type(int(counted.max())))
 
 
-def _label(label, given, table, chosen, edges, lengths):
+def _label(label, given, table, chosen, edges, lengths, period):
     """A label's array for each stimulus."""
     if isinstance(given, str):
         given = column(table, given, f"labels: {label}")
@@ -225,5 +232,5 @@ def _label(label, given, table, chosen, edges, lengths):
         for stimulus, of_it in centres.items():  # padding has the value of the last bin
             last = of_it[np.arange(len(of_it)), lengths[stimulus] - 1]
             centres[stimulus] = np.minimum(of_it, last[:, None])
-        return per_bin(label, given, centres)
+        return per_bin(label, given, centres, period)
     return per_trial(label, given, len(table["start"]), chosen)
