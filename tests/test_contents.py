@@ -56,9 +56,13 @@ def test_folders(tmp_path, capsys):
         described(tmp_path / "empty")
     (tmp_path / "text.txt").write_text("text")
     np.savez(tmp_path / "other.npz", a=np.arange(3))
+    (tmp_path / "half.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:100])
+    (tmp_path / "half.nwb").write_bytes(b"\x89HDF")
     for name, message in (
         ("text.txt", "neither NWB (HDF5) nor .npz; expected one of these"),
         ("other.npz", "an .npz with the arrays a, of none of the known kinds (arrays: x_train;"),
+        ("half.npz", "not a readable .npz file of plain arrays; it may be cut short"),
+        ("half.nwb", "cannot be read as an NWB file; it may be cut short"),
         ("none.nwb", "no such file"),
     ):
         assert cli.main(["inspect", str(tmp_path / name)]) == 2

@@ -292,6 +292,26 @@ def test_mistakes_name_file_and_column(by_electrodes, tmp_path, capsys, options,
     assert list(tmp_path.iterdir()) == [by_electrodes]
 
 
+@pytest.mark.parametrize(
+    "times, says",
+    [
+        (lambda times: times * 1e9, "spike times: expected seconds, found times from"),
+        (lambda times: np.append(times, np.nan), "spikes: unit 0: holds times that are not finite; leave these out"),
+        (lambda times: times[:0], "no unit has a spike"),
+    ],
+)
+def test_blocks_of_spike_times_that_are_none(tmp_path, capsys, times, says):
+    file = empty_file()
+    file.add_unit_column("location", "area")
+    for spikes in content()[0]:
+        file.add_unit(spike_times=times(spikes) if len(spikes) else spikes, location="A")
+    path = str(write(tmp_path / "mouse.nwb", file))
+    assert cli.main(["session", path, "--bin-width", "0.1", "--blocks", "4", "-o", str(tmp_path / "m.npz")]) == 2
+    assert f"error: {path}: {says}" in capsys.readouterr().err and not (tmp_path / "m.npz").exists()
+    assert cli.main(["inspect", path]) == 0
+    assert " nan " not in capsys.readouterr().out
+
+
 def test_nanoseconds_by_mistake(tmp_path, capsys):
     spikes, start, stop, side = content()
     for name, scale, trial_scale, message in (

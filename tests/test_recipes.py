@@ -118,8 +118,57 @@ def test_phy(tmp_path, monkeypatch):
     info = {"cluster_id": [7, 2, 11, 5, 3], "ch": [0, 1, 8, 9, 9], "group": ["good"] * 4 + ["noise"]}
     pandas.DataFrame(info).to_csv("cluster_info.tsv", sep="\t", index=False)
     names = {"area_of_channel": {0: "V1", 1: "V1", 8: "LM", 9: "LM"}, "trials": list(zip(start, stop, stimuli)), "pd": pandas}
-    check(run("A folder of phy or Kilosort", names), [7, 2, 11, 5])
+    check(run("A folder that was curated in phy", names), [7, 2, 11, 5])
     assert cli.main(["inspect", str(tmp_path)]) == 0
+
+
+def test_kilosort(tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    spikes, start, stop, stimuli = experiment()
+    times = np.concatenate([np.round(np.array(t) * 30000).astype(np.int64) for t in [*spikes, [0.5]]])
+    clusters = np.repeat([0, 1, 3, 4, 2], [400, 400, 400, 400, 1])
+    order = np.argsort(times, kind="stable")
+    np.save("spike_times.npy", times[order, None])
+    np.save("spike_clusters.npy", clusters[order].astype(np.int32))
+    templates = np.zeros((5, 6, 3), np.float32)  # on channels of the map, of which one was dead
+    templates[[0, 1, 2, 3, 4], 2, [0, 0, 1, 2, 1]] = -1
+    np.save("templates.npy", templates)
+    np.save("channel_map.npy", np.array([[0], [8], [9]], np.int32))
+    labels = {"cluster_id": range(5), "KSLabel": ["good", "good", "mua", "good", "good"]}
+    pandas.DataFrame(labels).to_csv("cluster_KSLabel.tsv", sep="\t", index=False)
+    names = {"area_of_channel": {0: "V1", 8: "LM", 9: "LM"}, "trials": list(zip(start, stop, stimuli)), "pd": pandas}
+    check(run("A folder of Kilosort", names), [0, 1, 3, 4])
+    assert cli.main(["inspect", str(tmp_path)]) == 0
+
+
+def test_calcium_traces():
+    _, start, stop, stimuli = experiment()
+    traces = np.random.default_rng(0).standard_normal((400, 4))
+    given = {
+        "traces": traces,
+        "frame_times": WIDTH * np.arange(400),
+        "areas": PLACES,
+        "trials": list(zip(start, stop, stimuli)),
+    }
+    names = given | {"session": run("Calcium traces", given)}
+    assert names["session"].values == "calcium"
+    for name in ("grating", "movie"):
+        first = np.round(start[stimuli == name] / WIDTH).astype(int)
+        np.testing.assert_array_equal(names["session"].counts(name), traces[first[:, None] + np.arange(20)])
+    run("From a session to embeddings", names)
+    assert names["embeddings"].shape == (200, 64)
+
+
+def test_a_recording_without_trials():
+    spikes = experiment()[0]
+    names = {"spikes": spikes, "areas": PLACES}
+    session = run("A recording without trials", names)
+    expected = [np.histogram(times, np.arange(0, 16.05, 0.1))[0] for times in spikes]
+    assert session.counts("trials").shape == (4, 40, 4)
+    np.testing.assert_array_equal(session.counts("trials").reshape(160, 4).sum(axis=0), np.sum(expected, axis=1))
+    run("From a session to embeddings", names)
+    assert names["embeddings"].shape == (160, 64)
 
 
 def test_a_pandas_table():

@@ -9,6 +9,7 @@ from closer_tf import train
 from closer_tf.config import parse_config
 from closer_tf.data import load_data
 from closer_tf.data.fingerprint import differences, identity_of
+from closer_tf.data.neuro.label_values import circular
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.data.samples import make_samples
 from closer_tf.data.trial_splits import interleaved
@@ -77,6 +78,35 @@ def test_a_label_that_is_an_angle():
     ]
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"labels": ["choice"]}, "labels: expected a dict, with a name for each, found list"),
+        ({"periods": [360]}, "periods: expected a dict, with a name for each, found list"),
+        ({"lengths": [6] * 10}, "lengths: expected a dict, with a name for each, found list"),
+        ({"values": ["counts"]}, r"values: expected one of counts, rates, z-scores, calcium, found \['counts'\]"),
+    ],
+)
+def test_arguments_of_another_kind(changes, message):
+    with pytest.raises(DataError, match=message):
+        session(**changes)
+    with pytest.raises(DataError, match="stimuli: expected a dict, with a name for each, found list"):
+        Session("mouse", [1, 2], ["A", "B"], 0.1, [np.ones((5, 6, 2))])
+    with pytest.raises(DataError, match="stimuli: expected a name for each, found ''"):
+        Session("mouse", [1, 2], ["A", "B"], 0.1, {"": np.ones((5, 6, 2))})
+
+
+def test_labels_that_tell_nothing_apart():
+    mouse = session(labels={"side": {"one": ["left"] * 10}})
+    with pytest.raises(DataError, match="label 'side' is 'left' everywhere: there is nothing to tell apart"):
+        make_samples(mouse, label="side")
+    with pytest.raises(DataError, match="period: label 'time' is no angle"):
+        make_samples(mouse, label="time", period=360)
+    for angles, period in (([1.0], 0), (["x"], 360)):
+        with pytest.raises(DataError, match="(periods|labels): heading: expected"):
+            circular("heading", angles, period)
+
+
 def test_counts_with_fractions_are_taken_and_said():
     halves = np.full((5, 6, 2), 1.5)
     with pytest.warns(
@@ -141,7 +171,7 @@ def test_a_lag_takes_the_bin_that_many_bins_back():
         assert np.unique(test.about["frame"]).tolist() == frames
         np.testing.assert_array_equal(test.inputs[:, 1, 0], 100 * test.about["trial"] + 10 * test.about["frame"] + 1)
         np.testing.assert_array_equal(test.inputs[:, 0], test.inputs[:, 1] - 30)
-    with pytest.raises(DataError, match="trials of 'one' have 6 bins, too few for windows of 2 6 bins apart"):
+    with pytest.raises(DataError, match="trials of 'one' have 6 bins, too few for windows of 2, 6 bins apart,"):
         make_samples(session(), label="time", lag=6)
 
 

@@ -293,6 +293,18 @@ def test_padding_is_in_no_sample_and_no_row(tmp_path):
         ({"condition": ["condition", "b"]}, "condition: the trials have no column 'b'"),
         ({"condition": [1, 2]}, "condition: expected 12 values, one per trial, found 2"),
         ({"condition": [None] * 12}, "condition: none of the 12 trials has a value"),
+        ({"condition": 3}, "condition: expected the name of a column, a list of names, or one value per trial, found 3"),
+        ({"condition": np.zeros((12, 2))}, r"condition: expected the name of a column, .* found shape \(12, 2\)"),
+        ({"unit_ids": 3}, "unit_ids: expected one integer or string per unit, found 3"),
+        ({"bin_width": "0.1"}, "bin_width: expected seconds above 0, or None, found 0.1"),
+        ({"bin_width": [0.1, 0.2]}, "bin_width: expected seconds above 0, or None, found"),
+        ({"bin_width": np.inf}, "bin_width: expected seconds above 0, or None, found inf"),
+        ({"length": "1"}, "length: expected seconds above 0, found 1"),
+        ({"length": np.nan}, "length: expected seconds above 0, found nan"),
+        ({"labels": ["a"]}, "labels: expected a dict of a label's name to its values, found list"),
+        ({"periods": "a"}, "periods: expected a dict of a label's name to what a full turn is, found str"),
+        ({"labels": {"a": ([0.0], [1.0], [2.0])}}, "labels: a: expected a pair of arrays, times and values, found 3"),
+        ({"labels": {"a": (["x", "y"], [1.0, 2.0])}}, "labels: a: expected times in seconds, found <U1"),
         ({"unequal": "stretch"}, "unequal: expected 'cut' or 'pad', found 'stretch'"),
         ({"length": 9.0}, "left: all 5 trials are shorter than 9 s; the longest has 1.25"),
         ({"length": 0.1}, "length: expected at least one bin of 0.125 s, found 0.1 s"),
@@ -323,6 +335,20 @@ def test_times_that_are_no_seconds_are_refused(factor):
         DataError, match="spike times: expected seconds, found times from .* divide times in milliseconds by 1e3"
     ):
         Session.from_spike_times([s * factor for s in spikes], list("ABC"), (start * factor, stop * factor), WIDTH)
+
+
+def test_trials_outside_the_recording_are_said():
+    spikes, start, stop, _ = recording()
+    lines = []
+    late = start + np.where(np.arange(len(start)) < 2, 100, 0)
+    Session.from_spike_times(spikes, list("AABB"), (late, late + 1), WIDTH, report=lines.append)
+    assert f"the recording: 2 of {len(start)} trials lie before the first spike, at " in "\n".join(lines)
+
+
+@pytest.mark.parametrize("length", [0, -1, np.nan, np.inf, "5", 1e-12])
+def test_blocks_that_cannot_be(length):
+    with pytest.raises(DataError, match="blocks: expected seconds above 0, found|declares .* bytes of arrays; at most"):
+        blocks_of_time(0.0, 100.0, length)
 
 
 def test_overlapping_trials_are_said():

@@ -51,9 +51,9 @@ def described(path):
     if path.is_dir():
         return _folder(path)
     check_regular(path)
-    if zipfile.is_zipfile(path):
+    if zipfile.is_zipfile(path) or path.suffix == ".npz":
         return _arrays(path, read_npz(path))
-    if h5py.is_hdf5(path):
+    if h5py.is_hdf5(path) or path.suffix == ".nwb":
         return _nwb(path)
     raise DataError(f"{path}: neither NWB (HDF5) nor .npz; expected one of these, or a folder of images, of phy or in Zarr")
 
@@ -97,12 +97,16 @@ def _nwb(path):
     from closer_tf.data.neuro.nwb_tables import areas_of, read_tables, text_columns
 
     tables = read_tables(path)
-    spikes = [times for times in tables.spikes if len(times)]
+    spikes = [times[np.isfinite(times)] for times in tables.spikes]
+    spikes = [times for times in spikes if len(times)]
     reach = f"from {min(map(np.min, spikes)):.6g} to {max(map(np.max, spikes)):.6g} s" if spikes else "none"
     count = sum(map(len, spikes))
+    unknown = sum(map(len, tables.spikes)) - count
     lines = [
         f"{path}: NWB, {len(tables.spikes)} units ({len(tables.spikes) - len(spikes)} without spikes); {count} spikes, {reach}"
     ]
+    if unknown:
+        lines.append(f"  {unknown} spike times are not finite: no command reads such units; choose others with --units")
     try:
         check_seconds("  spike times", [np.sort(times) for times in spikes])
     except DataError as error:

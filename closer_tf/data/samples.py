@@ -62,6 +62,10 @@ def make_samples(
         check_settings(segments=segments)
     if period is not None:
         check_settings(period=period)
+        if label in LABELS:
+            raise DataError(
+                f"session {session.name}: period: label '{label}' is no angle; name a label of the session's that is"
+            )
     elif regress:
         period = session.periods.get(label)
     regress = regress or period is not None
@@ -151,6 +155,8 @@ def _labels(session, stimuli, label, segments, regress):
             f"regression, or store classes as integers or strings"
         )
     values = np.unique(np.concatenate([stored[name].ravel() for name in stimuli]))
+    if len(values) < 2:
+        raise DataError(f"session {session.name}: label '{label}' is '{values[0]}' everywhere: there is nothing to tell apart")
 
     def of_bins(index, trial, frame, bins):
         array = stored[stimuli[index]]
@@ -178,7 +184,7 @@ def _stimulus_samples(session, index, name, window, full_range, lag, of_label, p
     span = (window - 1) * lag + 1
     frames = np.arange(span - 1, bins) if full_range else np.arange(span, bins - 1)
     if len(frames) == 0:
-        apart = f" {lag} bins apart" if lag > 1 else ""
+        apart = f", {lag} bins apart," if lag > 1 else ""
         raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for windows of {window}{apart}")
     windows = np.lib.stride_tricks.sliding_window_view(counts, span, axis=1)[:, frames - span + 1, :, ::lag]
     lengths = session.bins_of(name)

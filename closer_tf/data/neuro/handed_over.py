@@ -36,6 +36,8 @@ def spike_trains(spikes, unit_ids=None):
             trains = list(spikes)
         except TypeError:
             raise DataError(f"spikes: expected one array of seconds per unit, found {type(spikes).__name__}") from None
+        if unit_ids is not None and np.ndim(unit_ids) == 0:
+            raise DataError(f"unit_ids: expected one integer or string per unit, found {unit_ids!r}")
         ids = list(range(len(trains))) if unit_ids is None else list(unit_ids)
     if len(ids) != len(trains):
         raise DataError(f"unit_ids: expected {len(trains)} ids, one for each array of spike times, found {len(ids)}")

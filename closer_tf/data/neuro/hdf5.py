@@ -31,7 +31,8 @@ def errors_of(path, expected):
     except DataError as error:
         raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except KeyError as error:
-        raise DataError(f"{path}: not {expected}: {error.args[0]}") from None
+        says = f"closer_tf inspect {path} says what is in it, and which command reads it"
+        raise DataError(f"{path}: not {expected}: {error.args[0]}; {says}") from None
     except Exception as error:  # h5py raises many kinds on damaged files
         reason = str(error) or type(error).__name__
         raise DataError(f"{path}: cannot be read as an NWB file; it may be cut short: {reason}") from error

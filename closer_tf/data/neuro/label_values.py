@@ -45,8 +45,13 @@ def per_bin(label, signal, centres, period=None):
     Raises:
         DataError: times and values do not match, or the signal does not reach over all bins.
     """
-    times, values = (signal.t, signal.d) if hasattr(signal, "t") else signal
-    times, values = np.asarray(in_seconds(times), dtype=np.float64), plain(np.asarray(values))
+    pair = (signal.t, signal.d) if hasattr(signal, "t") else signal
+    if len(pair) != 2:
+        raise DataError(f"labels: {label}: expected a pair of arrays, times and values, found {len(pair)}")
+    times, values = np.asarray(in_seconds(pair[0])), plain(np.asarray(pair[1]))
+    if times.dtype.kind not in "iuf":
+        raise DataError(f"labels: {label}: expected times in seconds, found {times.dtype}")
+    times = times.astype(np.float64)
     if times.ndim != 1 or times.shape != values.shape or len(times) < 2:
         raise DataError(
             f"labels: {label}: expected a pair of equally long arrays, times and values, found shapes {times.shape} and "
@@ -84,9 +89,15 @@ def circular(name, values, period):
 
     Returns:
         dict `<name>_sin`, `<name>_cos`, for the `labels` of `Session.from_spike_times`.
+
+    Raises:
+        DataError: they are no numbers, or the period is not above 0.
     """
     times, turns = values if isinstance(values, tuple) else (None, values)
-    angle = 2 * np.pi * np.asarray(turns, dtype=np.float64) / period
+    turns = np.asarray(turns)
+    if turns.dtype.kind not in "iuf":
+        raise DataError(f"labels: {name}: expected angles, which are numbers, found {turns.dtype}")
+    angle = 2 * np.pi * turns.astype(np.float64) / checked_periods({name: period}, [name])[name]
     parts = {f"{name}_sin": np.sin(angle), f"{name}_cos": np.cos(angle)}
     return {key: (times, part) for key, part in parts.items()} if times is not None else parts
 

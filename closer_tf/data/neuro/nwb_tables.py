@@ -12,6 +12,8 @@ import numpy as np
 from closer_tf.common.files import check_regular, given_path
 from closer_tf.common.values import as_areas
 from closer_tf.config import suggestion
+from closer_tf.data.neuro.clock import check_seconds
+from closer_tf.data.neuro.handed_over import spike_trains
 from closer_tf.data.neuro.hdf5 import Table, errors_of, let_a_child_go_first, refuse_links, rows, table_of, text, values
 from closer_tf.data.neuro.spikes import blocks_of_time, count_in_trials
 from closer_tf.errors import DataError
@@ -108,8 +110,12 @@ def read_session(
         if blocks is None:
             shown = intervals_of(tables, trials)
         else:
-            some = [times for times in tables.spikes if len(times)]
-            first, last = min(map(np.min, some), default=0.0), max(map(np.max, some), default=0.0)
+            _, trains = spike_trains([tables.spikes[k] for k in chosen])
+            check_seconds("spike times", trains)
+            if not any(map(len, trains)):
+                raise DataError("no unit has a spike, from the first to the last of which blocks would reach")
+            everything = np.concatenate(tables.spikes)
+            first, last = (end(everything[np.isfinite(everything)]) for end in (np.min, np.max))
             shown = blocks_of_time(first, last, blocks)
             if (rest := last - shown[-1, 1]) >= bin_width:
                 report(f"{path}: the last {rest:.3g} s are less than a block, and left out")
@@ -143,7 +149,7 @@ def _one_stimulus(session, table, blocks):
     columns = [
         name for name, values in table.items() if 1 < len(set(np.asarray(values).tolist())) < len(values) and name != "id"
     ]
-    return f"{says}; or tell trials apart by a column, --condition COLUMN, such as {', '.join(columns) or 'none that is here'}"
+    return f"{says}; or tell trials apart by a column, --condition COLUMN" + f", such as {', '.join(columns)}" * bool(columns)
 
 
 def areas_of(tables, column=None):

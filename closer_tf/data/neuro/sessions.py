@@ -28,6 +28,7 @@ The order of the `counts_` arrays is the order of the stimuli, and so of the lab
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -99,7 +100,12 @@ class Session:
         unit_areas = as_areas(self.unit_areas, len(unit_ids), "unit_areas")
         if not self.stimuli:
             raise DataError(f"no stimulus: expected at least one array '{_PREFIX}<stimulus>' (trials, bins, units)")
-        if self.values not in VALUES:
+        for key in ("stimuli", "trials", "lengths", "labels", "periods"):
+            if not isinstance(given := getattr(self, key), Mapping):
+                raise DataError(f"{key}: expected a dict, with a name for each, found {type(given).__name__}")
+        if "" in map(str, self.stimuli):
+            raise DataError("stimuli: expected a name for each, found ''")
+        if not isinstance(self.values, str) or self.values not in VALUES:
             raise DataError(f"values: expected one of {', '.join(VALUES)}, found {self.values!r}")
         stimuli = {str(name): _checked(str(name), counts, len(unit_ids), self.values) for name, counts in self.stimuli.items()}
         for prefix, given in ((_TRIALS, self.trials), (_LENGTHS, self.lengths)):

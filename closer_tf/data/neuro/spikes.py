@@ -1,5 +1,7 @@
 """Spike times counted in trials: `Session.from_spike_times`."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from closer_tf.common.files import check_declared
@@ -70,17 +72,16 @@ def count_in_trials(
     what = "the recording" if name is None else f"recording {name}"
     check_seconds(f"{what}: spike times", trains)
     table = columns_of(trials)
-    periods = checked_periods(periods or {}, labels or {})
+    labels, periods = _mapping(labels, "labels", "its values"), _mapping(periods, "periods", "what a full turn is")
+    periods = checked_periods(periods, labels)
     asked = _asked_condition(condition, table)
-    if asked is not None and len(asked[0]) != len(table["start"]):
-        raise DataError(f"condition: expected {len(table['start'])} values, one per trial, found {len(asked[0])}")
     order = _usable(table, what, report)
     start, stop = table["start"][order], table["stop"][order]
     check_clock(what, trains, "trials", start, stop)
+    _say_what_is_outside(trains, start, stop, what, report)
     names, stimuli = named_conditions(asked, order, what, report)
-    bins = None if bin_width is None else float(bin_width)
-    if bins is not None and not bins > 0:
-        raise DataError(f"bin_width: expected seconds above 0, or None, found {bin_width}")
+    bins = None if bin_width is None else _above_0(bin_width, "bin_width: expected seconds above 0, or None")
+    length = None if length is None else _above_0(length, "length: expected seconds above 0")
     if unequal not in ("cut", "pad"):
         raise DataError(f"unequal: expected 'cut' or 'pad', found {unequal!r}")
     numbers, chosen, edges, lengths = {}, {}, {}, {}
@@ -104,8 +105,7 @@ def count_in_trials(
         trials=numbers,
         lengths={name: found for name, found in lengths.items() if found.min() < found.max()},
         labels={
-            label: _label(label, given, table, chosen, edges, lengths, periods.get(label))
-            for label, given in (labels or {}).items()
+            label: _label(label, given, table, chosen, edges, lengths, periods.get(label)) for label, given in labels.items()
         },
         periods=periods,
     )
@@ -124,9 +124,11 @@ def blocks_of_time(start, stop, length):
     Raises:
         DataError: there is no room for four blocks: one for validation, one for testing, two to train on.
     """
-    count = int((stop - start) / length + SHORT) if length > 0 else 0
+    length = _above_0(length, "blocks: expected seconds above 0")
+    count = int((stop - start) / length + SHORT)
     if count < 4:
         raise DataError(f"blocks of {length:g} s from {start:g} to {stop:g} s: expected room for at least 4, found {count}")
+    check_declared(f"blocks of {length:g} s from {start:g} to {stop:g} s", 16 * (count + 1))
     edges = start + length * np.arange(count + 1)
     return np.stack([edges[:-1], edges[1:]], axis=1)
 
@@ -140,7 +142,27 @@ def _asked_condition(condition, table):
     names = isinstance(condition, (list, tuple)) and condition and all(isinstance(name, str) for name in condition)
     if names and (len(condition) != len(table["start"]) or set(condition) <= set(table)):
         return [column(table, name) for name in condition]
+    shape, count = np.shape(np.asarray(condition, dtype=object)), len(table["start"])
+    if len(shape) != 1:
+        found = f"shape {shape}" if shape else repr(condition)
+        raise DataError(f"condition: expected the name of a column, a list of names, or one value per trial, found {found}")
+    if shape != (count,):
+        raise DataError(f"condition: expected {count} values, one per trial, found {shape[0]}")
     return [condition]
+
+
+def _above_0(value, expected):
+    """A finite number above 0 as a float."""
+    number = np.asarray(value)
+    if number.size != 1 or number.dtype.kind not in "iuf" or not 0 < float(number.reshape(())) < np.inf:
+        raise DataError(f"{expected}, found {value}")
+    return float(number.reshape(()))
+
+
+def _mapping(given, what, values):
+    if given is not None and not isinstance(given, Mapping):
+        raise DataError(f"{what}: expected a dict of a label's name to {values}, found {type(given).__name__}")
+    return given or {}
 
 
 def _usable(table, what, report):
@@ -167,6 +189,16 @@ def _usable(table, what, report):
             f"other for testing, accuracies mean little"
         )
     return order
+
+
+def _say_what_is_outside(trains, start, stop, what, report):
+    first, last = min(times[0] for times in trains if len(times)), max(times[-1] for times in trains if len(times))
+    outside = (stop < first) | (start > last)
+    if outside.any():
+        report(
+            f"{what}: {outside.sum()} of {len(start)} trials lie before the first spike, at {first:.6g} s, or after the last, "
+            f"at {last:.6g} s: they are kept, and empty; leave out what was not recorded"
+        )
 
 
 def _edges(start, stop, bin_width, length, unequal, about, report):
