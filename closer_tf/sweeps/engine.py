@@ -278,7 +278,7 @@ def train_here(config, run_dir, log_file):
     from closer_tf.common.command import Interrupted
     from closer_tf.train import train_run
 
-    with open(log_file, "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with open(log_file, "a", buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
             train_run(config, run_dir)
         except Interrupted:
