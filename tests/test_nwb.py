@@ -250,6 +250,15 @@ def test_zarr_is_read_and_pickles_are_not(tmp_path, capsys):
     for name in session.stimuli:
         np.testing.assert_array_equal(session.counts(name), expected_counts(spikes, start, stop, side, name))
     assert cli.main(["inspect", str(path)]) == 0 and "intervals 'trials': 10 rows" in capsys.readouterr().out
+    for column in ("units/spike_times", "intervals/trials/start_time", "intervals/trials/side"):
+        whole = (path / column / "0").read_bytes()
+        (path / column / "0").unlink()
+        assert (
+            cli.main(["session", str(path), "--condition", "side", "--bin-width", "0.1", "-o", str(tmp_path / "no.npz")]) == 2
+        )
+        said = capsys.readouterr().err
+        assert f"error: {path}: /{column}: 1 of its 1 chunks are not there: the folder is not whole; copy it again" in said
+        (path / column / "0").write_bytes(whole)
     units = zarr.open_group(str(path / "units"), mode="r+")
     del units["location"]
     units.create_dataset("location", shape=5, dtype=object, object_codec=numcodecs.Pickle())[:] = np.array(
