@@ -196,7 +196,7 @@ def test_the_command_writes_whole_files_and_says_what_it_did(by_electrodes, tmp_
 
 
 def test_a_file_without_conditions_is_said_to_be_one_stimulus(by_electrodes, tmp_path, capsys):
-    path = str(by_electrodes[0] if isinstance(by_electrodes, tuple) else by_electrodes)
+    path = str(by_electrodes)
     assert cli.main(["session", path, "--bin-width", "0.125", "-o", str(tmp_path / "one.npz")]) == 0
     said = capsys.readouterr().out
     assert (
@@ -208,6 +208,8 @@ def test_a_file_without_conditions_is_said_to_be_one_stimulus(by_electrodes, tmp
     assert cli.main(["session", path, "--bin-width", "0.1", "--blocks", "4", "-o", str(tmp_path / "blocks.npz")]) == 0
     said = capsys.readouterr().out
     assert "all trials are one stimulus" in said and "--condition" not in said
+    assert cli.main(["session", path, "--one-bin", "-o", str(tmp_path / "bins.npz")]) == 0
+    assert "so that a training needs a label (--labels COLUMN), not 'stimulus'; or tell" in capsys.readouterr().out
 
 
 def test_inspect_says_what_is_in_a_file_and_which_command_reads_it(by_electrodes, tmp_path, capsys):
