@@ -196,7 +196,7 @@ def test_the_command_writes_whole_files_and_says_what_it_did(by_electrodes, tmp_
 
 
 def test_a_file_without_conditions_is_said_to_be_one_stimulus(by_electrodes, tmp_path, capsys):
-    path = str(by_electrodes[0] if isinstance(by_electrodes, tuple) else by_electrodes)
+    path = str(by_electrodes)
     assert cli.main(["session", path, "--bin-width", "0.125", "-o", str(tmp_path / "one.npz")]) == 0
     said = capsys.readouterr().out
     assert (
@@ -208,6 +208,8 @@ def test_a_file_without_conditions_is_said_to_be_one_stimulus(by_electrodes, tmp
     assert cli.main(["session", path, "--bin-width", "0.1", "--blocks", "4", "-o", str(tmp_path / "blocks.npz")]) == 0
     said = capsys.readouterr().out
     assert "all trials are one stimulus" in said and "--condition" not in said
+    assert cli.main(["session", path, "--one-bin", "-o", str(tmp_path / "bins.npz")]) == 0
+    assert "so that a training needs a label (--labels COLUMN), not 'stimulus'; or tell" in capsys.readouterr().out
 
 
 def test_inspect_says_what_is_in_a_file_and_which_command_reads_it(by_electrodes, tmp_path, capsys):
@@ -250,6 +252,15 @@ def test_zarr_is_read_and_pickles_are_not(tmp_path, capsys):
     for name in session.stimuli:
         np.testing.assert_array_equal(session.counts(name), expected_counts(spikes, start, stop, side, name))
     assert cli.main(["inspect", str(path)]) == 0 and "intervals 'trials': 10 rows" in capsys.readouterr().out
+    for column in ("units/spike_times", "intervals/trials/start_time", "intervals/trials/side"):
+        whole = (path / column / "0").read_bytes()
+        (path / column / "0").unlink()
+        assert (
+            cli.main(["session", str(path), "--condition", "side", "--bin-width", "0.1", "-o", str(tmp_path / "no.npz")]) == 2
+        )
+        said = capsys.readouterr().err
+        assert f"error: {path}: /{column}: 1 of its 1 chunks are not there: the folder is not whole; copy it again" in said
+        (path / column / "0").write_bytes(whole)
     units = zarr.open_group(str(path / "units"), mode="r+")
     del units["location"]
     units.create_dataset("location", shape=5, dtype=object, object_codec=numcodecs.Pickle())[:] = np.array(

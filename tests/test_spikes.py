@@ -272,6 +272,10 @@ def test_padding_is_in_no_sample_and_no_row(tmp_path):
         ({"unit_ids": [1, 2, 3]}, "unit_ids: expected 4 ids, one for each array of spike times, found 3"),
         ({"unit_ids": [1, 2, 3, 3]}, "unit_ids: unit 3 occurs 2 times"),
         ({"unit_ids": [1, 2, 3, "a"]}, "unit_ids: expected one integer or string per unit"),
+        (
+            {"areas": None},
+            "areas: expected one per unit, found None; does the property or column that holds them have this name",
+        ),
         ({"areas": ["A", "B"]}, "areas: expected 4 strings, one per unit"),
         ({"areas": {0: "A", 1: "B", 2: "C"}}, "areas: no area for 1 of 4 units, such as unit 3"),
         ({"trials": {"start": [1.0]}}, "trials: expected one column of stop times, named stop or stop_time or end; found none"),

@@ -60,6 +60,8 @@ def unit_areas(areas, ids):
     Raises:
         DataError: there is not one name per unit, or it does not follow which belongs to which unit.
     """
+    if areas is None:
+        raise DataError("areas: expected one per unit, found None; does the property or column that holds them have this name?")
     if isinstance(areas, Mapping):
         missing = [unit for unit in ids if unit not in areas]
         if missing:

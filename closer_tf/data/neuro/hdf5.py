@@ -109,9 +109,19 @@ def values(column):
         raise DataError(f"{where}: keeps its values in another file; that is not read")
     if _is_pickled(column):
         raise DataError(f"{where}: holds {NO_PICKLES}")
+    _refuse_missing_chunks(column, where)
     width = 64 if column.dtype.kind == "O" else column.dtype.itemsize  # a short string takes about 64 bytes
     check_declared(where, column.size * width)
     return column[()]
+
+
+def _refuse_missing_chunks(column, where):
+    """Zarr reads chunks that are not there as zeros. Times and texts are never that; other columns may be."""
+    missing = getattr(column, "nchunks", 0) - getattr(column, "nchunks_initialized", 0)
+    if missing > 0 and (column.dtype.kind in "OT" or column.name.endswith(("_time", "_times", "_index"))):
+        raise DataError(
+            f"{where}: {missing} of its {column.nchunks} chunks are not there: the folder is not whole; copy it again"
+        )
 
 
 def strings(column):

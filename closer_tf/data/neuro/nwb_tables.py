@@ -142,8 +142,10 @@ def read_session(
 
 def _one_stimulus(session, table, blocks):
     """What a session of one stimulus cannot be trained for, and what to do."""
-    labels = ", ".join(f"'{label}'" for label in ("segment", "time", *session.labels))
-    says = f"all trials are one stimulus, so that a training needs dataset.label to be one of {labels}, not 'stimulus'"
+    bins = next(iter(session.stimuli.values())).shape[1]
+    labels = ", ".join(f"'{label}'" for label in (*(("segment", "time") if bins > 1 else ()), *session.labels))
+    wanted = f"dataset.label to be one of {labels}" if labels else "a label (--labels COLUMN)"
+    says = f"all trials are one stimulus, so that a training needs {wanted}, not 'stimulus'"
     if blocks is not None:
         return says
     columns = [
