@@ -1,13 +1,12 @@
 """What is in a file, and which command reads it: closer_tf inspect FILE."""
 
-import argparse
 import sys
 import zipfile
 
 import h5py
 import numpy as np
 
-from closer_tf.common.command import add_version, run_command
+from closer_tf.common.command import add_version, command_parser, run_command
 from closer_tf.common.files import check_regular, given_path, read_npz
 from closer_tf.errors import DataError
 
@@ -23,11 +22,10 @@ _SHOWN = 8  # values of a column
 
 def main(argv=None):
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="closer_tf inspect",
-        description="Say what is in a file: NWB (HDF5 or Zarr), a session, images or recordings in .npz; or in a folder.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "closer_tf inspect",
+        "Say what is in a file: NWB (HDF5 or Zarr), a session, images or recordings in .npz; or in a folder.",
+        _EXAMPLES,
     )
     parser.add_argument("file", help="the file or folder")
     add_version(parser)

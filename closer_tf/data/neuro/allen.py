@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import fields, replace
 
-from closer_tf.common.command import add_version, run_command
+from closer_tf.common.command import add_version, command_parser, run_command
 from closer_tf.common.files import given_path
 from closer_tf.data.neuro.binning import FILTERS, MOVIES, bin_recording, passing_units
 from closer_tf.data.neuro.presentations import bin_presentations
@@ -54,11 +54,10 @@ def main(argv=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="closer_tf allen",
-        description="Write sessions of the Allen Visual Coding - Neuropixels data set as session files (.npz).",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "closer_tf allen",
+        "Write sessions of the Allen Visual Coding - Neuropixels data set as session files (.npz).",
+        _EXAMPLES,
     )
     parser.add_argument("sessions", nargs="*", type=int, help="session ids; default: the four mice of the paper")
     parser.add_argument("--cache", default="allen_cache", help="folder of allensdk's cache (default: %(default)s)")

@@ -1,9 +1,8 @@
 """Write a session file from any NWB file with sorted units: closer_tf session FILE -o SESSION.npz."""
 
-import argparse
 import sys
 
-from closer_tf.common.command import add_version, run_command
+from closer_tf.common.command import add_version, command_parser, run_command
 from closer_tf.common.files import given_path
 from closer_tf.data.neuro.sessions import area_sizes
 from closer_tf.errors import ConfigError, DataError
@@ -31,11 +30,8 @@ def main(argv=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="closer_tf session",
-        description="Count the spikes of an NWB file in trials, and write them as a session file (.npz).",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "closer_tf session", "Count the spikes of an NWB file in trials, and write them as a session file (.npz).", _EXAMPLES
     )
     parser.add_argument("file", help="an NWB file with units.spike_times: HDF5, or a folder in Zarr")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the session file to write, FILE.npz")
