@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from closer_tf.common.command import run_command
+from closer_tf.common.command import Interrupted, run_command
 from closer_tf.config import parse_config
 
 
@@ -23,7 +23,6 @@ def main(arguments=None):
 
 
 def _train(config, run_dir):
-    from closer_tf.common.command import Interrupted
     from closer_tf.train import train_run
 
     try:
