@@ -6,7 +6,7 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 from closer_tf import __version__
-from closer_tf.common.backend import LIBRARIES, import_keras
+from closer_tf.common.backend import LIBRARIES, accelerators, import_keras
 from closer_tf.common.command import USER_ERROR, add_version, command_parser, run_command
 from closer_tf.common.files import given_path
 from closer_tf.errors import BackendError
@@ -75,8 +75,6 @@ def _training():
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = "" if isinstance(error, BackendError) else "; pip install 'closer_tf[tensorflow]' or 'closer_tf[jax]'"
         return [("Keras and its backend", "missing", f"cannot be imported ({reason}){remedy}")]
-    from closer_tf.common.backend import accelerators
-
     backend = keras.backend.backend()
     library, names = LIBRARIES.get(backend, backend), accelerators()
     none = f"{library} sees none; everything runs on the CPU (docs/backends.md says how to use one)"

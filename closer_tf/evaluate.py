@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.backend import peak_memory_gb
+from closer_tf.common.backend import make_deterministic, peak_memory_gb, products_in
 from closer_tf.common.command import (
     add_figures,
     add_overrides,
@@ -27,8 +27,27 @@ from closer_tf.common.files import make_folder
 from closer_tf.common.values import load
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED, title_of
 from closer_tf.errors import CloserWarning, ConfigError, RunError
-from closer_tf.readout.features import load_trained, trained_ensemble
-from closer_tf.readout.scores import begin_results, has_layers, has_neighbours, has_whitened, is_done
+from closer_tf.readout.features import (
+    WHITENING,
+    embeddings,
+    ensemble_of,
+    features,
+    load_trained,
+    probe_splits,
+    trained_ensemble,
+)
+from closer_tf.readout.scores import (
+    begin_results,
+    has_layers,
+    has_neighbours,
+    has_whitened,
+    is_done,
+    layers_of,
+    measures_of,
+    neighbours_of,
+    probe,
+    whitened_of,
+)
 from closer_tf.results import READOUTS, BestEpoch, GraphMeasures, Results, cells, peak_so_far, read, write
 from closer_tf.training.checkpoints import advice_on_it, best_epoch, describe_best, has_passed_its_best
 from closer_tf.training.runs import RunFolder
@@ -96,7 +115,6 @@ def evaluate_run(
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     with run.locked():
-        from closer_tf.common.backend import make_deterministic
         from closer_tf.training.experiment import load_splits
 
         if config.deterministic:
@@ -124,8 +142,6 @@ def readout(
         redo, figures: as for `evaluate_run`.
         trained: `Trained`, the run's ensemble as its last checkpoint holds it. Default: it is loaded.
     """
-    from closer_tf.common.backend import products_in
-
     if not data.labelled:
         print(f"no readout: {data.name} has no labels here, so there is nothing to probe; {run.ensemble_file} gives embeddings")
         return {}
@@ -183,8 +199,6 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
         (embeddings, new): dict condition -> test embeddings (n, N, D), and what was read out, in words.
     """
     from closer_tf import plots
-    from closer_tf.readout.features import SAYS, embeddings, features
-    from closer_tf.readout.scores import measures_of, probe
 
     found, new = {}, []
     own = [] if config.trains and not (trained.epochs or trained.step) else [config.condition]
@@ -211,7 +225,7 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
                 results.measures[condition] = measured
             results.seconds[condition] = round(time.perf_counter() - began, 1)
         if config.readout.whiten:
-            results.whitening = SAYS
+            results.whitening = WHITENING
         results.peak_memory_gb = max(peak, peak_memory_gb())
         write(run.results_file, results)
     return found, new
@@ -231,8 +245,6 @@ def _note_graph(run, config, fields, results):
 
 def _lacking(accuracy, options):
     """What is asked for beside the probe and not in a condition's scores: dict of what it is called to what finds it."""
-    from closer_tf.readout.scores import neighbours_of, whitened_of
-
     lacking = {} if has_neighbours(accuracy, options) else {f"{options.knn_neighbours} nearest neighbours": neighbours_of}
     return lacking if has_whitened(accuracy, options) else {**lacking, "whitened features": whitened_of}
 
@@ -240,9 +252,6 @@ def _lacking(accuracy, options):
 def _read_out_layers(run, config, data, fields, trained, results):
     """Read out the hidden layers of the conditions that are read out, if `readout.layers` asks for it and they are not known;
     arguments as for `_read_out_conditions`. Returns what was read out, in words."""
-    from closer_tf.readout.features import ensemble_of
-    from closer_tf.readout.scores import layers_of
-
     new = []
     for condition in dict.fromkeys([*config.readout.conditions, config.condition]):
         known = results.accuracy.get(condition)
@@ -406,8 +415,6 @@ def check_readout(config: RunConfig, data: Splits) -> None:
     Raises:
         ConfigError: the probe would have too few samples or classes, or more neighbours are asked for than there are samples.
     """
-    from closer_tf.readout.features import probe_splits
-
     if not data.labelled:
         return
     train, validation = probe_splits(config, data)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.backend import is_installed, stderr_set_aside
+from closer_tf.common.backend import is_installed, products_in, stderr_set_aside
 from closer_tf.common.command import add_overrides, add_plugins, add_version, command_parser, run_command
 from closer_tf.common.files import given_path, write_atomically
 from closer_tf.errors import CloserError, ExportError
@@ -148,8 +148,6 @@ def export_ensemble(
     if onnx:
         _check_onnx()
     to = given_path(to)
-    from closer_tf.common.backend import products_in  # TF32 would round products differently in each program
-
     stimuli = np.asarray(stimuli, dtype="float32")[np.arange(CHECKED) % len(stimuli)]
     try:
         to.parent.mkdir(parents=True, exist_ok=True)

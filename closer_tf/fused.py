@@ -4,12 +4,21 @@ import contextlib
 import re
 from pathlib import Path
 
-from closer_tf.common.command import add_overrides, add_plugins, add_seeds, add_version, command_parser, run_command, seeds_of
+from closer_tf.common.command import (
+    add_overrides,
+    add_plugins,
+    add_seeds,
+    add_version,
+    command_parser,
+    run_command,
+    run_stoppable,
+    seeds_of,
+)
 from closer_tf.common.files import given_path
 from closer_tf.config import as_config, load_config
 from closer_tf.config.conditions import trained_conditions
 from closer_tf.config.identity import free_together, keys_apart
-from closer_tf.errors import ConfigError, RunError
+from closer_tf.errors import ConfigError, DivergedError, RunError
 from closer_tf.training.runs import RunFolder, moment_in_words
 
 EPILOG = """examples:
@@ -47,9 +56,7 @@ def _main(options):
         RunFolder(run_dir).check(config)
         RunFolder(run_dir).refuse_if_held()
     import_keras()
-    from closer_tf.common.command import run_training
-
-    return run_training(lambda: train_fused(configs, run_dirs), options.config, folder)
+    return run_stoppable(lambda: train_fused(configs, run_dirs), options.config, folder)
 
 
 def train_fused(configs, run_dirs, callbacks=()):
@@ -168,7 +175,6 @@ def _groups(runs, configs):
 def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     """Train runs that are at one moment; returns dict: run -> `DivergedError`."""
     from closer_tf.data.splits import steps_per_epoch
-    from closer_tf.errors import DivergedError
     from closer_tf.training.loop import ProgressLines, run_fused_training
 
     if len(group) == 1:  # goes on by itself, in `train_run`

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from closer_tf.common.command import add_seeds, add_version, command_parser, run_command, seeds_of
-from closer_tf.common.files import given_path
+from closer_tf.common.files import given_path, make_folder, read_text, write_atomically
 from closer_tf.sweep import add_running, check_running, run_points, say_what_one_seed_is
 
 EPILOG = """examples:
@@ -157,7 +157,6 @@ def write_panel(name, panel, file, found, options):
     """
     from closer_tf import plots
     from closer_tf.analysis.published import reference
-    from closer_tf.common.files import make_folder, write_atomically
     from closer_tf.reproduction import matrices, table
     from closer_tf.reproduction.draw import draw
     from closer_tf.reproduction.panels import is_of_paper
@@ -227,7 +226,6 @@ def write_claims(chosen, of_file, shelf, options):
     Raises:
         RunError: the file of `--into` has no place for the table.
     """
-    from closer_tf.common.files import make_folder, write_atomically
     from closer_tf.reproduction.claims import check_all, load_claims, load_groups, note_on, to_dicts, to_markdown
 
     by_file = {path: [one for point in points if (one := shelf.find(point))] for path, points in of_file.items()}
@@ -256,7 +254,6 @@ def put_between_marks(path, text):
     Raises:
         RunError: the file cannot be read, or does not hold both lines, once and in that order.
     """
-    from closer_tf.common.files import read_text, write_atomically
     from closer_tf.errors import RunError
 
     try:

@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.backend import peak_memory_gb, versions
-from closer_tf.common.command import add_overrides, add_plugins, add_version, command_parser, run_command
+from closer_tf.common.backend import make_deterministic, peak_memory_gb, versions
+from closer_tf.common.command import (
+    add_overrides,
+    add_plugins,
+    add_version,
+    command_parser,
+    duration,
+    run_command,
+    run_stoppable,
+)
 from closer_tf.common.values import load
 from closer_tf.config import as_config, load_config
 from closer_tf.config.shipped import shipped_names
@@ -88,7 +96,6 @@ def _main(options):
     if not options.dry_run:
         run.refuse_if_held()
     import_keras()
-    from closer_tf.common.command import run_training
 
     def work():
         if options.dry_run:
@@ -96,7 +103,7 @@ def _main(options):
         else:
             train_run(config, run_dir, tensorboard=options.tensorboard)
 
-    return run_training(work, options.config, run_dir)
+    return run_stoppable(work, options.config, run_dir)
 
 
 def train_run(
@@ -194,7 +201,6 @@ def prepare(config: RunConfig, run: RunFolder, data: Splits | None = None) -> tu
     Raises:
         ConfigError, DataError, RunError: as `train_run`.
     """
-    from closer_tf.common.backend import make_deterministic
     from closer_tf.evaluate import check_readout
     from closer_tf.training import experiment
     from closer_tf.training.checkpoints import check_keep
@@ -332,7 +338,6 @@ def dry_run(config: RunConfig, run_dir: str | os.PathLike, timed_steps: int = 5)
         run_dir: the run folder that would be used.
         timed_steps: steps to time.
     """
-    from closer_tf.common.command import duration
     from closer_tf.data.splits import steps_per_epoch
 
     run = RunFolder(run_dir)

@@ -8,7 +8,7 @@ import pytest
 from closer_tf import evaluate, plots, report, summary
 from closer_tf.config import parse_config
 from closer_tf.config.identity import baseline_of, result_of
-from closer_tf.readout.features import SAYS, principal_components, whitened
+from closer_tf.readout.features import WHITENING, principal_components, whitened
 from closer_tf.readout.probes import linear_probe, standardise
 from closer_tf.results import read
 from closer_tf.sweeps.points import baseline_config, is_finished
@@ -104,7 +104,7 @@ def test_off_by_default_and_added_later(run, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "new in this: whitened features of masked input, whitened features of PCA, whitened features of untrained" in said
     after = json.loads((folder / "results.json").read_text())
-    assert after["whitening"] == SAYS and after["protocol"] == before["protocol"]
+    assert after["whitening"] == WHITENING and after["protocol"] == before["protocol"]
     for condition, found in after["accuracy"].items():
         single, ensemble = found.pop("whitened_single"), found.pop("whitened_ensemble")
         assert len(single["per_encoder"]) == 3 and 0.1 < single["test"] <= ensemble["test"] <= 1

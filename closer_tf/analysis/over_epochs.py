@@ -12,8 +12,8 @@ from closer_tf.common.values import counted
 from closer_tf.config.conditions import UNTRAINED, title_of
 from closer_tf.readout.features import embeddings_of, features_of
 from closer_tf.readout.scores import has_whitened, probe
-from closer_tf.results import READOUTS, AtEpoch, each_encoder, peak_so_far, write
-from closer_tf.training.checkpoints import load_weights
+from closer_tf.results import READOUTS, AtEpoch, cells, each_encoder, peak_so_far, write
+from closer_tf.training.checkpoints import load_weights, restore_weights, weights_checksum
 
 
 def read_out(run, config, data, trained, results):
@@ -59,8 +59,6 @@ def _in_order(known):
 
 def _restore(run, config, model, epoch):
     """Give the model its weights of an epoch; returns a checksum of them, or None where they are not there."""
-    from closer_tf.training.checkpoints import restore_weights, weights_checksum
-
     if epoch == 0:
         return "at initialisation"
     checkpoint = load_weights(run, config, epoch)
@@ -136,7 +134,6 @@ def print_table(config, results):
 
     from closer_tf.analysis.published import published_values
     from closer_tf.common.command import console
-    from closer_tf.results import cells
 
     if results.at_epochs:
         simulated = ", simulated data" if results.simulated else ""

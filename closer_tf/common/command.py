@@ -297,7 +297,7 @@ def _end_at_the_second(reader):
     os.close(reader)
 
 
-def run_training(work, source, folder):
+def run_stoppable(work, source, folder):
     """Do the training of a command line.
 
     Args:

@@ -17,9 +17,9 @@ import numpy as np
 from closer_tf.config import PROBE_ITERATIONS
 from closer_tf.config.conditions import CONDITIONS
 from closer_tf.errors import DataError, RunError
-from closer_tf.training.checkpoints import kept_epoch, load_best
+from closer_tf.training.checkpoints import kept_epoch, latest_checkpoint, load_best, restore_checkpoint
 
-SAYS = (
+WHITENING = (
     "z-scored features times the inverse root of their covariance, of the probe's training samples with Ledoit-Wolf shrinkage"
 )
 COMPARED = 64  # stimuli on which a saved ensemble has to do what its config says
@@ -241,7 +241,6 @@ def trained_ensemble(run, config, data):
 
 def load_trained(run, config, data):
     """As `trained_ensemble`, as a `Trained`."""
-    from closer_tf.training.checkpoints import latest_checkpoint, restore_checkpoint
     from closer_tf.training.experiment import make_ensemble, make_training_model
 
     ensemble, model = make_ensemble(config, run.load_masks(), data), None
@@ -270,8 +269,6 @@ def with_kept_weights(trained, run, config):
     Raises:
         RunError: these weights are not there, or damaged.
     """
-    from closer_tf.training.checkpoints import restore_checkpoint
-
     kept = kept_epoch(config, run.read_history()[: trained.epochs])
     if kept is None:
         return trained

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.backend import versions
+from closer_tf.common.backend import computed_with, versions
 from closer_tf.common.command import bar, console
 from closer_tf.common.values import load
 from closer_tf.config.conditions import CONDITIONS
-from closer_tf.readout.features import arranged, embeddings_of, features_of, protocol, sample_counts
+from closer_tf.readout.features import arranged, embeddings_of, features_of, protocol, sample_counts, whitened
 from closer_tf.results import READOUTS, ClassPseudoLikelihood, Fit, Measures, Probe, Protocol, Results, Score, write
 
 if TYPE_CHECKING:
@@ -151,7 +151,6 @@ def by_whitening(sets: Sets, labels: dict[str, np.ndarray], options: Readout, da
     Returns:
         As `whitened_of`.
     """
-    from closer_tf.readout.features import whitened
     from closer_tf.readout.probes import probe_all, ridge_all
 
     found: dict[str, Any] = {}
@@ -392,8 +391,6 @@ def begin_results(run: RunFolder, config: RunConfig, data: Splits, trained: Trai
         trained: `Trained`.
         stored: `Results` of results.json, or None.
     """
-    from closer_tf.common.backend import computed_with
-
     about = {
         "config_digest": config.digest(),
         "changes": run.changes(),

@@ -10,12 +10,12 @@ import sys
 import time
 
 from closer_tf import __version__
-from closer_tf.common.command import add_plugins, add_version, command_parser, printable, run_command
+from closer_tf.common.command import add_plugins, add_version, bar, command_parser, printable, run_command
 from closer_tf.common.files import given_path, write_atomically
 from closer_tf.common.values import shortened
 from closer_tf.config.conditions import UNTRAINED, is_trained, title_of
 from closer_tf.errors import CloserError, RunError
-from closer_tf.report.embeddings import METHODS, check_method
+from closer_tf.report.embeddings import METHODS, check_method, embedding_panels
 from closer_tf.report.reading import differing_keys, group_runs, one_per_seed, read_run, run_folders, shown_values
 from closer_tf.results import READOUTS, each_encoder
 
@@ -104,8 +104,6 @@ def write_report(run_dirs, out, title="CLoSeR runs", embeddings="pca", details=D
 
 def _read(paths):
     """([Run], [(path, reason)])."""
-    from closer_tf.common.command import bar
-
     runs, unreadable = [], []
     with bar(len(paths), "reading runs") as progress:
         for path in paths:
@@ -224,8 +222,6 @@ def _details(groups, method, points):
     """The heavy pictures of the first run of each group."""
     if not groups:
         return []
-    from closer_tf.common.command import bar
-
     if method != "none":
         from closer_tf.common.backend import import_keras
 
@@ -253,7 +249,6 @@ def _details(groups, method, points):
 def _embeddings(run, method):
     """What the page shows of a run's embeddings: {} where none are asked for, `reason` where there are none."""
     from closer_tf.report import drawing
-    from closer_tf.report.embeddings import embedding_panels
 
     if method == "none":
         return {}

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 
-from closer_tf.common.command import run_command
+from closer_tf.common.command import Interrupted, run_command
 from closer_tf.config import parse_config
 
 
@@ -24,7 +24,6 @@ def main(arguments=None):
 
 
 def _train(content, run_dir):
-    from closer_tf.common.command import Interrupted
     from closer_tf.train import train_run
 
     config = parse_config(content, "point").resolved()
