@@ -65,7 +65,6 @@ The latter reads out accuracy over epochs, as far as the weights are there: give
 
 __all__ = ["evaluate_run", "main", "readout", "trained_ensemble"]
 
-
 ON_A_LINE = 1.1  # an effective rank below this: the embeddings of a batch lie on a line, nearly
 
 
@@ -266,7 +265,6 @@ def _read_out_layers(run, config, data, fields, trained, results):
 
 def _note_training(run, config, trained, results):
     """Bring `best` and `notes` of the results up to date."""
-
     with contextlib.suppress(RunError):  # a damaged history.csv, which others complain of
         history, before = run.read_history(), results.to_dict()
         for key, value in (("best", best_of(trained, history)), ("notes", advice(results, config, history))):

@@ -11,8 +11,6 @@ from closer_tf.results import read
 from closer_tf.training.checkpoints import kept_epoch
 
 FROM_RESULTS = ("epochs", "step", "dataset", "simulated", "chance", "samples", "protocol", "areas", "accuracy")
-
-
 LOADING = {
     "saved_model": "import tensorflow as tf; model = tf.saved_model.load('saved_model')",
     "ensemble.keras": "import closer_tf, keras; ensemble = keras.saving.load_model('ensemble.keras')",

@@ -1,1 +1,1 @@
-"""What is made of results: statistics, tables, advice, pictures."""
+"""What is made of results and beside them: statistics, accuracy over epochs, published numbers, other data, shared signals."""

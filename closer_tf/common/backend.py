@@ -25,8 +25,9 @@ LIBRARIES = {"tensorflow": "TensorFlow", "jax": "JAX"}
 PARTS = {"tensorflow": "closer_tf.nn.tensorflow", "jax": "closer_tf.nn.jax"}
 """Keras's name of each backend -> the module of what it does in a way of its own."""
 
-
 OF_JAX = {"float32": "highest", "tensorfloat32": "tensorfloat32", "bfloat16": "highest"}
+"""`compute.precision` -> JAX's name of how precise float32 products are."""
+
 VERSIONED = ("closer_tf", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "scipy", "tensorflow-datasets")
 
 

@@ -22,8 +22,6 @@ from closer_tf.errors import CloserError, CloserWarning, ConfigError
 USER_ERROR = 2
 OUTPUT_CLOSED = 141
 MAX_SEEDS = 100_000  # keeps a mistyped range from filling the memory
-
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

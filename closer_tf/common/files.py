@@ -14,8 +14,6 @@ from closer_tf.common.values import plain
 from closer_tf.errors import DataError, RunError
 
 ASIDE = ".writing-"  # what a file is called before it is complete; what a killed process leaves starts with it
-
-
 MAX_BYTES = 8 * 2**30
 """The most that is read from one source, whatever the machine has."""
 MAX_HEADER = 10_000  # characters; NumPy writes about 120
@@ -175,7 +173,7 @@ def read_npz(path):
     """All arrays of an .npz file.
 
     Args:
-        path: the file. Pickled arrays are refused, and so are files that declare more than fits (`closer_tf.common.files`).
+        path: the file. Pickled arrays are refused, and so are files that declare more than fits (`check_declared`).
 
     Returns:
         dict of name to array (as `closer_tf.common.values` makes them), in the order of the file. Names are keys alone; nothing

@@ -84,7 +84,6 @@ BOUNDS: dict[str, dict[str, Any]] = _WHOLE | _REAL
 
 _WORDS = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
 
-
 Tensor = Any
 """A tensor of the backend that Keras runs on, or what Keras takes for one: which type that is, the backend decides."""
 Shape = tuple[Any, ...]

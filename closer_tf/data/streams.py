@@ -1,4 +1,5 @@
-"""The order in which training samples come, which follows from (seed, epoch), and the batches in that order."""
+"""The order in which training samples come, which follows from (seed, epoch), the batches in that order, and how many of them
+are taken in one call."""
 
 import numpy as np
 

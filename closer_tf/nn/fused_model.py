@@ -20,7 +20,6 @@ from closer_tf.nn.optimizers import Nadam
 ACROSS_WEIGHTS = ("clipnorm", "global_clipnorm", "use_ema", "gradient_accumulation_steps", "weight_decay")
 """Settings of an optimizer by which a stacked weight is not updated as those in it are."""
 
-
 OWN = {"name", "seed", "init_seed", "dropout_seed", "kernel_initializer", "bias_initializer"}  # what equal layers may differ in
 LOOPS = "Using a while_loop for converting"  # TensorFlow, of operations that it maps one by one, such as random numbers
 

@@ -1,4 +1,5 @@
-"""What is read out of each condition, and on which samples: embeddings of trained or untrained encoders, or the input itself.
+"""What is read out of each condition, and on which samples: embeddings of trained or untrained encoders, or the input itself;
+and with which weights (`Trained`): those of the last checkpoint, of the best epoch, or of `ensemble.keras`.
 
 Principal components of what each encoder sees are the baseline that a learned representation of D dimensions has to beat.
 In whitened features, directions of little variance weigh as much as those of large variance; the covariance is that of the

@@ -1,4 +1,5 @@
-"""The readout: a linear probe on embeddings (paper: "Training a linear classifier in the vision task").
+"""Probes: how well labels can be told from features, by logistic or ridge regression or by nearest neighbours, and what several
+probes say together (paper: "Training a linear classifier in the vision task").
 
 Classes are told by multinomial logistic regression for several penalties at once, as scikit-learn fits each of them: its
 `LogisticRegression` (solver lbfgs) hands the mean cross-entropy plus `||W||^2 / (2 n C)` to SciPy's L-BFGS-B, from zeros, with
@@ -6,7 +7,7 @@ its own tolerances; so does this file. What differs is the schedule: the fits of
 product with the features serves all of them, and blocks of samples are spread over the cores. Sums are taken in another order,
 which shows in the last digits only.
 
-This is the published protocol, which stops after 100 iterations. `converged_regression.py` goes on to the optimum.
+These fits are the published protocol, which stops after 100 iterations. `converged_regression.py` goes on to the optimum.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from closer_tf.common.backend import versions
+from closer_tf.common.command import Interrupted
 from closer_tf.common.files import given_path, make_folder, write_atomically
 from closer_tf.errors import BusyError, CloserError, DivergedError, RunError
 from closer_tf.results import READOUTS, read
@@ -275,7 +276,6 @@ def train_here(config, run_dir, log_file):
     """
     import keras
 
-    from closer_tf.common.command import Interrupted
     from closer_tf.train import train_run
 
     with open(log_file, "a", buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):

@@ -9,6 +9,8 @@ which the run is read out (`readout.at_epochs`); and `best`, the state after the
 `training.keep: 'best'`. Of the latter there is one for each checkpoint that a training may go on from, unless that checkpoint
 is of the best epoch itself: a training that still improves writes none. What was the best since the last checkpoint is held in
 memory; a process that ends before the next one trains these epochs again.
+
+Which epoch was the best, whether a training has passed it, and what is to be said of that then, follow from the history alone.
 """
 
 import hashlib
@@ -26,8 +28,6 @@ from closer_tf.common.files import make_folder, read_npz, remove, write_atomical
 from closer_tf.errors import CloserWarning, ConfigError, DataError, DivergedError, RunError
 
 PATTERN = "epoch-{:05d}-step-{:06d}.npz"
-
-
 LONG, SHARE = 10, 0.2  # epochs without a better val_loss that are worth a word: so many, and this share of all
 LOST = 0.05  # of what val_loss had fallen since the first epoch, the share that has to be lost again
 
