@@ -21,7 +21,8 @@ def test_a_session(tmp_path):
         "  counts; areas: V1 2",
         "  label 'choice', one per trial: 2 different values: go, stay",
         "  label 'place', one per bin: 30 different values: 0 to 1",
-        f'  closer_tf train CONFIG.json, with "dataset": {{"name": "session", "path": "{tmp_path / "s.npz"}"}}',
+        f'  closer_tf train CONFIG.json, with "dataset": {{"name": "session", "path": "{tmp_path / "s.npz"}"}}'
+        ' and "masks": {"scheme": "areas"}',
     ]
 
 

@@ -181,6 +181,11 @@ def test_a_pandas_table():
     check(run("A pandas table", {"table": table, "trials": trials}))
 
 
+def test_plain_arrays():
+    spikes, start, stop, stimuli = experiment()
+    check(run("Plain arrays", {"spike_times": spikes, "areas": PLACES, "trials": list(zip(start, stop, stimuli))}))
+
+
 def commands(title):
     kind, text = recipe(title)
     assert kind == "sh"

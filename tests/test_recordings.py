@@ -181,8 +181,11 @@ def test_a_simulated_session_stays_simulated_in_a_file(tmp_path):
             {"masks": {"scheme": "areas", "areas": ["LP", "LP"]}},
             "mouse.json: masks.areas: expected each area once, found 'LP' 2",
         ),
-        ({"num_encoders": 3}, "mouse.json: masks: num_encoders is 3, the data has 2 areas: VISp, LP"),
-        ({"masks": {"scheme": "gaussian"}}, "mouse.json: masks.scheme: expected areas for dataset 'session', found 'gaussian'"),
+        ({"num_encoders": 3}, "mouse.json: masks: num_encoders is 3, the data has 2 areas: VISp, LP; expected no more"),
+        (
+            {"masks": {"scheme": "gaussian"}},
+            "mouse.json: masks.scheme: expected areas for dataset 'session', found 'gaussian'; --set 'masks={",
+        ),
         ({"augmentation": {"zoom": 0.1}}, "mouse.json: augmentation: only images can be augmented"),
         ({"dataset": {"name": "session", "path": "none.npz"}}, "none.npz: no such file"),
         ({"dataset": {"name": "session", "path": "cut.npz"}}, "cut.npz: not a readable .npz file"),

@@ -28,7 +28,7 @@ def test_the_list_of_medium_tests_names_tests():
 def test_every_module_can_be_imported():
     names = [module.name for module in pkgutil.walk_packages(closer_tf.__path__, "closer_tf.")]
     if importlib.util.find_spec("jax") is None:
-        names.remove("closer_tf.nn.jax")
+        names = [name for name in names if name not in ("closer_tf.nn.jax", "closer_tf.readout.on_device")]
     assert len(names) > 80
     for name in names:
         if not name.endswith("__main__"):

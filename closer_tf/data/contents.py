@@ -154,7 +154,8 @@ def _folder(path):
 
 
 def _source(kind, path):
-    return f'  closer_tf train CONFIG.json, with "dataset": {{"name": "{kind}", "path": "{path}"}}'
+    of_areas = ' and "masks": {"scheme": "areas"}' * (kind in ("session", "natural_movie", "gabors"))
+    return f'  closer_tf train CONFIG.json, with "dataset": {{"name": "{kind}", "path": "{path}"}}{of_areas}'
 
 
 def _some(values):

@@ -110,12 +110,16 @@ def make_receptive_fields(config, data):
         return _own_masks(options, size if len(size) > 1 else (1, *size), count, seed, data.unit_areas)
     if (options.scheme == "areas") != bool(data.unit_areas):
         fitting = "areas" if data.unit_areas else "gaussian, retinotopic, random_patches, contiguous_patches, custom"
-        raise ConfigError(f"masks.scheme: expected {fitting} for dataset '{data.name}', found '{options.scheme}'")
+        remedy = '; --set \'masks={"scheme": "areas"}\' takes the areas with most units' * bool(data.unit_areas)
+        raise ConfigError(f"masks.scheme: expected {fitting} for dataset '{data.name}', found '{options.scheme}'{remedy}")
     with _about("masks"):
         if options.scheme == "areas":
             sizes = area_sizes(np.array(data.unit_areas), exclude=("grey",))
             if options.areas is None and len(sizes) < count:
-                raise ValueError(f"num_encoders is {count}, the data has {len(sizes)} areas: {', '.join(sizes)}")
+                raise ValueError(
+                    f"num_encoders is {count}, the data has {len(sizes)} areas: {', '.join(sizes)}; expected no more encoders "
+                    f"than areas: set num_encoders to {len(sizes)} at most"
+                )
             return masks.area_masks(data.unit_areas, options.areas or list(sizes)[:count])
         if options.scheme == "gaussian":
             return masks.gaussian_masks(size, count, options.fraction, options.sigma, seed)

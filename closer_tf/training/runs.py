@@ -13,6 +13,8 @@ best/             the state after the best epoch, for `training.keep: best`; abs
 ensemble.keras    the trained ensemble; read out where there is no checkpoint
 results.json      the readout
 figures/          pictures
+tensorboard/      what TensorBoard shows; absent unless --tensorboard asks for it
+.lock             held by the process that writes, which .holder.json names
 
 A training that goes on beyond its end leaves the ensemble and the results of that moment beside: ensemble_after_3_epochs.keras,
 results_after_3_epochs.json.
