@@ -36,7 +36,7 @@ def scores(name, condition, wanted):
     """'.689 (.012) | .956 (.004)': single and ensemble, mean and sd over seeds, of a condition, its name as wanted."""
     found = [of for key, of in content(name)["accuracy"].items() if key.split(",")[0] == condition and wanted(key)]
     assert len(found) == 1, (name, condition, list(content(name)["accuracy"]))
-    return " | ".join(f"{r(found[0][k]['mean'])} ({r(found[0][k]['sd'])})" for k in ("single", "ensemble"))
+    return both(found[0])
 
 
 def mean_of(name, runs, section, key, digits=3):
@@ -65,17 +65,26 @@ def rows_of_recordings():
         yield f"| {kind} | {' | '.join(parts)} | {mean_of(SIMULATED, runs, 'collapse_gauge', 'effective_rank', 1)} |"
 
 
+OBJECTIVES = ("closer", "push0", "push01", "push1", "simsiam", "byol99", "byol996", "local")
+
+
 def rows_of_objectives():
-    """Each row after its name, in the order of the page."""
+    """Each row after its name, in the order of the page: means over seeds, their sd in brackets."""
     summary = content("beyond_objectives")
     (untrained,) = (of for name, of in summary["accuracy"].items() if name.partition(",")[0] == "untrained")
-    yield f" | {r(untrained['single']['mean'])} | {r(untrained['ensemble']['mean'])} |"
-    for name in ("closer", "push0", "push01", "push1", "simsiam", "byol99", "byol996", "local"):
-        run = summary["runs"][f"{name}_s0"]
-        config, gauge = run["config"], run["collapse_gauge"]
-        (found,) = (of for key, of in summary["accuracy"].items() if is_of(key, config))
-        scored = " | ".join(r(found[readout]["mean"]) for readout in ("single", "ensemble"))
-        yield f" | {scored} | {r(gauge['embedding_sd'], 2)} | {r(gauge['effective_rank'], 1)} |"
+    yield f" | {both(untrained)} |"
+    for name in OBJECTIVES:
+        runs = [f"{name}_s{seed}" for seed in range(3)]
+        (found,) = (of for key, of in summary["accuracy"].items() if is_of(key, summary["runs"][runs[0]]["config"]))
+        sd, rank = (
+            mean_of("beyond_objectives", runs, "collapse_gauge", *of) for of in (("embedding_sd", 2), ("effective_rank", 1))
+        )
+        yield f" | {both(found)} | {sd} | {rank} |"
+
+
+def both(found):
+    """'.689 (.012) | .956 (.004)' of a condition's accuracies."""
+    return " | ".join(f"{r(found[readout]['mean'])} ({r(found[readout]['sd'])})" for readout in ("single", "ensemble"))
 
 
 def rows_of_costs():
@@ -126,4 +135,4 @@ def test_the_tables_are_those_of_the_files(page, rows):
 
 
 if __name__ == "__main__":
-    print(*rows_of_maps(), *rows_of_graphs(), *rows_of_recordings(), sep="\n")
+    print(*rows_of_maps(), *rows_of_graphs(), *rows_of_recordings(), *rows_of_objectives(), sep="\n")
