@@ -270,15 +270,14 @@ def write_npz(path, arrays):
         DataError: the file cannot be written there.
     """
     path = given_path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(aside):
         with open(aside, "wb") as stream:
             np.savez_compressed(stream, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error}") from error
-    finally:
-        remove(aside)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_with(path, write)
+    except (OSError, RunError) as error:
+        reason = error.__cause__ or error  # `write_with` says that of a run
+        raise DataError(f"{path}: cannot be written: {reason}") from error

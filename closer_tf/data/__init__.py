@@ -5,10 +5,10 @@ To add a source, write one function that returns a `Source` and name it in `_SOU
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from typing import Any
 
+from closer_tf.common.values import load
 from closer_tf.data.splits import Source, Split, Splits, hold_out, split_source
 from closer_tf.errors import DataError
 
@@ -46,8 +46,7 @@ def load_data(name: str, validation_fraction: float = 0.1, validation_seed: int 
     """
     if name not in _SOURCES:
         raise DataError(f"unknown dataset '{name}'; expected one of {', '.join(_SOURCES)}")
-    module, function = _SOURCES[name].split(":")
-    read = getattr(importlib.import_module(module), function)
+    read = load(_SOURCES[name])
     known = _options_of(read)
     for option in options:
         if option not in known:

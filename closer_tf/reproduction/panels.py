@@ -19,7 +19,6 @@ from closer_tf.sweeps.config import SweepConfig
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PANELS = PACKAGE / "panels"
-SCALES = ("quick", "full")
 
 Readout = Literal["single", "ensemble", "alignment", "mean_probability", "max_probability"]
 
