@@ -127,7 +127,7 @@ def test_a_config_can_stand_on_one_that_ships(tmp_path, monkeypatch):
     write(tmp_path, quickstart={"num_encoders": 7})
     (tmp_path / "quickstart.json").rename(tmp_path / "quickstart")  # a file of that name comes first
     assert load_config("quickstart").num_encoders == load_config(path).num_encoders == 7
-    assert set(shipped_names()) == set(WHOLE) and shipped_names("sweeps") == ["digits"]
+    assert set(shipped_names()) == set(WHOLE) and shipped_names("sweeps") == ["beyond_cifar10", "digits"]
     with pytest.raises(ConfigError, match="quikstart: no such file, .* Did you mean 'quickstart'. Those are: .*vit_contiguous"):
         load_config("quikstart")
     with pytest.raises(ConfigError, match="quickstart.json: no such config file"):

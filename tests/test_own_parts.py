@@ -10,7 +10,7 @@ import pytest
 
 import closer_tf
 from closer_tf import cli
-from closer_tf.common import quiet
+from closer_tf.common import backend
 from closer_tf.config import conditions, own_parts, parse_config
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError, DataError, RunError
@@ -161,7 +161,7 @@ def test_without_its_module_a_part_is_not_known(folder, capsys):
     "module, says", [("some_parts.py", "expected the name of a module"), ("nowhere", "cannot be imported")]
 )
 def test_a_module_that_cannot_be(folder, capsys, monkeypatch, module, says):
-    monkeypatch.setattr(quiet, "import_keras", lambda: pytest.fail("Keras comes later"))
+    monkeypatch.setattr(backend, "import_keras", lambda: pytest.fail("Keras comes later"))
     assert cli.main(["train", "own.json", "--plugin", module]) == 2
     assert f"--plugin {module}: {says}" in capsys.readouterr().err
 
