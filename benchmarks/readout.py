@@ -21,7 +21,8 @@ from benchmarks.timing import OtherWork, processor
 from closer_tf.common.backend import versions
 from closer_tf.common.files import write_atomically
 from closer_tf.config import PROBE_ITERATIONS, PUBLISHED_C_GRID
-from closer_tf.readout.probes import FITS, Fit, Problem, standardise
+from closer_tf.readout.converged_regression import fit_converged
+from closer_tf.readout.probes import Fit, Problem, fit_penalties, standardise
 
 TOLERANCE = 1e-4  # scikit-learn's default: the largest entry of the mean loss's gradient
 NEAR = 1e-3  # where another solver takes over
@@ -169,8 +170,8 @@ def _sklearn(max_iter, *solvers):
 
 FITTERS = {
     "sklearn_published": _sklearn(PROBE_ITERATIONS["published"], "lbfgs"),
-    "published": lambda x, y, C, tolerance: FITS["published"](x, y, C, PROBE_ITERATIONS["published"], tolerance),
-    "converged": lambda x, y, C, tolerance: FITS["converged"](x, y, C, PROBE_ITERATIONS["converged"], tolerance),
+    "published": lambda x, y, C, tolerance: fit_penalties(x, y, C, PROBE_ITERATIONS["published"], tolerance),
+    "converged": lambda x, y, C, tolerance: fit_converged(x, y, C, PROBE_ITERATIONS["converged"], tolerance),
     "sklearn_converged": _sklearn(50_000, "lbfgs"),
     "sklearn_newton": _sklearn(1000, "newton-cholesky"),
     "sklearn_newton_cg": _sklearn(1000, "newton-cg"),

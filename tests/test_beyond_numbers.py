@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MAPS, GRAPHS, SIMULATED = "beyond_maps", "beyond_graphs", "beyond_rnn_simulated"
+MAPS, GRAPHS = "beyond_maps", "beyond_graphs"
+RECORDINGS = {"simulated": "simulated", "movie": "natural movie"}
+"""End of a summary's name -> what the tables call it."""
 
 
 def content(name):
@@ -59,10 +61,22 @@ def rows_of_graphs():
         yield f"| `{family}` | {trained} | {rank} | {silent} | {' | '.join(measured)} |"
 
 
-def rows_of_recordings():
-    for kind, runs in groups(SIMULATED, lambda config: config["encoder"]["type"]).items():
-        parts = [scores(SIMULATED, c, lambda key, k=kind: f"encoder.type={k}" in key) for c in ("untrained", "tcloser")]
-        yield f"| {kind} | {' | '.join(parts)} | {mean_of(SIMULATED, runs, 'collapse_gauge', 'effective_rank', 1)} |"
+def rows_of_recurrent():
+    for end, says in RECORDINGS.items():
+        name = f"beyond_rnn_{end}"
+        for kind, runs in groups(name, lambda config: config["encoder"]["type"]).items():
+            parts = [scores(name, c, lambda key, k=kind: f"encoder.type={k}" in key) for c in ("untrained", "tcloser")]
+            yield f"| {says} | {kind} | {' | '.join(parts)} | {mean_of(name, runs, 'collapse_gauge', 'effective_rank', 1)} |"
+
+
+def rows_of_local():
+    for end, says in RECORDINGS.items():
+        name = f"beyond_local_{end}"
+        yield f"| {says} | untrained | {scores(name, 'untrained', bool)} | |"
+        for local, runs in groups(name, lambda config: config["objective"].get("local", False)).items():
+            of = scores(name, "tcloser", lambda key, v=local: f"objective.local={v}" in key)
+            way = "layer by layer" if local else "end to end"
+            yield f"| {says} | {way} | {of} | {mean_of(name, runs, 'collapse_gauge', 'effective_rank', 1)} |"
 
 
 OBJECTIVES = ("closer", "push0", "push01", "push1", "simsiam", "byol99", "byol996", "local")
@@ -121,8 +135,9 @@ def is_of(name, config):
     [
         ("beyond_maps", rows_of_maps),
         ("beyond_maps", rows_of_graphs),
-        ("beyond_maps", rows_of_recordings),
+        ("beyond_maps", rows_of_recurrent),
         ("beyond", rows_of_costs),
+        ("beyond", rows_of_local),
         ("beyond", rows_of_objectives),
     ],
 )
@@ -135,4 +150,4 @@ def test_the_tables_are_those_of_the_files(page, rows):
 
 
 if __name__ == "__main__":
-    print(*rows_of_maps(), *rows_of_graphs(), *rows_of_recordings(), *rows_of_objectives(), sep="\n")
+    print(*rows_of_maps(), *rows_of_graphs(), *rows_of_recurrent(), *rows_of_local(), *rows_of_objectives(), sep="\n")
