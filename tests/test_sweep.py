@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from closer_tf import sweep as command
+from closer_tf.common.command import Interrupted
 from closer_tf.config import load_config, parse_config
 from closer_tf.config.identity import baseline_of, run_name
 from closer_tf.errors import BusyError, ConfigError, RunError
@@ -460,16 +461,16 @@ def command_options(**changes):
     return SimpleNamespace(**({"jobs": 1} | dict.fromkeys(names) | changes))
 
 
-def test_in_this_process_a_stop_ends_the_sweep(tmp_path, content, monkeypatch):
-    from closer_tf.common.command import Interrupted
-
+def test_in_this_process_a_stop_ends_the_sweep(tmp_path, content, monkeypatch, capsys):
     def stopped(config, run_dir):
-        raise Interrupted(signal.SIGTERM)
+        raise Interrupted(signal.SIGINT)
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("closer_tf.train.train_run", stopped)
-    sweep = Sweep("s", sweep_points(parse_sweep(content)), tmp_path / "runs")
-    sweep.run_here()
-    assert [o.state for o in sweep.outcomes][:2] == ["stopped", "new"] and sweep.stop_asked.is_set()
+    assert command.main([write(tmp_path, content), "--in-process"]) == 130
+    assert "stopped: the same command goes on from here" in capsys.readouterr().out
+    states = [point["state"] for point in json.loads((tmp_path / "runs" / "sweep.sweep.json").read_text())["points"]]
+    assert states[0] == "stopped" and set(states[1:]) == {"new"}
 
 
 def test_a_folder_in_use_is_waited_for(tmp_path, monkeypatch):

@@ -151,10 +151,12 @@ class Sweep:
                 watch(self)
                 began = time.monotonic()
                 folder, log = self.runs_dir / outcome.point.name, self.runs_dir / LOGS / f"{outcome.point.name}.log"
-                outcome.state, outcome.error = train_here(outcome.point.config, folder, log)
-                outcome.seconds, outcome.worker = round(time.monotonic() - began, 1), "this process"
-                if outcome.state == "stopped":
+                try:
+                    outcome.state, outcome.error = train_here(outcome.point.config, folder, log)
+                except Interrupted as stop:  # the training heard the signal in this command's place
+                    outcome.state, self.signal_number = "stopped", stop.signal_number
                     self.stop_asked.set()
+                outcome.seconds, outcome.worker = round(time.monotonic() - began, 1), "this process"
                 self.write_record()
                 watch(self)
 
@@ -272,7 +274,10 @@ def train_here(config, run_dir, log_file):
         log_file: the log.
 
     Returns:
-        (state, error): 'done', 'failed', 'busy' or 'stopped'; a message where it failed, else None.
+        (state, error): 'done', 'failed' or 'busy'; a message where it failed, else None.
+
+    Raises:
+        Interrupted: the training was asked to stop; its state is saved.
     """
     import keras
 
@@ -282,7 +287,7 @@ def train_here(config, run_dir, log_file):
         try:
             train_run(config, run_dir)
         except Interrupted:
-            return "stopped", None
+            raise
         except BusyError as error:
             return "busy", str(error)
         except Exception as error:  # whatever it is, the other points can do without this one
