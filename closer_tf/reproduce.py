@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from closer_tf.common.command import add_seeds, add_version, command_parser, run_command, seeds_of
+from closer_tf.common.command import add_overrides, add_seeds, add_version, command_parser, run_command, seeds_of
 from closer_tf.common.files import given_path, make_folder, read_text, write_atomically
 from closer_tf.sweep import add_running, check_running, run_points, say_what_one_seed_is
 
@@ -12,7 +12,7 @@ EPILOG = """examples:
   python -m closer_tf.reproduce fig2b --data-dir ~/tensorflow_datasets
   python -m closer_tf.reproduce fig3b fig3c --scale full --scheduler tcp://10.0.0.5:8786
   python -m closer_tf.reproduce --all --dry-run
-  python -m closer_tf.reproduce fig3 fig5 --scale full --conditions untrained,masked_input
+  python -m closer_tf.reproduce fig3 fig5 --scale full --conditions untrained,masked_input --set readout.precision=float32
   python -m closer_tf.reproduce fig4 --no-run --from my_runs --from results/of_last_year.json
 
 A panel's runs are made by the sweep engine in --runs-dir, where panels share them; what is finished is used. The picture shows
@@ -51,6 +51,9 @@ def main(arguments=None):
     )
     parser.add_argument("--data-dir", metavar="DIR", help="TensorFlow Datasets directory, for CIFAR")
     parser.add_argument("--sessions", metavar="DIR", help="folder of the session files, for figures 8 and S2")
+    add_overrides(
+        parser, "set a key of every run that changes no result but by rounding, such as readout.precision=float32; can be repeated"
+    )
     add_running(parser)
     add_version(parser)
     options = parser.parse_args(arguments)
@@ -108,18 +111,40 @@ def panel_points(path, file, options):
 
     Returns:
         List of `Point`.
+
+    Raises:
+        ConfigError: a key of `--set` is no key, or would have something else reproduced.
     """
     from closer_tf.config.composing import compose, read_layers
     from closer_tf.sweeps.points import sweep_points
 
     sweep = file.sweeps[options.scale]
     dataset = compose(read_layers(sweep.base, path.parent))["dataset"]
-    overrides = []
+    overrides = [checked(override) for override in options.overrides]
     if dataset["name"].startswith("cifar") and options.data_dir:
         overrides.append(f"dataset.data_dir={json.dumps(options.data_dir)}")
     if dataset["name"] == "session" and options.sessions:
         overrides.append(f"dataset.path={json.dumps(str(given_path(options.sessions) / Path(dataset['path']).name))}")
     return sweep_points(sweep, str(path), overrides, seeds_of(options))
+
+
+def checked(override):
+    """An override 'key=value' of `--set`, if the key is one that a run may go on with another value of.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    from closer_tf.config.identity import ROLES, role
+    from closer_tf.errors import ConfigError
+
+    free = [key for key, of_key in ROLES.items() if of_key == "free"]
+    key = override.partition("=")[0]
+    try:
+        if role(key) == "free":
+            return override
+    except KeyError:
+        pass
+    raise ConfigError(f"--set {override}: a panel's runs are as the paper's; expected one of the keys {', '.join(free)}")
 
 
 def conditions_of(options):

@@ -123,3 +123,18 @@ def test_labels_as_other_programs_hand_them_over():
         linear_probe(features, {**y, "test": y["test"][1:]}, C=[1.0])
     with pytest.raises(DataError, match=r"labels\['train'\]: holds values that are not finite"):
         linear_probe(features, {**y, "train": np.full(60, np.nan)}, C=[1.0])
+
+
+def test_float32_products_give_the_same_fit_as_long_as_rounding_has_not_grown():
+    features, labels = blobs()
+    exact, rough = (linear_probe(features, labels, C=(0.0, 1e-3, 1.0), max_iter=5, precision=p) for p in ("float64", "float32"))
+    assert [fit["iterations"] for fit in rough.fits] == [fit["iterations"] for fit in exact.fits]
+    assert rough.test == pytest.approx(exact.test, abs=0.02)
+
+
+def test_precision_is_for_the_published_protocol():
+    features, labels = blobs()
+    with pytest.raises(ValueError, match="precision: expected float64 for protocol 'converged', found 'float32'"):
+        linear_probe(features, labels, protocol="converged", precision="float32")
+    with pytest.raises(ValueError, match="precision: expected float64 or float32"):
+        linear_probe(features, labels, precision="float16")

@@ -497,6 +497,16 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "| cannot be seen yet | no runs" in (tmp_path / "results/figures/claims_quick.md").read_text()
 
 
+def test_keys_that_change_no_result_can_be_set(tmp_path, capsys):
+    from closer_tf.reproduce import main
+
+    options = ["fig2b", "--dry-run", "--runs-dir", str(tmp_path)]
+    assert main([*options, "--set", "readout.precision=float32", "--set", "training.checkpoint_every=5"]) == 0
+    for wrong in ("training.epochs=3", "readout.precisoin=float32"):
+        assert main([*options, "--set", wrong]) == 2
+        assert f"--set {wrong}: a panel's runs are as the paper's; expected one of the keys" in capsys.readouterr().err
+
+
 def test_a_definition_with_a_mistake_names_the_key():
     with pytest.raises(ValueError, match="form"):
         PanelFile.model_validate({"about": "", "sweeps": {}, "panels": {"9": {"title": "", "form": "pie", "series": []}}})

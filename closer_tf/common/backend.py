@@ -218,7 +218,8 @@ def accelerators():
 
 
 def computed_with(config):
-    """dict: Keras's `backend`, the `precision` of products, and the `device`; as results.json holds it.
+    """dict: Keras's `backend`, the `precision` of products, the `device`, and `readout_precision` where the probe's products are
+    not in float64; as results.json holds it.
 
     Args:
         config: resolved `RunConfig`.
@@ -226,7 +227,8 @@ def computed_with(config):
     import keras
 
     device = (accelerators() or ["processor"])[0]
-    return {"backend": keras.backend.backend(), "precision": config.compute.precision, "device": device}
+    found = {"backend": keras.backend.backend(), "precision": config.compute.precision, "device": device}
+    return found | ({"readout_precision": config.readout.precision} if config.readout.precision != "float64" else {})
 
 
 def make_deterministic():

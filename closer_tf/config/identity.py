@@ -75,6 +75,7 @@ ROLES = {
     "readout.C": "readout",
     "readout.protocol": "readout",
     "readout.max_iter": "readout",
+    "readout.precision": "free",  # shows by rounding only; results.json says which
     "readout.validation_fraction": "readout",
     "readout.conditions": "shown",
     "readout.pseudo_likelihood_draws": "shown",

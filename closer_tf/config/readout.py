@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from closer_tf.common.values import BOUNDS
 from closer_tf.config.base import NameOf, Section
@@ -28,6 +28,10 @@ class Readout(Section):
     of the optimum. 'converged': each fit to its optimum, by scikit-learn's objective and tolerance."""
     max_iter: int | None = Field(None, **BOUNDS["max_iter"])
     """Most L-BFGS iterations per fit. Default null: the protocol's own, 100 for 'published' and 5000 for 'converged'."""
+    precision: Literal["float64", "float32"] = "float64"
+    """Of the products in the fits of protocol 'published'; sums over samples are in float64 either way. float32 takes about half
+    the time on CIFAR; as these fits stop short of the optimum, rounding grows on the way: single probes come out up to some .002
+    higher or lower, their means over encoders and seeds alike (docs/performance.md)."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
     conditions: list[Annotated[str, NameOf(compared_conditions)]] = ["masked_input", UNTRAINED]
@@ -45,6 +49,12 @@ class Readout(Section):
     """Also fit the probe on whitened features: multiplied by the inverse root of their covariance over the probe's training
     samples, with the shrinkage of Ledoit and Wolf. The penalty of the probe on z-scored features keeps it from directions in
     which features hardly vary; that on whitened ones treats all alike. Not in the paper."""
+
+    @model_validator(mode="after")
+    def _to_the_optimum(self):
+        if self.protocol == "converged" and self.precision != "float64":
+            raise ValueError("precision: protocol 'converged' chooses its own; expected 'float64'")
+        return self
 
     @field_validator("at_epochs", mode="after")
     @classmethod

@@ -37,12 +37,12 @@ def _sums(x, labels, stacked, outputs):
     raw = (times(stacked[:, :-1], x.T) + stacked[:, -1:]).reshape(-1, outputs, len(x))
     if outputs == 1:
         sign = 1 - 2 * labels  # the loss is log(1 + exp(sign * raw))
-        losses = jnp.logaddexp(0.0, sign * raw).sum(axis=(1, 2))
+        losses = jnp.logaddexp(0.0, sign * raw).sum(axis=(1, 2), dtype=jnp.float64)
         slopes = sign * jax.nn.sigmoid(sign * raw)
     else:
         log_p = jax.nn.log_softmax(raw, axis=1)
         own = labels == jnp.arange(outputs)[:, None]
-        losses = -jnp.where(own, log_p, 0.0).sum(axis=(1, 2))
+        losses = -jnp.where(own, log_p, 0.0).sum(axis=(1, 2), dtype=jnp.float64)
         slopes = jnp.exp(log_p) - own
     slopes = slopes.reshape(-1, len(x))
     return losses, jnp.concatenate([times(slopes, x), slopes.sum(axis=1, keepdims=True)], axis=1)

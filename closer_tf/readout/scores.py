@@ -69,6 +69,7 @@ def _fit(sets, config, data, name):
             progress=lambda: progress.advance(progress.task_ids[0]),
             return_probabilities=True,
             protocol=options.protocol,
+            precision=options.precision,
         )
     accuracy = {"ensemble": _score(probes["ensemble"])}
     names = [key for key in sets if key != "ensemble"]
@@ -157,7 +158,8 @@ def by_whitening(sets: Sets, labels: dict[str, np.ndarray], options: Readout, da
     for name, features in sets.items():
         whole = {name: whitened(features)}
         if data.label_names:
-            found |= probe_all(whole, labels, options.C, options.max_iter, protocol=options.protocol)
+            how = {"protocol": options.protocol, "precision": options.precision}
+            found |= probe_all(whole, labels, options.C, options.max_iter, **how)
         else:
             found |= ridge_all(whole, labels, options.C, data.period)
     ensemble = found.pop("ensemble")
