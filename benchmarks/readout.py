@@ -1,7 +1,7 @@
 """The readout against scikit-learn: `python -m benchmarks.readout -o readout.json`.
 
 Fits every penalty to every encoder's features and to their concatenation: by scikit-learn's loop over C at its 100 iterations,
-our published protocol, our converged one, and scikit-learn's loop at the converged one's tolerance. The last takes hours at
+our published protocol, the same with float32 products, our converged one, and scikit-learn's loop at the converged one's tolerance. The last takes hours at
 full size. Newton's method in place of L-BFGS ends closest to the optimum, but each of its steps takes minutes on the ensemble's
 features, whose Hessian is of 5 GB (16 GB of memory were in use): there it may begin where L-BFGS ends, or take conjugate
 gradients, which need no Hessian. The file is written anew as each set of features ends; ratios are over those that both ways
@@ -26,8 +26,9 @@ from closer_tf.readout.probes import Fit, Problem, fit_penalties, standardise
 
 TOLERANCE = 1e-4  # scikit-learn's default: the largest entry of the mean loss's gradient
 NEAR = 1e-3  # where another solver takes over
-PAIRS = (  # what a ratio is called, ours, scikit-learn's
+PAIRS = (  # what a ratio is called, ours, scikit-learn's or ours in float64
     ("published", "published", "sklearn_published"),
+    ("float32", "published_float32", "published"),
     ("converged", "converged", "sklearn_converged"),
     ("newton", "converged", "sklearn_newton"),
     ("newton_cg", "converged", "sklearn_newton_cg"),
@@ -36,6 +37,7 @@ PAIRS = (  # what a ratio is called, ours, scikit-learn's
 WAYS = (
     "sklearn_published",
     "published",
+    "published_float32",
     "converged",
     "sklearn_converged",
     "sklearn_newton",
@@ -55,7 +57,7 @@ def main(arguments=None):
     parser.add_argument("--encoders", type=int, default=10, help="most encoders")
     parser.add_argument("--C", type=float, nargs="+", default=list(PUBLISHED_C_GRID), help="inverse penalties")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest entry of the gradient (default: 1e-4)")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[:4], help="(default: all but Newton's)")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[:5], help="(default: all but Newton's)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of encoder_0, encoder_1, ..., ensemble (default: all)")
     parser.add_argument("-o", "--out", default="readout.json")
     options = parser.parse_args(arguments)
@@ -171,6 +173,7 @@ def _sklearn(max_iter, *solvers):
 FITTERS = {
     "sklearn_published": _sklearn(PROBE_ITERATIONS["published"], "lbfgs"),
     "published": lambda x, y, C, tolerance: fit_penalties(x, y, C, PROBE_ITERATIONS["published"], tolerance),
+    "published_float32": lambda x, y, C, tolerance: FITTERS["published"](x.astype(np.float32), y, C, tolerance),
     "converged": lambda x, y, C, tolerance: fit_converged(x, y, C, PROBE_ITERATIONS["converged"], tolerance),
     "sklearn_converged": _sklearn(50_000, "lbfgs"),
     "sklearn_newton": _sklearn(1000, "newton-cholesky"),
@@ -218,8 +221,8 @@ def features_by_name(embedded):
 
 def run_embeddings(run_dir, overrides=()):
     """(embeddings, labels) of a run's ensemble, as its readout gets them."""
-    from closer_tf import evaluate
     from closer_tf.common.backend import import_keras
+    from closer_tf.readout.features import arranged, embeddings, load_trained
     from closer_tf.training.experiment import load_splits
     from closer_tf.training.runs import RunFolder
 
@@ -227,9 +230,8 @@ def run_embeddings(run_dir, overrides=()):
     run = RunFolder(run_dir)
     config = run.load_config(overrides)
     data = load_splits(config).current()
-    ensemble, _, _ = evaluate.trained_ensemble(run, config, data)
-    embedded = evaluate._embeddings(config.condition, config, data, run.load_masks(), ensemble)
-    return embedded, evaluate._arranged(config, data, lambda split: split.labels)
+    embedded = embeddings(config.condition, config, data, run.load_masks(), load_trained(run, config, data))
+    return embedded, arranged(config, data, lambda split: split.labels)
 
 
 def synthetic_embeddings(samples, encoders=10, dim=256, classes=10, seed=0):
