@@ -1,11 +1,11 @@
 """The readout against scikit-learn: `python -m benchmarks.readout -o readout.json`.
 
 Fits every penalty to every encoder's features and to their concatenation: by scikit-learn's loop over C at its 100 iterations,
-our published protocol, the same with float32 products, our converged one, and scikit-learn's loop at the converged one's tolerance. The last takes hours at
-full size. Newton's method in place of L-BFGS ends closest to the optimum, but each of its steps takes minutes on the ensemble's
-features, whose Hessian is of 5 GB (16 GB of memory were in use): there it may begin where L-BFGS ends, or take conjugate
-gradients, which need no Hessian. The file is written anew as each set of features ends; ratios are over those that both ways
-have.
+our published protocol, the same with float32 products, our converged one, and scikit-learn's loop at the converged one's
+tolerance. The last takes hours at full size. Newton's method in place of L-BFGS ends closest to the optimum, but each of its
+steps takes minutes on the ensemble's features, whose Hessian is of 5 GB (16 GB of memory were in use): there it may begin where
+L-BFGS ends, or take conjugate gradients, which need no Hessian. The file is written anew as each set of features ends; ratios
+are over those that both ways have.
 """
 
 import argparse

@@ -52,7 +52,7 @@ def main(arguments=None):
     parser.add_argument("--data-dir", metavar="DIR", help="TensorFlow Datasets directory, for CIFAR")
     parser.add_argument("--sessions", metavar="DIR", help="folder of the session files, for figures 8 and S2")
     add_overrides(
-        parser, "set a key of every run that changes no result but by rounding, such as readout.precision=float32; can be repeated"
+        parser, "set a key that changes results by rounding at most, such as readout.precision=float32; can be repeated"
     )
     add_running(parser)
     add_version(parser)

@@ -218,8 +218,8 @@ def accelerators():
 
 
 def computed_with(config):
-    """dict: Keras's `backend`, the `precision` of products, the `device`, and `readout_precision` where the probe's products are
-    not in float64; as results.json holds it.
+    """dict: Keras's `backend`, the `precision` of products, the `device`, and `readout_precision` where the probe's products
+    are not in float64; as results.json holds it.
 
     Args:
         config: resolved `RunConfig`.

@@ -29,9 +29,9 @@ class Readout(Section):
     max_iter: int | None = Field(None, **BOUNDS["max_iter"])
     """Most L-BFGS iterations per fit. Default null: the protocol's own, 100 for 'published' and 5000 for 'converged'."""
     precision: Literal["float64", "float32"] = "float64"
-    """Of the products in the fits of protocol 'published'; sums over samples are in float64 either way. float32 takes two thirds
-    of the time on CIFAR. These fits stop short of the optimum, and rounding grows on the way there: a single probe may come out
-    some thousandths higher or lower, means over encoders hardly move (docs/performance.md has measurements)."""
+    """Of the products in the fits of protocol 'published'; sums over samples are in float64 either way. float32 takes two
+    thirds of the time on CIFAR. These fits stop short of the optimum, and rounding grows on the way there: a single probe may
+    come out some thousandths higher or lower, means over encoders hardly move (docs/performance.md has measurements)."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of all training samples that chooses C; drawn apart from the training loop's validation set."""
     conditions: list[Annotated[str, NameOf(compared_conditions)]] = ["masked_input", UNTRAINED]
