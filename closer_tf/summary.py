@@ -160,6 +160,7 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
     pairs = [(condition, config) for _, config, results in found for condition in results.accuracy]
     names = _names(pairs + [(config.condition, config) for _, config, _ in over_epochs])
     accuracy: dict[tuple[str, str], dict[int, float]] = {}
+    validation: dict[tuple[str, str], dict[int, float]] = {}
     measures: dict[tuple[str, str], dict[int, float]] = {}
     matrices: dict[tuple[str, str], Any] = {}
     for run, config, results in found:
@@ -170,6 +171,8 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
                 matrices.setdefault(name, {}).setdefault(config.seed, likelihood)  # of runs that differ in draws the first
             for readout, score in readouts.items():
                 _note(accuracy, run, (name, readout), config.seed, score.test)
+                if score.validation is not None:
+                    _note(validation, run, (name, readout), config.seed, score.validation)
             for measure in ("alignment", "agreement"):
                 value = getattr(results.measures.get(condition), measure, None)
                 if value is not None:
@@ -178,7 +181,14 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
     about = {"chance": chance, "score": score, "simulated": simulated}
     single_epochs = _at_epochs(over_epochs, names) if over_epochs else {}
     shown = {"class_pseudo_likelihood": {name: _first_encoder(of) for name, of in matrices.items()}} if matrices else {}
-    return {**about, "accuracy": _by_name(accuracy), "measures": _by_name(measures), **shown, **single_epochs, "runs": runs}
+    return {
+        **about,
+        "accuracy": _by_name(accuracy, validation),
+        "measures": _by_name(measures),
+        **shown,
+        **single_epochs,
+        "runs": runs,
+    }
 
 
 def _first_encoder(by_seed):
@@ -342,7 +352,8 @@ def _note(values, run, key, seed, value):
     known[seed] = value
 
 
-def _by_name(values):
+def _by_name(values, validation=None):
+    """dict condition -> dict readout or measure -> over seeds; beside it what the validation samples say, where all seeds have it."""
     nested = {}
     for (condition, name), by_seed in values.items():
         found = [by_seed[seed] for seed in sorted(by_seed)]
@@ -352,6 +363,9 @@ def _by_name(values):
             "mean": float(np.mean(found)),
             "sd": float(np.std(found, ddof=1)) if len(found) > 1 else None,
         }
+        known = (validation or {}).get((condition, name), {})
+        if known.keys() == by_seed.keys():
+            nested[condition][name]["validation"] = [known[seed] for seed in sorted(known)]
     return nested
 
 

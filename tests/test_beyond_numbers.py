@@ -79,21 +79,25 @@ def rows_of_local():
             yield f"| {says} | {way} | {of} | {mean_of(name, runs, 'collapse_gauge', 'effective_rank', 1)} |"
 
 
-OBJECTIVES = ("closer", "push0", "push01", "push1", "simsiam", "byol99", "byol996", "local")
+OBJECTIVES = ("closer", "push0", "push01", "push1", "simsiam", "byol99", "byol996", "local", "local128")
 
 
 def rows_of_objectives():
     """Each row after its name, in the order of the page: means over seeds, their sd in brackets."""
     summary = content("beyond_objectives")
     (untrained,) = (of for name, of in summary["accuracy"].items() if name.partition(",")[0] == "untrained")
-    yield f" | {both(untrained)} |"
+    yield f" | {validation_of(untrained)} | {both(untrained)} |"
     for name in OBJECTIVES:
         runs = [f"{name}_s{seed}" for seed in range(3)]
         (found,) = (of for key, of in summary["accuracy"].items() if is_of(key, summary["runs"][runs[0]]["config"]))
         sd, rank = (
             mean_of("beyond_objectives", runs, "collapse_gauge", *of) for of in (("embedding_sd", 2), ("effective_rank", 1))
         )
-        yield f" | {both(found)} | {sd} | {rank} |"
+        yield f" | {validation_of(found)} | {both(found)} | {sd} | {rank} |"
+
+
+def validation_of(found):
+    return r(float(np.mean(found["single"]["validation"])))
 
 
 def both(found):

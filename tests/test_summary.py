@@ -31,6 +31,8 @@ def test_seeds_side_by_side(runs, tmp_path, capsys):
     single = found["accuracy"]["closer"]["single"]
     assert single["test"] == values and single["mean"] == pytest.approx(sum(values) / 2) and single["seeds"] == [0, 1]
     assert single["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert single["validation"] == [results["accuracy"]["closer"]["single"]["validation"] for results in stored]
+    assert "validation" not in found["accuracy"]["closer"]["majority_vote"]  # which chooses nothing
     assert len(found["accuracy"]["untrained"]["single"]["test"]) == 2 and len(found["runs"]) == 4
     *said, read, written = capsys.readouterr().out.splitlines()
     assert "closer" in "\n".join(said)
