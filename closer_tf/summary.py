@@ -353,7 +353,7 @@ def _note(values, run, key, seed, value):
 
 
 def _by_name(values, validation=None):
-    """dict condition -> dict readout or measure -> over seeds; beside it what the validation samples say, where all seeds have it."""
+    """dict condition -> dict readout or measure -> over seeds, with what the validation samples say where all seeds have it."""
     nested = {}
     for (condition, name), by_seed in values.items():
         found = [by_seed[seed] for seed in sorted(by_seed)]
