@@ -37,7 +37,9 @@ def main(arguments=None):
         "Run every point of a sweep file: a grid or list over any keys of a run config, and seeds.",
         EPILOG,
     )
-    parser.add_argument("sweep", help="a sweep file (JSON), or the name of one that ships with the package: digits")
+    parser.add_argument(
+        "sweep", help="a sweep file (JSON), or the name of one that ships with the package: digits, beyond_cifar10"
+    )
     add_overrides(parser, "override a key of every point's config, such as dataset.data_dir=DIR; can be repeated")
     add_seeds(parser, "seeds in place of the file's")
     add_running(parser)

@@ -119,6 +119,15 @@ def test_a_chain_of_bases_in_several_folders(tmp_path, monkeypatch):
     assert "base" not in config.to_dict() and parse_config(json.loads(config.to_json())) == config
 
 
+def test_the_help_of_sweeps_names_those_that_ship(capsys):
+    from closer_tf import sweep
+
+    with pytest.raises(SystemExit):
+        sweep.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert sorted(said.partition("ships with the package: ")[2].split(" options")[0].split(", ")) == shipped_names("sweeps")
+
+
 def test_a_config_can_stand_on_one_that_ships(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, mine={"base": "quickstart", "training": {"epochs": 2}})
