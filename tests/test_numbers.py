@@ -15,6 +15,8 @@ import pytest
 
 from closer_tf import reproduce
 from closer_tf.analysis.published import published_series
+from closer_tf.config import load_config
+from closer_tf.masks import random_patch_masks
 from closer_tf.reproduce import BEGIN, END
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -141,11 +143,15 @@ def quick(condition, readout, q, digits=3):
 
 
 def results_panels():
-    claims = [one for one in content("figures/claims_quick")["claims"] if one["p"] is not None and one["p"] < 0.05]
+    seen = [one for one in content("figures/claims_quick")["claims"] if one["p"] is not None and one["p"] < 0.05]
+    claims = [one for one in seen if one["verdict"] == "cannot be seen yet"]
     across = sum(one["ci95"] > one["difference"] for one in claims)
     yield f"{len(claims)} claims reach p < .05 before any correction, over two seeds"
     yield f"over two seeds, {across} of them with a 95% interval across zero"
-    assert {one["seeds"] for one in claims} == {2} and {one["verdict"] for one in claims} == {"cannot be seen yet"}
+    assert {one["seeds"] for one in claims} == {2}
+    (settled,) = (one for one in seen if one not in claims)
+    assert settled["verdict"] == "holds" and settled["claim"] == "the ensemble above the single encoder, untrained, q = .1"
+    yield f"encoder (+{r(settled['difference'])}, {settled['seeds']} seeds)"
     start = "one probe of the concatenated embeddings above the"
     by = [difference(f"{start} {way} probability of single probes, CLoSeR, q = .1") for way in ("mean", "largest")]
     yield f"above the mean (by {by[0]}) and the largest (by {by[1]}) probability"
@@ -171,6 +177,85 @@ def results_panels():
     yield f"{ours} at q = .025, .1, .25 (published {there})"
     there = published("3c", "closer", "ensemble", 0.25)
     yield f"ensemble {quick('CLoSeR', 'ensemble', 0.25)} (published {there} after 1000)"
+
+
+FULL = {"Gaussian": ("3b", "3c"), "random patches": ("3e", "3f")}
+"""Receptive fields -> panels of single encoders and of the ensemble, drawn at full scale."""
+UNTRAINED_FULL = "cifar10_untrained_full"
+EXACT = (  # what was read out in float64, too: file, condition, seed, q
+    ("cifar10_panels_quick", "untrained, masks.fraction=0.025", 0, 0.025),
+    ("cifar10_panels_quick", "untrained, masks.fraction=0.1", 0, 0.1),
+    ("cifar10_panels_quick_2", "untrained, masks.fraction=0.025", 1, 0.025),
+    ("cifar10_panels_quick_2", "untrained, masks.fraction=0.25", 0, 0.25),
+    ("cifar10_panels_quick_2", "untrained, masks.fraction=0.25", 1, 0.25),
+    ("cifar10_mlp_gaussian_20_epochs", "untrained", 1, 0.1),
+)
+
+
+def untrained_rows(panel, series="untrained"):
+    rows = content(f"figures/fig{panel}_full")["rows"]
+    return [row for row in rows if row["series"] == series and row["ours"] is not None]
+
+
+def signed(value, digits):
+    return f"{value:+.{digits}f}".replace("0.", ".", 1)
+
+
+def results_untrained():
+    for fields, panels in FULL.items():
+        for of_q in zip(*map(untrained_rows, panels)):
+            assert len({row["x"] for row in of_q}) == 1 and all(row["ours_seeds"] == 3 for row in of_q)
+            cells = [
+                f"{r(row['ours'])} ({r(row['ours_sd'])}) | {r(row['published'])} | "
+                f"{row['difference_in_joint_standard_errors']:+.1f}"
+                for row in of_q
+            ]
+            yield f"| {fields} | {r(of_q[0]['x']).rstrip('0')} | {' | '.join(cells)} |"
+    by_curve = [untrained_rows(panel) for panels in FULL.values() for panel in panels]
+    alone = [abs(row["difference_in_joint_standard_errors"]) for rows in by_curve for row in rows]
+    pooled = []
+    for rows in by_curve:
+        variance = np.mean([row["ours_sd"] ** 2 for row in rows]) / 3
+        for row in rows:
+            theirs = row["joint_standard_error"] ** 2 - row["ours_sd"] ** 2 / 3
+            pooled.append(abs(row["difference"]) / np.sqrt(variance + theirs))
+    alone, pooled = np.array(alone), np.array(pooled)
+    near = f"{sum(alone <= 2)} lie within 2 joint standard errors of the published ones, {sum(alone <= 3)} within 3"
+    yield f"Of the {len(alone)} points {near}"
+    yield f"{sum(pooled <= 2)} within 2 and {sum(pooled <= 3)} within 3"
+    for fields, panels in FULL.items():
+        means = []
+        for panel in panels:
+            by_seed = np.mean([np.array(row["values"]) - row["published"] for row in untrained_rows(panel)], axis=0)
+            means.append(f"{signed(by_seed.mean(), 4)} +- {r(by_seed.std(ddof=1) / np.sqrt(len(by_seed)), 4)}")
+        yield f"{fields} {means[0]} (single) and {means[1]} (ensemble)"
+    seen = []
+    for seed in (0, 1, 2):
+        config = load_config("mlp_random_patches", [f"seed={seed}", "masks.fraction=0.025"])
+        fields = random_patch_masks((32, 32), 10, 0.025, 4, config.seeds.masks)
+        seen.append(len(set(np.concatenate(fields.indices).tolist())))
+    expected = 64 * (1 - (63 / 64) ** 10)
+    yield f"cover {seen[0]}, {seen[1]} and {seen[2]} of the 64 patches at q = .025, where chance expects {expected:.1f}"
+    (masked,) = untrained_rows("2d", "masked input")
+    yield (
+        f"single {r(masked['ours'], 4)} ({r(masked['ours_sd'], 4)}, {masked['ours_seeds']} seeds), "
+        f"published {r(masked['published'], 4)}: {masked['difference_in_joint_standard_errors']:+.1f}"
+    )
+
+
+def performance_float32():
+    differences = {}
+    for name, condition, seed, q in EXACT:
+        for readout in ("single", "ensemble"):
+            exact = content(name)["accuracy"][condition][readout]
+            rough = content(UNTRAINED_FULL)["accuracy"][f"untrained, masks.fraction={q}, masks.scheme=gaussian"][readout]
+            one, other = (of["test"][of["seeds"].index(seed)] for of in (rough, exact))
+            differences.setdefault(readout, []).append(one - other)
+    parts = [
+        f"{readout} {signed(np.mean(found), 4)} on average and at most {r(np.abs(found).max(), 4)} apart"
+        for readout, found in differences.items()
+    ]
+    yield f"Six untrained ensembles that were read out both ways: {'; '.join(parts)}"
 
 
 def results_diagnosis():
@@ -474,13 +559,14 @@ MADE = {
     RESULTS_PAGE: (
         results_images,
         results_panels,
+        results_untrained,
         results_matrices,
         results_neurons,
         results_best,
         results_visual,
         results_diagnosis,
     ),
-    PERFORMANCE: (performance_loss, performance_steps, performance_readout, performance_rest),
+    PERFORMANCE: (performance_loss, performance_steps, performance_readout, performance_float32, performance_rest),
     DIFFERENCES: (differences_temperatures,),
     README: (readme,),
 }
