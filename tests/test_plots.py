@@ -241,6 +241,16 @@ def test_a_letter_that_another_font_has_is_taken_from_it(monkeypatch):
         FigureCanvasAgg(figure).draw()
 
 
+def test_the_same_figure_gives_the_same_bytes(tmp_path, monkeypatch):
+    fields = masks.gaussian_masks((8, 8), 2, 0.2)
+    written = []
+    for name, now in (("one", "1000000000"), ("two", "1100000000")):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", now)  # what matplotlib takes for the time of writing
+        plots.save(plots.plot_receptive_fields(fields, np.zeros((8, 8, 1))), tmp_path / f"{name}.png", ["pdf", "svg"])
+        written.append([(tmp_path / f"{name}.{suffix}").read_bytes() for suffix in ("png", "pdf", "svg")])
+    assert written[0] == written[1]
+
+
 def test_pictures_as_pdf_and_svg(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     figure = plots.plot_accuracy(ACCURACY)

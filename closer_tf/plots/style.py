@@ -24,6 +24,7 @@ STYLE = {
     "axes.spines.right": False,
     "image.cmap": "viridis",
     "pdf.fonttype": 42,  # letters stay letters in PDF
+    "svg.hashsalt": "closer_tf",  # the names of an SVG's parts follow from what is drawn
 }
 """matplotlib's settings under which every picture is drawn and written."""
 
@@ -32,6 +33,8 @@ TRAINING, VALIDATION = "#0072b2", "#d55e00"
 _OF_SYMBOLS = ("cm", "STIXSize", "STIXNonUnicode", "Last", ".Last")  # fonts whose letters are others than they say
 
 FORMATS = ("png", "pdf", "svg")
+UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""What keeps the time of writing out of a file."""
 
 
 def in_style(draw):
@@ -46,7 +49,7 @@ def in_style(draw):
 
 
 def save(figure, path, formats=()):
-    """Write a figure, completely or not at all.
+    """Write a figure, completely or not at all; the same figure gives the same bytes.
 
     Args:
         figure: matplotlib Figure.
@@ -64,7 +67,7 @@ def save(figure, path, formats=()):
             raise ConfigError(f"{file}: expected a picture's name that ends in .{', .'.join(FORMATS)}")
         buffer = io.BytesIO()
         with matplotlib.rc_context(STYLE):
-            make_legible(figure).savefig(buffer, format=kind, dpi=120, bbox_inches="tight")
+            make_legible(figure).savefig(buffer, format=kind, dpi=120, bbox_inches="tight", metadata=UNDATED.get(kind))
         write_atomically(file, buffer.getvalue())
 
 
