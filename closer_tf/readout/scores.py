@@ -158,8 +158,9 @@ def by_whitening(sets: Sets, labels: dict[str, np.ndarray], options: Readout, da
     for name, features in sets.items():
         whole = {name: whitened(features)}
         if data.label_names:
-            how = {"protocol": options.protocol, "precision": options.precision}
-            found |= probe_all(whole, labels, options.C, options.max_iter, **how)
+            found |= probe_all(
+                whole, labels, options.C, options.max_iter, protocol=options.protocol, precision=options.precision
+            )
         else:
             found |= ridge_all(whole, labels, options.C, data.period)
     ensemble = found.pop("ensemble")
