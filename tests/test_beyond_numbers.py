@@ -100,6 +100,18 @@ def validation_of(found):
     return r(float(np.mean(found["single"]["validation"])))
 
 
+def rows_of_cifar():
+    """Each row after its name, in the order of the file's runs: one seed."""
+    summary = content("beyond_cifar10")
+    for about in summary["runs"].values():
+        (found,) = (of for key, of in summary["accuracy"].items() if is_of(key, about["config"]))
+        assert all(found[readout]["seeds"] == [0] for readout in ("single", "ensemble"))
+        numbers = [r(found["single"]["validation"][0]), *(r(found[readout]["test"][0]) for readout in ("single", "ensemble"))]
+        gauge = about.get("collapse_gauge")
+        numbers += [r(gauge["embedding_sd"], 2), r(gauge["effective_rank"], 1)] if gauge else ["", ""]
+        yield f" | {' | '.join(numbers)} |"
+
+
 def both(found):
     """'.689 (.012) | .956 (.004)' of a condition's accuracies."""
     return " | ".join(f"{r(found[readout]['mean'])} ({r(found[readout]['sd'])})" for readout in ("single", "ensemble"))
@@ -143,6 +155,7 @@ def is_of(name, config):
         ("beyond", rows_of_costs),
         ("beyond", rows_of_local),
         ("beyond", rows_of_objectives),
+        ("beyond", rows_of_cifar),
     ],
 )
 def test_the_tables_are_those_of_the_files(page, rows):
