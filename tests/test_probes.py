@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from closer_tf.config import parse_config
 from closer_tf.errors import DataError
+from closer_tf.readout import probes
 from closer_tf.readout.probes import COMBINATIONS, combine, knn_probe, linear_probe, probe_all, standardise
+from closer_tf.train import train_run
 
 
 def blobs(seed=0, classes=3, noise=1.5, dim=6):
@@ -125,11 +128,30 @@ def test_labels_as_other_programs_hand_them_over():
         linear_probe(features, {**y, "train": np.full(60, np.nan)}, C=[1.0])
 
 
-def test_float32_products_give_the_same_fit_as_long_as_rounding_has_not_grown():
+def test_float32_products_give_the_same_fit_as_long_as_rounding_has_not_grown(monkeypatch):
     features, labels = blobs()
-    exact, rough = (linear_probe(features, labels, C=(0.0, 1e-3, 1.0), max_iter=5, precision=p) for p in ("float64", "float32"))
-    assert [fit["iterations"] for fit in rough.fits] == [fit["iterations"] for fit in exact.fits]
-    assert rough.test == pytest.approx(exact.test, abs=0.02)
+    fit, found = probes.fit_penalties, {}
+
+    def seen(x, *given, **options):
+        found[x.dtype.name] = fit(x, *given, **options)
+        return found[x.dtype.name]
+
+    monkeypatch.setattr(probes, "fit_penalties", seen)
+    for precision in ("float64", "float32"):
+        linear_probe(features, labels, C=(0.0, 1e-3, 1.0), max_iter=5, precision=precision)
+    assert list(found) == ["float64", "float32"]
+    for exact, rough in zip(*found.values()):
+        assert rough.iterations == exact.iterations and (rough.weights != exact.weights).any()
+        np.testing.assert_allclose(rough.weights, exact.weights, atol=1e-4)
+
+
+def test_a_config_chooses_the_precision(tiny_config, tmp_path, monkeypatch):
+    tiny_config |= {"training": {"epochs": 1, "batch_size": 256}}
+    tiny_config["readout"] |= {"precision": "float32", "conditions": []}
+    fit, dtypes = probes.fit_penalties, set()
+    monkeypatch.setattr(probes, "fit_penalties", lambda x, *a, **k: dtypes.add(x.dtype.name) or fit(x, *a, **k))
+    results = train_run(parse_config(tiny_config), tmp_path / "run")
+    assert dtypes == {"float32"} and results["compute"]["readout_precision"] == "float32"
 
 
 def test_precision_is_for_the_published_protocol():

@@ -6,7 +6,7 @@ Every key has a role, and every question counts some roles:
     result     weights and accuracies follow from it                             x        x       x       x
     seed       where random numbers come from                                    x
     cost       speed and memory; results by rounding only                        x                        x
-    free       may change while a run goes on; results stay                                               x
+    free       may change while a run goes on; results stay, or change by rounding at readout             x
     place      where the data lies, which itself is known by its content               name       x       x
     readout    how it is read out: accuracies follow from it, weights do not               x
     shown      what is read out, and when: other numbers, none of them changed
