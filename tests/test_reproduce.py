@@ -266,6 +266,8 @@ def test_the_estimate_counts_shared_runs_once(points):
     assert rows["8a"]["seconds"] == pytest.approx(6 * 20 * 253 * 0.01, abs=1)
     assert total["to_do"] == total["trainings"] == len({p.name for p in missing.values() if p.trained}) == 52
     assert total["seconds"] < sum(row["seconds"] for row in panels) and len(measured) < 25
+    assert total["only_read_out"] == sum(not point.trained for point in missing.values()) > 0
+    assert rows["3b"]["only_read_out"] == sum(not p.trained for p in of_file[PANELS / "fig3_gaussian.json"]) > 0
     del missing[next(p.name for p in points[PANELS / "fig2_cifar10.json", "quick"] if p.trained)]
     assert count_and_estimate(chosen, of_file, missing, measure)[1]["to_do"] == 51
 

@@ -28,22 +28,27 @@ def count_and_estimate(chosen, of_file, missing, measure=None):
         measure: function from a `RunConfig` to seconds per step. Default: `seconds_per_step`.
 
     Returns:
-        (panels, total): panels is a list of dicts with `panel`, `trainings`, `to_do` and `seconds`; total a dict with
-        `trainings`, `to_do`, `seconds`, where runs that panels share count once, and `measured`, a list of dicts with
-        `architecture`, `image_fraction` and `seconds_per_step`. Seconds are those of one training after another, without
-        readouts.
+        (panels, total): panels is a list of dicts with `panel`, `trainings`, `to_do`, `only_read_out` and `seconds`; total a
+        dict with the same but `panel`, where runs that panels share count once, and `measured`, a list of dicts with
+        `architecture`, `image_fraction` and `seconds_per_step`. `only_read_out` counts the points of `missing` that train
+        nothing. Seconds are those of one training after another, without readouts.
     """
     speeds = _Speeds([point.config for point in missing.values() if point.trained], measure or seconds_per_step)
     panels = []
     for path, _, name, _ in chosen:
         trained = {point.name: point for point in of_file[path] if point.trained}
-        left = [point for key, point in trained.items() if key in missing]
-        seconds = sum(speeds.of_training(point.config) for point in left)
-        panels.append({"panel": name, "trainings": len(trained), "to_do": len(left), "seconds": round(seconds)})
+        here = [missing[key] for key in dict.fromkeys(point.name for point in of_file[path]) if key in missing]
+        panels.append({"panel": name, "trainings": len(trained)} | _to_do(here, speeds))
     every = {point.name for points in of_file.values() for point in points if point.trained}
-    left = [point for point in missing.values() if point.trained]
-    total = {"trainings": len(every), "to_do": len(left), "seconds": round(sum(speeds.of_training(p.config) for p in left))}
+    total = {"trainings": len(every)} | _to_do(missing.values(), speeds)
     return panels, total | {"measured": speeds.measured}
+
+
+def _to_do(points, speeds):
+    """How many of the points train, how many are only read out, and the seconds of the trainings."""
+    left = [point for point in points if point.trained]
+    seconds = sum(speeds.of_training(point.config) for point in left)
+    return {"to_do": len(left), "only_read_out": len(points) - len(left), "seconds": round(seconds)}
 
 
 def print_estimate(chosen, of_file, missing, scale):
@@ -52,20 +57,24 @@ def print_estimate(chosen, of_file, missing, scale):
 
     panels, total = count_and_estimate(chosen, of_file, missing)
     table = Table(title=f"{scale} scale")
-    for name in ("panel", "trainings", "to do", "time on this machine"):
+    for name in ("panel", "trainings", "to do", "only read out", "time on this machine"):
         table.add_column(name, justify="left" if name == "panel" else "right")
     for row in panels:
-        table.add_row(row["panel"], str(row["trainings"]), str(row["to_do"]), duration(row["seconds"]))
+        table.add_row(row["panel"], *_cells(row))
     table.add_section()
-    table.add_row("in all", str(total["trainings"]), str(total["to_do"]), duration(total["seconds"]))
+    table.add_row("in all", *_cells(total))
     console().print(table)
     for one in total["measured"]:
         fraction = "" if one["image_fraction"] is None else f", q = {one['image_fraction']:g}"
         console().print(f"measured: {one['architecture']}{fraction}: {1000 * one['seconds_per_step']:.0f} ms per step")
     console().print(
-        "Panels share runs; 'in all' counts each once. Times are for one training after another, readouts not counted. "
-        "Dry run: nothing was run."
+        "Panels share runs; 'in all' counts each once. 'to do' are trainings, 'only read out' what trains nothing (untrained "
+        "encoders, masked input). Times are for one training after another, readouts not counted. Dry run: nothing was run."
     )
+
+
+def _cells(row):
+    return [str(row[key]) for key in ("trainings", "to_do", "only_read_out")] + [duration(row["seconds"])]
 
 
 class _Speeds:
