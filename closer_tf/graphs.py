@@ -29,7 +29,8 @@ class InteractionGraph:
     Args:
         num_encoders: number of encoders N.
         edges: int array (|E|, 2) of ordered pairs (i, j), i != j, without repeats.
-        weights: float array (|E|,), not negative; scaled to sum to 1. Default: 1/|E| each (equation 5).
+        weights: float array (|E|,), not negative; scaled to sum to 1. Default: 1/|E| each (equation 5). An edge of weight 0
+            is left out.
         family: what to call it.
 
     Raises:
@@ -69,8 +70,8 @@ class InteractionGraph:
             raise ValueError(f"expected one weight per edge ({len(edges)}), found shape {weights.shape}")
         if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
             raise ValueError("edge weights must be finite, not negative, and not all zero")
-        object.__setattr__(self, "edges", edges)
-        object.__setattr__(self, "weights", weights / weights.sum())
+        object.__setattr__(self, "edges", edges[weights > 0])
+        object.__setattr__(self, "weights", weights[weights > 0] / weights.sum())
 
     @property
     def num_edges(self) -> int:
@@ -242,10 +243,15 @@ def from_matrix(matrix: ArrayLike) -> InteractionGraph:
 
     Args:
         matrix: float array (N, N) with a zero diagonal.
+
+    Raises:
+        ValueError: it is not square, holds what is not finite or negative, or an encoder is pulled towards itself.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"expected a square matrix, found shape {matrix.shape}")
+    for place in np.argwhere(~np.isfinite(matrix) | (matrix < 0))[:1]:
+        raise ValueError(f"expected finite weights that are not negative, found {matrix[tuple(place)]:g} at {_pair(place)}")
     edges = np.argwhere(matrix != 0)
     return InteractionGraph(len(matrix), edges, matrix[tuple(edges.T)])
 
@@ -266,7 +272,7 @@ def measures(graph: InteractionGraph) -> dict[str, float | int | None]:
 
     drawn = networkx.DiGraph()
     drawn.add_nodes_from(range(graph.num_encoders))
-    drawn.add_edges_from(graph.edges[graph.weights > 0].tolist())
+    drawn.add_edges_from(graph.edges.tolist())
     lengths = [length for _, found in networkx.all_pairs_shortest_path_length(drawn) for length in found.values() if length]
     return {
         "edges": drawn.number_of_edges(),

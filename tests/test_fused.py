@@ -29,6 +29,7 @@ NEURONS = {
     "masks": {"scheme": "areas"},
     "encoder": {**MLP, "dropout": 0.1, "l1": 5e-6, "l2": 5e-6},
 }
+PAIR = {"graph": {"family": "custom", "edges": [[0, 1], [1, 0]]}, "stop_gradient": True}
 CASES = {  # name -> (keys of the config, stack)
     "mlp": ({"encoder": MLP}, True),
     "mlp, one by one": ({"encoder": MLP}, False),
@@ -36,6 +37,7 @@ CASES = {  # name -> (keys of the config, stack)
     "random graphs": ({"encoder": MLP, "objective": RANDOM}, True),
     "supervised": ({"encoder": MLP, "condition": "supervised"}, True),
     "penalties": ({"encoder": {**MLP, "l1": 1e-3, "l2": 1e-3}}, True),
+    "penalties, one at rest": ({"encoder": {**MLP, "l1": 1e-3, "l2": 1e-3}, "objective": PAIR}, True),
     "two architectures": ({"encoders": [MLP, {**MLP, "hidden": [9]}, MLP]}, True),
     "temporal": (NEURONS, True),
     "chance": ({"encoder": {**MLP, "dropout": 0.3}, "augmentation": AUGMENTED}, True),
@@ -43,7 +45,7 @@ CASES = {  # name -> (keys of the config, stack)
 }
 
 
-SLOW = ("chance, vit", "random graphs", "supervised", "two architectures", "temporal")
+SLOW = ("chance, vit", "penalties, one at rest", "random graphs", "supervised", "two architectures", "temporal")
 
 
 def slow(case):

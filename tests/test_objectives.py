@@ -7,9 +7,12 @@ import pytest
 from keras import ops
 
 from closer_tf.data import load_data
+from closer_tf.graphs import InteractionGraph
 from closer_tf.masks import gaussian_masks
+from closer_tf.nn.distilled import DistilledLoss
 from closer_tf.nn.encoders import mlp
 from closer_tf.nn.ensemble import build_ensemble
+from closer_tf.nn.layer_local import LayerLocal
 from closer_tf.nn.layers import Heads
 from closer_tf.nn.objectives import CLoSeRLoss, Objective, StepNumber, SupervisedLoss
 from closer_tf.nn.optimizers import Nadam
@@ -169,3 +172,45 @@ def test_an_option_that_a_source_does_not_have():
         load_data("simulated", windows=6)
     with pytest.raises(ValueError, match="sigma: expected one number for all encoders"):
         gaussian_masks((8, 8), 3, 0.25, sigma=[1.0, 2.0, 3.0])
+
+
+PAIR = InteractionGraph(4, [(0, 1), (1, 2)])
+AT_REST = {
+    "an edge moves its source": (CLoSeRLoss(graph=PAIR, stop_gradient=True), (2, 3)),
+    "an edge moves both": (CLoSeRLoss(graph=PAIR), (3,)),
+    "a push moves, too": (CLoSeRLoss(graph=PAIR, stop_gradient=True, push=InteractionGraph(4, [(2, 0)])), (3,)),
+    "a push of no weight": (
+        CLoSeRLoss(graph=PAIR, stop_gradient=True, push=InteractionGraph(4, [(2, 0)]), push_weight=0),
+        (2, 3),
+    ),
+    "all-to-all": (CLoSeRLoss(stop_gradient=True), ()),
+    "distilled": (DistilledLoss(PAIR, momentum=None, hidden=5), (2, 3)),
+    "layer by layer": (LayerLocal(CLoSeRLoss(graph=PAIR, stop_gradient=True), 2), (2, 3)),
+    "supervised": (SupervisedLoss(), ()),
+}
+
+
+@pytest.mark.parametrize("case", AT_REST)
+def test_encoders_that_nothing_moves_stay_at_their_initialisation_with_penalties_on_weights(case):
+    objective, at_rest = AT_REST[case]
+    assert objective.at_rest == at_rest
+    fields = gaussian_masks((8, 8), 4, 0.25, seed=1)
+    ensemble = build_ensemble(
+        (8, 8, 1), fields, lambda i, shape: mlp(shape, (6,), 5, 0.1, l1=1e-2, l2=1e-2, init_seed=i), 1 / 16
+    )
+    model = objective.training_model(ensemble, 10)
+    model.compile(Nadam(), objective)
+    data, start = load_data("digits").train, [encoder.get_weights() for encoder in ensemble.encoders]
+    logs = model.fit(data.inputs[:64], data.labels[:64], batch_size=16, verbose=0).history
+    penalty = sum(
+        float(np.sum(1e-2 * np.abs(weight) + 1e-2 * weight**2))
+        for i, encoder in enumerate(ensemble.encoders)
+        for weight in encoder.get_weights()
+        if weight.ndim == 2 and i not in at_rest
+    )
+    assert logs["regularisation"][0] == pytest.approx(penalty, rel=0.1)
+    for i, encoder in enumerate(ensemble.encoders):
+        moved = [
+            np.abs(weight - before).max() > 0 for weight, before in zip(encoder.get_weights(), start[i]) if weight.ndim == 2
+        ]
+        assert all(moved) if i not in at_rest else not any(moved)

@@ -77,6 +77,23 @@ def test_probabilities_are_those_of_the_chosen_fit():
     np.testing.assert_allclose(probabilities["a"].sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("absent", [0, 1, 2])
+def test_a_label_without_training_samples_is_no_class_of_the_probe(absent):
+    features, labels = blobs()
+    seen = labels["train"] != absent
+    some = {**features, "train": features["train"][seen]}
+    results, probabilities = probe_all(
+        {"a": some}, {**labels, "train": labels["train"][seen]}, (1e-3, 1.0), return_probabilities=True
+    )
+    scaled = standardise(some)
+    for fit in results["a"].fits:
+        theirs = LogisticRegression(C=fit["C"], max_iter=100).fit(scaled["train"], labels["train"][seen])
+        assert fit["iterations"] == theirs.n_iter_[0]
+        assert fit["validation"] == pytest.approx(theirs.score(scaled["validation"], labels["validation"]))
+    assert (probabilities["a"].argmax(axis=1) == labels["test"]).mean() == pytest.approx(results["a"].test)
+    assert probabilities["a"].shape[1] == labels["train"][seen].max() + 1 and not probabilities["a"][:, absent:][:, :1].any()
+
+
 def test_combinations_by_hand():
     said = np.array([[[0.6, 0.4, 0.0]], [[0.6, 0.3, 0.1]], [[0.0, 0.9, 0.1]]])  # three probes, one sample
     assert combine(said, "majority_vote") == [0]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from closer_tf import report, train
-from closer_tf.analysis.published import published
+from closer_tf.analysis.published import published, published_values
 from closer_tf.config import load_config, parse_config
 from closer_tf.config.identity import flat
 from closer_tf.masks import area_masks
@@ -363,6 +363,38 @@ def test_published_values_follow_the_settings():
     assert published(settings | {"masks.sigma": 4.0}, "closer", "single", protocol) is None
     assert published(settings | {"optimizer.learning_rate": 0.01}, "closer", "single", protocol) is None
     assert published(settings | {"optimizer.learning_rate": 0.01}, "untrained", "single", protocol) is not None
+
+
+OF_IMAGES = (
+    "objective.local=true",
+    'objective.push={"graph":{"family":"star"},"weight":10}',
+    "optimizer.beta_1=0.1",
+    "training.validation_fraction=0.9",
+    "readout.C=[1]",
+    "readout.validation_fraction=0.5",
+    "compute.precision=bfloat16",
+)
+OF_NEURONS = (
+    "dataset.lag=10",
+    "dataset.fold=2",
+    "dataset.split=blocks",
+    "dataset.full_range=true",
+    "dataset.window=3",
+    "objective.local=true",
+    "encoder.dropout=0.9",
+)
+
+
+@pytest.mark.parametrize(
+    "name, condition, change",
+    [("mlp_gaussian", "closer", change) for change in OF_IMAGES]
+    + [("mouse_751348571_tcloser", "tcloser", change) for change in OF_NEURONS],
+)
+def test_a_run_of_another_experiment_has_no_published_number(name, condition, change):
+    path = REPOSITORY / "run_configs" / f"{name}.json"
+    protocol = {"name": "published", "max_iter": 100}
+    assert published_values(load_config(path, ["training.epochs=3", "readout.knn_neighbours=3"]), condition, protocol)
+    assert not published_values(load_config(path, [change]), condition, protocol)
 
 
 def test_ticks_have_the_digits_that_tell_them_apart():

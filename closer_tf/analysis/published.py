@@ -6,7 +6,10 @@ import math
 from importlib.resources import files
 
 from closer_tf.config.conditions import CONDITIONS, is_trained
-from closer_tf.config.identity import flat, without_folders
+from closer_tf.config.identity import flat, result_of, without_folders
+
+SAID_BESIDE = ("training.epochs", "readout.protocol", "readout.max_iter", "readout.knn_neighbours")
+"""Keys in which a run may differ from the published one: where a number is shown, its epochs and protocol are, too."""
 
 
 @functools.cache
@@ -55,7 +58,7 @@ def _settings():
     return json.loads((files("closer_tf") / "reference" / "published_settings.json").read_text(encoding="utf-8"))
 
 
-def published(settings, condition, readout, protocol):
+def published(settings, condition, readout, protocol, changed=()):
     """The published test accuracy of a setting, or None.
 
     Args:
@@ -63,6 +66,7 @@ def published(settings, condition, readout, protocol):
         condition: what was read out, such as 'closer' or 'untrained'.
         readout: 'single' or 'ensemble'.
         protocol: the readout's protocol, as in results.json; only the published one corresponds to a published number.
+        changed: the keys not at their defaults that the result follows from; a published point names all of them.
 
     Returns:
         dict with `mean`, `ci95` (half width, or None), `seeds`, `figure`, and `epochs` (None where nothing was trained).
@@ -77,6 +81,8 @@ def published(settings, condition, readout, protocol):
         for name in entry["needs"]:
             needed |= known["settings"][name]
         if not all(_same(settings.get(key), value) for key, value in needed.items()):
+            continue
+        if not {*needed, entry.get("x_key"), *SAID_BESIDE}.issuperset(changed):
             continue
         ours = entry.get("x", [None])
         for x, theirs in zip(ours, entry.get("published_x", ours)):
@@ -96,7 +102,9 @@ def published_values(config, condition, protocol):
         dict readout ('single', 'ensemble') -> dict as from `published`, where there is one.
     """
     settings = dict(flat(without_folders(config.to_dict())))
-    found = {readout: published(settings, condition, readout, protocol) for readout in ("single", "ensemble")}
+    followed = {key for key, _ in result_of(condition, config)}
+    changed = followed.intersection(key for key, _ in flat(config.model_dump(mode="json", exclude_defaults=True)))
+    found = {readout: published(settings, condition, readout, protocol, changed) for readout in ("single", "ensemble")}
     return {readout: value for readout, value in found.items() if value is not None}
 
 

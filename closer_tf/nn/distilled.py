@@ -21,7 +21,7 @@ from closer_tf.graphs import InteractionGraph, all_to_all
 from closer_tf.nn.encoders import gelu
 from closer_tf.nn.ensemble import CLoSeR, Stack
 from closer_tf.nn.layers import Heads
-from closer_tf.nn.objectives import Objective, graph_from_config, graph_to_config
+from closer_tf.nn.objectives import Objective, at_rest, graph_from_config, graph_to_config
 
 TINY = 1e-12  # added to squared lengths, so that a zero vector has a gradient
 
@@ -61,6 +61,11 @@ class DistilledLoss(Objective):
     def learns_from_one(self) -> bool:  # type: ignore[override]
         """Whether a sample alone in its batch has a loss to learn from: not where batches are normalised."""
         return not self.batch_norm
+
+    @property
+    def at_rest(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The encoders that predict no other."""
+        return at_rest([self.graph], stop_gradient=True)
 
     def training_model(self, ensemble: CLoSeR, num_labels: int = 0, seed: int = 0) -> CLoSeR:
         """The ensemble with its predictors and, with `momentum`, the moving averages of its encoders.

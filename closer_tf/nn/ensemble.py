@@ -126,7 +126,8 @@ class CLoSeR(keras.Model):
         if sample_weight is not None:
             raise ValueError(NO_WEIGHTS)
         samples = ops.shape(keras.tree.flatten(y_pred)[0])[0]  # on this device
-        y_pred, y, regularisation = _of_whole_batch(y_pred, y, sum(self.losses) if self.losses else None)
+        penalties = self._penalties()
+        y_pred, y, regularisation = _of_whole_batch(y_pred, y, sum(penalties) if penalties else None)
         embeddings = y_pred["embeddings"] if isinstance(y_pred, dict) else y_pred
         _check_outputs(self.loss, y_pred)
         with true_float32():
@@ -137,6 +138,12 @@ class CLoSeR(keras.Model):
             if name in terms:  # Keras builds a model without the penalties on activities
                 tracker.update_state(terms[name], sample_weight=samples)
         return terms["loss"] + terms.get("regularisation", 0.0)
+
+    def _penalties(self):
+        """As `losses`, the penalties on weights and activities, without those of encoders that the objective never moves."""
+        still = {f"encoder_{i}" for i in getattr(self.loss, "at_rest", ())}
+        still |= {name.replace("encoder", "local") for name in still}  # the same layers, as `LayerLocal` trains them
+        return [loss for layer in self.layers if layer.name not in still for loss in layer.losses] if still else self.losses
 
     def train_step(self, *args: Any) -> Any:
         """One step: embed the batch, let the encoders supervise each other, update. Called by `fit`."""

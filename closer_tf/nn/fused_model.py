@@ -136,7 +136,9 @@ class FusedEnsembles(keras.Model):
         sums = [None] * len(self.models)
         for encoders, group in zip(self.stacks, self.places):
             each = encoders.regularisation()
-            for k, (s, _) in enumerate(group if each is not None else ()):
+            for k, (s, i) in enumerate(group if each is not None else ()):
+                if i in getattr(self.models[s].loss, "at_rest", ()):
+                    continue
                 sums[s] = each[k] if sums[s] is None else sums[s] + each[k]
         return None if sums[0] is None else sums
 

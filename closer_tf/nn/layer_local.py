@@ -66,6 +66,11 @@ class LayerLocal(Objective):
         return self.objective.learns_from_one
 
     @property
+    def at_rest(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The encoders that the objective never moves."""
+        return self.objective.at_rest
+
+    @property
     def graph(self) -> InteractionGraph | None:
         """The objective's interaction graph, where it has one."""
         return getattr(self.objective, "graph", None)

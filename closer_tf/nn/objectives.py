@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from closer_tf.common.values import Shape, Tensor, check_settings
@@ -50,6 +51,8 @@ class Objective(keras.losses.Loss):
     """The outputs that it needs beside `embeddings`, which its `training_model` gives."""
     learns_from_one = False
     """Whether a sample alone in its batch has a loss to learn from."""
+    at_rest: tuple[int, ...] = ()
+    """The encoders that it never moves. Their weights are not regularised either: they stay at their initialisation."""
 
     def __init__(self, name: str = "objective", **kwargs: Any) -> None:
         kwargs.pop("reduction", None)  # the loss of a batch is one number already
@@ -286,6 +289,11 @@ class CLoSeRLoss(Objective):
         """The parts that are logged."""
         return ("attraction", "contrast") + (("push",) if self.push is not None and self.push_weight else ())
 
+    @property
+    def at_rest(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The encoders without an edge that sends them a gradient."""
+        return at_rest([self.graph, self.push if self.push_weight else None], self.stop_gradient)
+
     def at_width(self, width: int, embedding_dim: int) -> CLoSeRLoss:
         """The loss for a layer of another width, with a temperature that is as many times as high."""
         if self.temperature is None or width == embedding_dim:
@@ -323,6 +331,20 @@ class CLoSeRLoss(Objective):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The loss that `get_config` described."""
         return cls(**{**config, **{key: graph_from_config(config.get(key)) for key in ("graph", "push")}})
+
+
+def at_rest(graphs: list[InteractionGraph | None], stop_gradient: bool) -> tuple[int, ...]:
+    """The encoders that no edge of any graph sends a gradient.
+
+    Args:
+        graphs: list of `InteractionGraph`; the first may be None for all-to-all, others for none.
+        stop_gradient: whether an edge (i, j) moves encoder i only.
+    """
+    if graphs[0] is None:
+        return ()
+    edges = np.concatenate([graph.edges for graph in graphs if graph is not None])
+    moved = edges[:, 0] if stop_gradient else edges
+    return tuple(np.setdiff1d(np.arange(graphs[0].num_encoders), moved).tolist())
 
 
 def graph_to_config(graph: InteractionGraph | None) -> dict[str, Any] | None:

@@ -125,13 +125,15 @@ def probe_all(
 
     Args:
         features_by_name: dict name -> features as in `linear_probe`.
-        labels: dict `train`, `validation`, `test` of int arrays.
+        labels: dict `train`, `validation`, `test` of int arrays. A label that no training sample has is no class of the probe,
+            as in scikit-learn; what has it counts as missed.
         C, max_iter, protocol, precision: as in `linear_probe`.
         progress: function called with nothing after each fit. Default: none.
         return_probabilities: also return what each chosen probe says of the test samples.
 
     Returns:
-        dict name -> `ProbeResult`; with `return_probabilities` a second dict name -> float array (n, labels).
+        dict name -> `ProbeResult`; with `return_probabilities` a second dict name -> float array (n, labels), whose columns are
+        the labels 0, 1 and so on to the largest of the training samples.
 
     Raises:
         ValueError: there is no such protocol or precision, or it is not for this protocol.
@@ -142,6 +144,8 @@ def probe_all(
     if precision not in precisions:
         raise ValueError(f"precision: expected {' or '.join(precisions)} for protocol '{protocol}', found {precision!r}")
     limit = PROBE_ITERATIONS[protocol] if max_iter is None else max_iter
+    classes = np.unique(labels["train"])
+    labels = {key: _positions(np.asarray(values), classes) for key, values in labels.items()}
     fits, probabilities = {}, {}
     for name, features in features_by_name.items():
         mean, scale = _scaling(features["train"])
@@ -159,7 +163,8 @@ def probe_all(
             for c, model, of_test, of_validation in zip(C, models, said, said_in_validation)
         ]
         best = _best(fits[name])
-        probabilities[name] = said[best].astype(np.float32)
+        probabilities[name] = np.zeros((len(said[best]), int(classes[-1]) + 1), np.float32)
+        probabilities[name][:, classes] = said[best]
     results = {name: _result(of_name) for name, of_name in fits.items()}
     return (results, probabilities) if return_probabilities else results
 
