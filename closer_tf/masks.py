@@ -466,7 +466,7 @@ def area_masks(unit_areas: Sequence[str] | np.ndarray, areas: Iterable[str]) -> 
     for area in areas:
         if not area or not (unit_areas == area).any():
             raise ValueError(
-                f"no unit in area '{area}'; areas with units: {', '.join(sorted(set(unit_areas.tolist()) - {''}))}"
+                f"areas: no unit in area '{area}'; areas with units: {', '.join(sorted(set(unit_areas.tolist()) - {''}))}"
             )
     indices = tuple(np.flatnonzero(unit_areas == area) for area in areas)
     return ReceptiveFields(indices, (1, len(unit_areas)), 1, tuple(areas))
@@ -509,12 +509,12 @@ def _count(fraction, total, what):
     # Decimal fractions times a count can land just below a whole number (0.29 * 100); the floor is of the exact product.
     count = math.floor(round(fraction * total, 9))
     if count < 1:
-        raise ValueError(f"fraction {fraction:g} of {total} {what} leaves no {what}; at least {1 / total:.4g} is needed")
+        raise ValueError(f"fraction: {fraction:g} of {total} {what} leaves no {what}; expected at least {1 / total:.4g}")
     return count
 
 
 def _patch_grid(image_size, patch_size):
     check_settings(patch_size=patch_size)
     if any(side % patch_size for side in image_size):
-        raise ValueError(f"patch_size {patch_size} does not divide the image of {image_size[0]} x {image_size[1]} pixels")
+        raise ValueError(f"patch_size: {patch_size} does not divide the image of {image_size[0]} x {image_size[1]} pixels")
     return tuple(side // patch_size for side in image_size)

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 from closer_tf import config as configs
@@ -169,6 +170,28 @@ MISTAKES = [
         "encoders: all encoders need the same embedding_dim, found [8, 256]",
     ),
     ({"num_encoders": 2, "encoders": [{"type": "mlp"}, {"type": "vit"}]}, "encoders.1.type: expected one of mlp, vit_lite"),
+    (
+        {"num_encoders": 2, "encoders": [{"hidden": [4]}, {"type": "mlp"}]},
+        "encoders.0.type: this key is required and absent; expected one of mlp, vit_lite, rnn, own",
+    ),
+    ({"objective": {"graph": {}}}, "objective.graph.family: this key is required and absent; expected one of all_to_all, star"),
+    (
+        {"objective": {"push": {"graph": {}}}},
+        "objective.push.graph.family: this key is required and absent; expected one of all_",
+    ),
+    ({"objective": {"graph": "star"}}, 'objective.graph: expected an object of keys and values, found "star"'),
+    ({"readout": {"C": []}}, "readout.C: expected a list of at least 1, found one of 0"),
+    ({"readout": {"protocol": "converged", "precision": "float32"}}, "readout.precision: protocol 'converged' chooses"),
+    ({"dataset": {"name": "simulated", "fold": 9}}, "dataset.fold: expected 0 to 4, since there are 5 folds, found 9"),
+    (
+        {"num_encoders": 2, "encoders": [{"hidden": [8, 4], "type": "mlp"}, {"hidden": [8, 5], "type": "mlp"}]}
+        | {"objective": {"local": True}},
+        "objective.local: layer 2 needs one width in all encoders, found 4, 5",
+    ),
+    (
+        {"condition": "tcloser", "objective": {"weights": {"tpull": 0, "var": 0, "cov": 0}}},
+        "objective.weights: at least one term needs a weight other than 0",
+    ),
     ({"condition": "trained"}, "condition: expected 'masked_input', 'full_input'"),
     ({"training": {"batch_size": None}}, "training.batch_size: expected a valid integer, found null"),
     ({"encoder": {"type": "mlp", "l1": 1e300}}, "encoder.l1: expected a number that float32 holds, at most 3.4e38"),
@@ -264,3 +287,38 @@ def test_the_schema_refuses_what_the_types_refuse():
     for content in ({"epochs": 3}, {"training": {"epochs": "ten"}}, {"masks": {"scheme": "gausian"}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(content, configs.json_schema())
+
+
+@pytest.mark.parametrize("key", ["objective.graph", "objective.push.graph"])
+@pytest.mark.parametrize(
+    "matrix, message",
+    [
+        ([[0, 1], [1, 0]], "expected a graph of 3 encoders (num_encoders), found one of 2"),
+        ([[0, 1, 1], [1, 0, 1]], "expected a square matrix, found shape (2, 3)"),
+        ([[0, np.nan, 1], [1, 0, 1], [1, 1, 0]], "expected finite weights that are not negative, found nan at (0, 1)"),
+        ([[0, -1, 1], [1, 0, 1], [1, 1, 0]], "expected finite weights that are not negative, found -1 at (0, 1)"),
+        ([[1, 1, 1], [1, 0, 1], [1, 1, 0]], "edge (0, 0) pulls an encoder towards itself"),
+        (np.zeros((3, 3)), "an interaction graph needs at least one edge"),
+        (None, "no such file"),
+    ],
+)
+def test_mistakes_in_the_file_of_a_graph_name_both_files_and_the_key(tmp_path, key, matrix, message):
+    if matrix is not None:
+        np.save(tmp_path / "graph.npy", np.array(matrix, dtype=float))
+    graph = {"family": "custom", "path": str(tmp_path / "graph.npy")}
+    with pytest.raises(ConfigError) as error:
+        load(
+            tmp_path,
+            {"num_encoders": 3, "objective": {"graph": graph} if key == "objective.graph" else {"push": {"graph": graph}}},
+        )
+    assert str(error.value) == f"{tmp_path / 'run.json'}: {key}.path: {tmp_path / 'graph.npy'}: {message}"
+
+
+def test_mistakes_that_data_show_name_the_file_in_which_the_key_stands(tmp_path, capsys):
+    from closer_tf import train
+
+    below, above = tmp_path / "below.json", tmp_path / "above.json"
+    below.write_text(json.dumps({"masks": {"scheme": "gaussian", "fraction": 0.01}}))
+    above.write_text(json.dumps({"base": "below.json", "seed": 3}))
+    assert train.main([str(above), "--run-dir", str(tmp_path / "run")]) == 2
+    assert f"{below}: masks.fraction: 0.01 of 64 pixels leaves no pixels; expected at least 0.01562" in capsys.readouterr().err

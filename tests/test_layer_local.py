@@ -167,7 +167,7 @@ def test_a_config_makes_it():
     assert lpl.needs_previous and lpl.objective.weights["cov"] == 10
     for wrong, says in (
         ({"condition": "supervised"}, "objective.local: 'supervised' is not trained layer by layer"),
-        ({"encoder": {"type": "vit_lite"}}, "objective.local: expected encoders of type mlp .*, found vit_lite"),
+        ({"encoder": {"type": "vit_lite"}}, "objective.local: expected encoders of type mlp, found 'vit_lite' .encoder 0."),
     ):
         with pytest.raises(ConfigError, match=says):
             parse_config({**content, **wrong})

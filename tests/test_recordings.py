@@ -175,13 +175,19 @@ def test_a_simulated_session_stays_simulated_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"masks": {"scheme": "areas", "areas": ["LP", "V1"]}}, "mouse.json: masks: no unit in area 'V1'; areas with units: "),
+        (
+            {"masks": {"scheme": "areas", "areas": ["LP", "V1"]}},
+            "mouse.json: masks.areas: no unit in area 'V1'; areas with units: ",
+        ),
         ({"masks": {"scheme": "areas", "areas": ["LP"]}}, "mouse.json: masks.areas: expected 2 areas (num_encoders), found 1"),
         (
             {"masks": {"scheme": "areas", "areas": ["LP", "LP"]}},
             "mouse.json: masks.areas: expected each area once, found 'LP' 2",
         ),
-        ({"num_encoders": 3}, "mouse.json: masks: num_encoders is 3, the data has 2 areas: VISp, LP; expected no more"),
+        (
+            {"num_encoders": 3},
+            "mouse.json: num_encoders: expected at most one for each of the data's 2 areas, VISp, LP; found 3",
+        ),
         (
             {"masks": {"scheme": "gaussian"}},
             "mouse.json: masks.scheme: expected areas for dataset 'session', found 'gaussian'; --set 'masks={",
@@ -192,7 +198,7 @@ def test_a_simulated_session_stays_simulated_in_a_file(tmp_path):
         ({"dataset": {"name": "session", "path": "small.npz", "stimuli": ["movie_0", "movie_9"]}}, "movie_9"),
         (
             {"objective": {"weights": {"tpull": 0, "var": 0, "cov": 0}}},
-            "mouse.json: objective.weights: weights: at least one term",
+            "mouse.json: objective.weights: at least one term",
         ),
         ({"dataset": {"name": "digits"}}, "mouse.json: condition: 'tcloser' needs consecutive bins; dataset 'digits' has none"),
     ],

@@ -300,7 +300,7 @@ def run_stoppable(work, source, folder):
 
     Args:
         work: function without arguments that trains.
-        source: the config's file, which its mistakes are said to be in.
+        source: the config's file: its mistakes are said to be in it, or in the file that it stands on.
         folder: where the state is saved when a signal stops the training.
 
     Returns:
@@ -312,7 +312,10 @@ def run_stoppable(work, source, folder):
     try:
         work()
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        from closer_tf.config.composing import compose, located, read_layers
+
+        layers = read_layers(source)
+        raise ConfigError(located(str(error), compose(layers), layers)) from None
     except Interrupted as stop:
         print(f"{stop}: state saved in {folder}; the same command goes on from here.")
         return 128 + stop.signal_number

@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
@@ -43,6 +44,16 @@ class Section(BaseModel):
         if isinstance(value, float) and abs(value) > MAX_FLOAT:
             raise PydanticCustomError("too_large", "a number that float32 holds, at most 3.4e38")
         return value
+
+
+def inconsistent(key: str, message: str) -> NoReturn:
+    """Refuse a section from within one of its validators.
+
+    Args:
+        key: the path, from the section on, of the key that the message is about.
+        message: what was expected, and what came.
+    """
+    raise PydanticCustomError("inconsistent", "{message}", {"key": key, "message": message})
 
 
 class NameOf:

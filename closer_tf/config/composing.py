@@ -168,6 +168,17 @@ def place_of(key: Sequence[str | int], content: Any, layers: Layers) -> Any:
     return next(source for source, own in layers if _depth(key, own) == len(key))
 
 
+def located(message: str, content: Any, layers: Layers) -> str:
+    """A message that begins with a key, after the file in which that key stands.
+
+    Args:
+        message: such as 'masks.fraction: expected ...'.
+        content: what the layers compose to.
+        layers: as from `read_layers`.
+    """
+    return f"{place_of(message.partition(': ')[0].split('.'), content, layers)}: {message}"
+
+
 def _depth(key, content):
     """How many parts of a key there are in plain data."""
     for depth, part in enumerate(key):

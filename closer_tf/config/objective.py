@@ -245,9 +245,15 @@ def build_graph(options: Graph, num_encoders: int, seed: int, centres: "ArrayLik
         places = {"centres": centres} if options.family == "spatial" else {}
         graph = _DRAWN_GRAPHS[options.family](num_encoders, **settings, **places, seed=seed)
     elif options.path is not None:
-        graph = graphs.from_matrix(graphs.read_matrix(options.path))
+        matrix = graphs.read_matrix(options.path)
+        try:
+            graph = graphs.from_matrix(matrix)
+        except ValueError as error:
+            raise ValueError(f"{options.path}: {error}") from None
         if graph.num_encoders != num_encoders:
-            raise ValueError(f"{options.path} is a graph of {graph.num_encoders} encoders, num_encoders is {num_encoders}")
+            raise ValueError(
+                f"{options.path}: expected a graph of {num_encoders} encoders (num_encoders), found one of {graph.num_encoders}"
+            )
     else:
         graph = graphs.InteractionGraph(num_encoders, options.edges or [], options.weights)
     return graph.per_target() if options.weighting == "per_target" else graph

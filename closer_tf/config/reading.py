@@ -3,15 +3,15 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from closer_tf.config.base import json_kind, suggestion
-from closer_tf.config.composing import Layers, compose, described, layers_of, place_of, read_layers
+from closer_tf.config.composing import Layers, compose, described, layers_of, located, place_of, read_layers
 from closer_tf.config.own_parts import HINT
 from closer_tf.config.run_config import RunConfig
-from closer_tf.errors import ConfigError, DataError
+from closer_tf.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -58,13 +58,13 @@ def resolve(content: dict[str, Any], source: str, layers: Layers = ()) -> RunCon
         A resolved `RunConfig`.
 
     Raises:
-        ConfigError: as `parse_config`; or the file of the graph cannot be read.
+        ConfigError: as `parse_config`; or the file of a graph cannot be read.
     """
+    config = parse_config(content, source, layers)
     try:
-        return parse_config(content, source, layers).resolved()
-    except DataError as error:
-        place = place_of(["objective", "graph", "path"], content, layers or [(source, content)])
-        raise ConfigError(f"{place}: objective.graph.path: {error}") from None
+        return config.resolved()
+    except ConfigError as error:
+        raise ConfigError(located(str(error), content, layers or [(source, content)])) from None
 
 
 def as_config(config: RunConfig | str | os.PathLike | dict[str, Any]) -> RunConfig:
@@ -258,18 +258,32 @@ def explain(mistake: Mapping[str, Any], content: Any) -> str:
         return f"{where}: expected {expected}, found {json_kind(found)}.{hint}"
     if kind in ("value_error", "inconsistent"):
         return f"{where}: {expected}"
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"{where}: expected a list of {bound}, found one of {len(found)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{where}: expected an object of keys and values, found {json_kind(found)}"
     return f"{where}: expected {expected}, found {json_kind(found)}"
 
 
 def _tags(mistake):
-    field = RunConfig.model_fields.get(mistake["loc"][0])
-    members = getattr(field.annotation, "__args__", ()) if field else ()
-    names = [
-        option
-        for member in members
-        for option in getattr(member.model_fields.get(mistake["ctx"]["discriminator"].strip("'")).annotation, "__args__", ())
-    ]
-    return ", ".join(names)
+    """What the key that chooses a section's kind may be, where it is absent."""
+    kinds = [RunConfig]
+    for part in mistake["loc"]:
+        fields = [kind.model_fields[part] for kind in kinds if part in kind.model_fields]
+        kinds = [
+            kind for field in fields for kind in _sections(field.annotation)
+        ] or kinds  # a position or a kind leads nowhere
+    key = mistake["ctx"]["discriminator"].strip("'")
+    names = [name for kind in kinds if key in kind.model_fields for name in get_args(kind.model_fields[key].annotation)]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _sections(annotation):
+    """List of the sections that a key may hold, by its annotation: itself one, or a union or list of some."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections(part)]
 
 
 def json_schema() -> dict[str, Any]:

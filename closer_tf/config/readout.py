@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from closer_tf.common.values import BOUNDS
-from closer_tf.config.base import NameOf, Section
+from closer_tf.config.base import NameOf, Section, inconsistent
 from closer_tf.config.conditions import UNTRAINED, compared_conditions
 
 PUBLISHED_C_GRID = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -53,7 +53,7 @@ class Readout(Section):
     @model_validator(mode="after")
     def _to_the_optimum(self):
         if self.protocol == "converged" and self.precision != "float64":
-            raise ValueError("precision: protocol 'converged' chooses its own; expected 'float64'")
+            inconsistent("precision", "protocol 'converged' chooses its own; expected 'float64', found 'float32'")
         return self
 
     @field_validator("at_epochs", mode="after")

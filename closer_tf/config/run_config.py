@@ -1,17 +1,17 @@
 """The run config as a whole: what its parts must agree on, and how its defaults are written out."""
 
+import itertools
 import json
 import os
 from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from closer_tf.common.files import given_path
 from closer_tf.common.values import BOUNDS
 from closer_tf.config import identity
-from closer_tf.config.base import NameOf, Section
+from closer_tf.config.base import NameOf, Section, inconsistent
 from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.encoders import Encoder, MLPEncoder, OwnEncoder, RNNEncoder, ViTEncoder
 from closer_tf.config.masks import GaussianMasks, Masks
@@ -19,7 +19,7 @@ from closer_tf.config.objective import CustomGraph, Objective, TermWeights, buil
 from closer_tf.config.readout import Readout
 from closer_tf.config.sources import PATH_KEYS, Dataset, DigitsSource, RecordingSource
 from closer_tf.config.training import Augmentation, Compute, Nadam, Seeds, Training, derived_seed
-from closer_tf.errors import ConfigError
+from closer_tf.errors import ConfigError, DataError
 
 
 class RunConfig(Section):
@@ -71,57 +71,62 @@ class RunConfig(Section):
     def _parts_agree(self):
         areas = getattr(self.masks, "areas", None)
         if areas is not None and len(areas) != self.num_encoders:
-            _inconsistent("masks.areas", f"expected {self.num_encoders} areas (num_encoders), found {len(areas)}")
+            inconsistent("masks.areas", f"expected {self.num_encoders} areas (num_encoders), found {len(areas)}")
         if areas is not None and len(set(areas)) < len(areas):
             twice = next(area for area in areas if areas.count(area) > 1)
-            _inconsistent("masks.areas", f"expected each area once, found '{twice}' {areas.count(twice)} times")
+            inconsistent("masks.areas", f"expected each area once, found '{twice}' {areas.count(twice)} times")
         terms = CONDITIONS[self.condition].weights
         for name, weight in self.objective.weights or ():
             if weight and name not in terms:
                 expected = f"expected {', '.join(terms)}" if terms else "it has no weights, expected null"
-                _inconsistent(f"objective.weights.{name}", f"no term of '{self.condition}'; {expected}")
+                inconsistent(f"objective.weights.{name}", f"no term of '{self.condition}'; {expected}")
+        if terms and not any({**terms, **_given(self.objective.weights)}.values()):
+            inconsistent("objective.weights", "at least one term needs a weight other than 0, found none")
         if self.objective.options and "options" not in CONDITIONS[self.condition].objective:
-            _inconsistent("objective.options", f"'{self.condition}' has none; they are of an objective of your own")
+            inconsistent("objective.options", f"'{self.condition}' has none; they are of an objective of your own")
         if self.compute.xla and (self.augmentation.horizontal_flip or self.augmentation.rotation or self.augmentation.zoom):
-            _inconsistent("compute.xla", "XLA cannot compile TensorFlow's augmentation; expected false, or no augmentation")
+            inconsistent("compute.xla", "XLA cannot compile TensorFlow's augmentation; expected false, or no augmentation")
         if self.compute.xla and self.compute.distribution != "none":
-            _inconsistent("compute.xla", "XLA cannot compile a step of several devices; expected false, or distribution 'none'")
+            inconsistent("compute.xla", "XLA cannot compile a step of several devices; expected false, or distribution 'none'")
         if self.encoders is not None:
             if len(self.encoders) != self.num_encoders:
-                _inconsistent("encoders", f"expected {self.num_encoders} encoders (num_encoders), found {len(self.encoders)}")
+                inconsistent("encoders", f"expected {self.num_encoders} encoders (num_encoders), found {len(self.encoders)}")
             widths = sorted({encoder.embedding_dim for encoder in self.encoders})
             if len(widths) > 1:
-                _inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
+                inconsistent("encoders", f"all encoders need the same embedding_dim, found {widths}")
             kinds = sorted({encoder.type for encoder in self.encoders})
             if isinstance(self.dataset, RecordingSource) and "rnn" in kinds and len(kinds) > 1:
-                _inconsistent(
+                inconsistent(
                     "encoders", f"of recordings, all encoders run over windows or none; expected all 'rnn', found {kinds}"
                 )
         push = self.objective.push
         for name in ("push", "momentum"):
             if getattr(self.objective, name) is not None and name not in CONDITIONS[self.condition].objective:
-                _inconsistent(f"objective.{name}", f"no part of '{self.condition}'; expected null")
+                inconsistent(f"objective.{name}", f"no part of '{self.condition}'; expected null")
         if self.objective.local and "local" not in CONDITIONS[self.condition].objective:
-            _inconsistent("objective.local", f"'{self.condition}' is not trained layer by layer; expected false")
+            inconsistent("objective.local", f"'{self.condition}' is not trained layer by layer; expected false")
         for key, asked in (("objective.local", self.objective.local), ("readout.layers", self.readout.layers)):
             if asked:
                 self._check_layers(key)
         if self.objective.momentum is not None and self.compute.distribution != "none":
-            _inconsistent("objective.momentum", "moving averages are kept on one device; expected null, or distribution 'none'")
+            inconsistent("objective.momentum", "moving averages are kept on one device; expected null, or distribution 'none'")
         somewhere = np.zeros((self.num_encoders, 2))  # where the fields lie shows later
         for key, graph in (("objective.graph", self.objective.graph), ("objective.push.graph", push and push.graph)):
             if graph is not None and not (isinstance(graph, CustomGraph) and graph.path is not None):
                 try:
                     build_graph(graph, self.num_encoders, seed=0, centres=somewhere)
                 except ValueError as error:
-                    _inconsistent(key, str(error))
+                    inconsistent(key, str(error))
         return self
 
     def _check_layers(self, key):
-        widths = {tuple(encoder.hidden) if encoder.type == "mlp" else encoder.type for encoder in self.each_encoder()}
-        if len(widths) > 1 or not isinstance(next(iter(widths)), tuple):
-            found = ", ".join(str(list(width) if isinstance(width, tuple) else width) for width in widths)
-            _inconsistent(key, f"expected encoders of type mlp with the same hidden widths, found {found}")
+        for i, encoder in enumerate(self.each_encoder()):
+            if encoder.type != "mlp":
+                inconsistent(key, f"expected encoders of type mlp, found '{encoder.type}' (encoder {i})")
+        for layer, widths in enumerate(itertools.zip_longest(*(encoder.hidden for encoder in self.each_encoder()))):
+            if len(set(widths)) > 1:
+                found = ", ".join("none" if width is None else str(width) for width in dict.fromkeys(widths))
+                inconsistent(key, f"layer {layer + 1} needs one width in all encoders, found {found}")
 
     @property
     def trains(self) -> bool:
@@ -148,6 +153,9 @@ class RunConfig(Section):
 
         Returns:
             A `RunConfig`; resolving it again changes nothing.
+
+        Raises:
+            ConfigError: a file of a graph cannot be read or holds none, or a path is none. The message begins with the key.
         """
         seeds = {
             name: derived_seed(self.seed, name) if value is None else value for name, value in self.seeds.model_dump().items()
@@ -162,15 +170,14 @@ class RunConfig(Section):
         if papers:
             objective = update.get("objective", self.objective)
             weights = {name: papers.get(name, 0.0) for name in TermWeights.model_fields}
-            for name, weight in self.objective.weights or ():
-                weights[name] = weights[name] if weight is None else weight
+            weights |= _given(self.objective.weights)
             update["objective"] = objective.model_copy(update={"weights": TermWeights(**weights)})
         for name in ("dataset", "masks"):
-            update[name] = _with_absolute_paths(getattr(self, name))
+            update[name] = _with_absolute_paths(getattr(self, name), name)
         objective = update.get("objective", self.objective)
-        graphs: dict[str, Any] = {"graph": _written_out(objective.graph, self.num_encoders)}
+        graphs: dict[str, Any] = {"graph": _written_out(objective.graph, self.num_encoders, "objective.graph")}
         if objective.push is not None:
-            pushed = _written_out(objective.push.graph, self.num_encoders)
+            pushed = _written_out(objective.push.graph, self.num_encoders, "objective.push.graph")
             graphs["push"] = objective.push.model_copy(update={"graph": pushed})
         update["objective"] = objective.model_copy(update=graphs)
         return self.model_copy(update=update)
@@ -188,7 +195,12 @@ class RunConfig(Section):
         return identity.digest(self)
 
 
-def _with_absolute_paths(section):
+def _given(weights):
+    """dict name -> weight of the temporal terms that a config gives one to."""
+    return {name: weight for name, weight in weights or () if weight is not None}
+
+
+def _with_absolute_paths(section, name):
     paths = {}
     for key in PATH_KEYS:
         value = getattr(section, key, None)
@@ -197,21 +209,17 @@ def _with_absolute_paths(section):
                 os.fsencode(value)
                 paths[key] = os.path.abspath(given_path(value))
             except ValueError as error:  # a NUL, or half of a surrogate pair
-                raise ConfigError(f"{key}: no file can have this name: {error}") from None
+                raise ConfigError(f"{name}.{key}: no file can have this name: {error}") from None
     return section.model_copy(update=paths)
 
 
-def _written_out(options, num_encoders):
+def _written_out(options, num_encoders, key):
     """A graph from a file as edges and weights, so that a run does not depend on the file any longer."""
     if getattr(options, "path", None) is None:
         return options
     try:
         graph = build_graph(options.model_copy(update={"weighting": "uniform"}), num_encoders, seed=0)
-    except ValueError as error:
-        raise ConfigError(f"objective.graph: {error}") from None
+    except (DataError, ValueError) as error:
+        raise ConfigError(f"{key}.path: {error}") from None
     update = {"path": None, "edges": graph.edges.tolist(), "weights": graph.weights.tolist()}
     return options.model_copy(update=update)
-
-
-def _inconsistent(key, message):
-    raise PydanticCustomError("inconsistent", "{message}", {"key": key, "message": message})

@@ -3,10 +3,9 @@
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from closer_tf.common.values import BOUNDS
-from closer_tf.config.base import Section
+from closer_tf.config.base import Section, inconsistent
 from closer_tf.config.own_parts import check_name
 
 PATH_KEYS = ("path", "test_path", "data_dir")
@@ -110,8 +109,7 @@ class TrialsSource(RecordingSource):
     @model_validator(mode="after")
     def _one_of_the_folds(self):
         if self.fold >= self.folds:
-            message = f"fold: expected 0 to {self.folds - 1}, since there are {self.folds} folds, found {self.fold}"
-            raise PydanticCustomError("inconsistent", "{message}", {"message": message})
+            inconsistent("fold", f"expected 0 to {self.folds - 1}, since there are {self.folds} folds, found {self.fold}")
         return self
 
 
@@ -148,8 +146,9 @@ class SessionSource(TrialsSource):
     @model_validator(mode="after")
     def _an_angle_of_the_file(self):
         if self.period is not None and self.label in ("stimulus", "segment", "time"):
-            message = f"period: goes with a label of the file that is an angle; label '{self.label}' is none: name that label"
-            raise PydanticCustomError("inconsistent", "{message}", {"message": message})
+            inconsistent(
+                "period", f"goes with a label of the file that is an angle; label '{self.label}' is none: name that label"
+            )
         return self
 
 

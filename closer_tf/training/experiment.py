@@ -6,6 +6,7 @@ The one place that knows both the config and the library. A value that the data 
 
 import contextlib
 import math
+import os
 
 import numpy as np
 
@@ -31,11 +32,17 @@ def load_splits(config):
     """
     from closer_tf.data import load_data
 
-    data = load_data(
-        validation_fraction=config.training.validation_fraction,
-        validation_seed=config.seeds.validation_split,
-        **config.dataset.model_dump(exclude={"input_scale", "standardise"}),
-    )
+    try:
+        data = load_data(
+            validation_fraction=config.training.validation_fraction,
+            validation_seed=config.seeds.validation_split,
+            **config.dataset.model_dump(exclude={"input_scale", "standardise"}),
+        )
+    except DataError as error:
+        for key in ("path", "test_path"):
+            if not os.path.exists(getattr(config.dataset, key, None) or "."):
+                raise ConfigError(f"dataset.{key}: {error}; --set dataset.{key}=PATH names another") from None
+        raise
     if not len(data.train):
         raise ConfigError(
             f"training.validation_fraction: {config.training.validation_fraction:g} leaves none of the {len(data.validation)} "
@@ -102,8 +109,7 @@ def make_receptive_fields(config, data):
         data: `Splits`.
 
     Raises:
-        ConfigError: there are none such over these stimuli.
-        DataError: the file of custom masks cannot be read.
+        ConfigError: there are none such over these stimuli, or the file of custom masks cannot be read.
     """
     options, size, count, seed = config.masks, data.input_shape[:2], config.num_encoders, config.seeds.masks
     if options.scheme == "own":
@@ -112,13 +118,13 @@ def make_receptive_fields(config, data):
         fitting = "areas" if data.unit_areas else "gaussian, retinotopic, random_patches, contiguous_patches, custom"
         remedy = '; --set \'masks={"scheme": "areas"}\' takes the areas with most units' * bool(data.unit_areas)
         raise ConfigError(f"masks.scheme: expected {fitting} for dataset '{data.name}', found '{options.scheme}'{remedy}")
-    with _about("masks"):
+    with _about("masks", options):
         if options.scheme == "areas":
             sizes = area_sizes(np.array(data.unit_areas), exclude=("grey",))
             if options.areas is None and len(sizes) < count:
-                raise ValueError(
-                    f"num_encoders is {count}, the data has {len(sizes)} areas: {', '.join(sizes)}; expected no more encoders "
-                    f"than areas: set num_encoders to {len(sizes)} at most"
+                raise ConfigError(
+                    f"num_encoders: expected at most one for each of the data's {len(sizes)} areas, {', '.join(sizes)}; "
+                    f"found {count}"
                 )
             return masks.area_masks(data.unit_areas, options.areas or list(sizes)[:count])
         if options.scheme == "gaussian":
@@ -129,15 +135,23 @@ def make_receptive_fields(config, data):
             return masks.random_patch_masks(size, count, options.fraction, options.patch_size, seed)
         if options.scheme == "contiguous_patches":
             return masks.contiguous_patch_masks(size, count, options.fraction, options.patch_size, options.centres, seed)
+        return _custom_masks(options, size, count)
+
+
+def _custom_masks(options, size, count):
+    """The receptive fields of a file, if they are as many as encoders and as large as the images."""
+    try:
         fields = masks.read_masks(options.path, options.patch_size)
-        if fields.num_encoders != count:
-            raise ValueError(f"{options.path} holds {fields.num_encoders} masks, num_encoders is {count}")
-        if tuple(side * fields.patch_size for side in fields.grid) != tuple(size):
-            raise ValueError(
-                f"{options.path} holds masks of {fields.grid} cells of {fields.patch_size} x {fields.patch_size} pixels, "
-                f"the images have {size[0]} x {size[1]} pixels"
-            )
-        return fields
+    except DataError as error:
+        raise ConfigError(f"masks.path: {error}") from None
+    if fields.num_encoders != count:
+        raise ValueError(f"path: {options.path}: expected {count} masks (num_encoders), found {fields.num_encoders}")
+    if tuple(side * fields.patch_size for side in fields.grid) != tuple(size):
+        raise ValueError(
+            f"path: {options.path}: holds masks of {fields.grid} cells of {fields.patch_size} x {fields.patch_size} pixels, "
+            f"the images have {size[0]} x {size[1]} pixels"
+        )
+    return fields
 
 
 def _own_masks(options, size, count, seed, unit_areas):
@@ -218,7 +232,10 @@ def check_memory(config, receptive_fields, data):
     parameters = sum(count_parameters(options, len(cells), channels) for options, cells in encoders)
     needed, there = 4 * COPIES * parameters / 2**30, memory() / 2**30
     if needed > there:
-        raise ConfigError(f"encoder: {parameters:,} parameters take {needed:,.0f} GB to train, there are {there:,.0f} GB")
+        raise ConfigError(
+            f"encoder: {parameters:,} parameters take {needed:,.0f} GB to train, there are {there:,.0f} GB; expected fewer: "
+            f"smaller layers, fewer num_encoders or a smaller masks.fraction"
+        )
 
 
 def count_parameters(options, cells, values):
@@ -351,7 +368,7 @@ def make_objective(config, centres=None):
     if "weights" in options:
         options["weights"] = options["weights"].model_dump()
     make = function_of(condition.loss)
-    with _about("objective.options" if "options" in options else "objective.weights"):
+    with _about("objective.options") if "options" in options else _about("objective", config.objective):
         objective = make(config.compute, **options)
         if local:  # at every layer of the encoders
             objective = load("closer_tf.nn.layer_local:LayerLocal")(objective, len(config.each_encoder()[0].hidden) + 1)
@@ -466,11 +483,14 @@ def _precision(name):
 
 
 @contextlib.contextmanager
-def _about(key):
+def _about(key, options=None):
+    """Say of which key a mistake is: of the section's, or of one of its `options` that the message begins with."""
     try:
         yield
     except ValueError as error:
-        raise ConfigError(f"{key}: {error}") from None
+        name, colon, _ = str(error).partition(": ")
+        joint = "." if colon and name.isidentifier() and hasattr(options, name) else ": "
+        raise ConfigError(f"{key}{joint}{error}") from None
 
 
 def graph_of(config, fields):
