@@ -75,6 +75,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         history_: dict of lists, the losses of each epoch.
         input_shape_: shape of one stimulus as the ensemble takes it.
         n_features_in_: number of columns of X; of images, their height.
+        seed_: int, the seed that was drawn from `random_state`; given as `random_state`, it makes the same fit.
     """
 
     def __init__(
@@ -195,7 +196,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self._check_finite(weights)
         self._trained_on = trained_on
         self.ensemble_, self.receptive_fields_, self.history_ = ensemble, fields, history.history
-        self.input_shape_ = stimuli.shape[1:]
+        self.input_shape_, self.seed_ = stimuli.shape[1:], seed
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:

@@ -26,6 +26,15 @@ TINY = {"num_encoders": 3, "embedding_dim": 4, "hidden": (8,), "epochs": 1, "ran
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(3), 5])
+def test_the_seed_of_a_fit_is_kept_and_makes_it_again(random_state):
+    X = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
+    once = CLoSeRTransformer(**{**TINY, "random_state": random_state}).fit(X)
+    again = CLoSeRTransformer(**{**TINY, "random_state": once.seed_}).fit(X)
+    np.testing.assert_array_equal(again.transform(X), once.transform(X))
+    assert random_state != 5 or once.seed_ == 5
+
+
 def test_scikit_learns_own_checks():
     """All pass; there are no expected failures to list."""
     results = check_estimator(CLoSeRTransformer(**{**TINY, "num_encoders": 2}), on_fail=None, on_skip=None)

@@ -142,8 +142,8 @@ def _pushed(log_p, is_own, weights):
     own = ops.sum(ops.where(is_own, log_p, ops.zeros_like(log_p)), axis=-1)
     near_0 = ops.log1p(-ops.exp(ops.minimum(own, -0.5)))  # exact where p is small
     log_1_minus_p = ops.where(own < -1, near_0, log_of_others)
-    of_others = each * (ops.expand_dims(weights, -1) * (ops.exp(largest) - 1 / total))
-    a = ops.where(is_own, ops.expand_dims(weights * ops.exp(own), -1), of_others)
+    slope = ops.expand_dims(weights * ops.exp(own), -1)  # of the own logit; the others share its opposite
+    a = ops.where(is_own, slope, -each * (slope / total))
     return -ops.sum(weights * log_1_minus_p), a
 
 
