@@ -127,10 +127,22 @@ def _print(found):
         one = found[key]
         chance = f"  (chance below {one['chance']:.3f})" if one and "chance" in one else ""
         print(f"  {says:<50} {'-' if one is None else format(one['mean'], '.3f')}{chance}")
+        if one and "chance" in one and len(found["encoders"]) > 2:
+            print(f"    {_extremes(one['matrix'], found['encoders'])}")
     if found["drift"] is not None:
         print(f"  {'slow drift, share of what is not the average':<50} {np.mean(found['drift']):.3f}")
     for sentence in found["verdict"]:
         print(sentence)
+
+
+def _extremes(matrix, names):
+    """Which two fields a measure is largest of, and which one's pairs it is smallest of on average."""
+    values = np.array(matrix, dtype=float)
+    np.fill_diagonal(values, np.nan)
+    i, j = np.unravel_index(np.nanargmax(values), values.shape)
+    of_each = np.nanmean(values, axis=1)
+    least = int(np.argmin(of_each))
+    return f"most: {names[i]} and {names[j]}, {values[i, j]:.3f}; least: {names[least]} with the others, {of_each[least]:.3f}"
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ A panel's runs are made by the sweep engine in --runs-dir, where panels share th
 the published values beside ours, the table the difference in units of the joint standard error, with seeds and epochs. 'quick'
 has fewer epochs, seeds and points than the paper, and says so. Ctrl-C stops; the same command goes on.
 exit codes: as for closer_tf.sweep."""
+PANELS = (
+    "fig2a fig2b fig2c fig2d fig3b fig3c fig3e fig3f fig4b fig4c fig5c fig5d fig5f fig5g fig8a fig8b fig8c fig8d figS1b figS1c "
+    "figS1e figS1f figS2a figS2b figS2c figS2d, some of them; a whole figure such as fig3; or digits, which needs no download"
+)
 BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 """What the table of claims stands between in a Markdown file."""
 
@@ -30,7 +34,7 @@ def main(arguments=None):
         "Run what is behind a panel of the paper, and draw it with the published values beside ours.",
         EPILOG,
     )
-    parser.add_argument("panels", nargs="*", help="panels such as fig3b, or whole figures such as fig3")
+    parser.add_argument("panels", nargs="*", help=PANELS)
     parser.add_argument("--all", action="store_true", help="every panel of figures 2 to 5, 8, S1 and S2")
     parser.add_argument("--scale", choices=("quick", "full"), default="quick", help="(default: quick)")
     add_seeds(parser, "seeds in place of the scale's")

@@ -263,7 +263,11 @@ def _finish(run, config, data, trained):
         plots.save(plots.plot_training_curves(history), run.figures / "training_curves.png")
     if not config.readout.after_training:
         return {}
-    results = readout(run, config, data, trained=_to_read_out(trained, config))
+    try:
+        results = readout(run, config, data, trained=_to_read_out(trained, config))
+    except KeyboardInterrupt:
+        print(f"the training is done and saved in {run.path}; the same command goes on with the readout", file=sys.stderr)
+        raise
     if results:
         print(f"results: {run.results_file}, pictures: {run.figures}")
     return results
@@ -361,11 +365,15 @@ def dry_run(config: RunConfig, run_dir: str | os.PathLike, timed_steps: int = 5)
     probe = 12 * samples * ensemble.output_shape[1] * ensemble.output_shape[2] / 2**30  # float32, and z-scored in float64
     print(
         f"time: {step * 1000:.0f} ms per step on this machine ({timed_steps} throw-away steps), "
-        f"{duration(step * steps)} per epoch, {duration(step * steps * left)} in all, readout not counted\n"
+        f"{_seconds(step * steps)} per epoch, {duration(step * steps * left)} in all, readout not counted\n"
         f"memory: {peak_memory_gb():.1f} GB so far; the readout takes about {probe:.1f} GB more\n"
         f"disk: up to {disk:.2f} GB of checkpoints{of_epochs}\n"
         f"dry run: nothing was trained or written."
     )
+
+
+def _seconds(seconds):
+    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def _seconds_per_step(model, split, config, steps):

@@ -1,5 +1,7 @@
 """`closer_tf inspect` on what is no NWB file: sessions, arrays of images and recordings, folders."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -15,14 +17,15 @@ from closer_tf.errors import DataError
 def test_a_session(tmp_path):
     counts = np.ones((5, 6, 3), np.uint8)
     labels = {"choice": {"one": ["go", "stay"] * 2 + ["go"]}, "place": {"one": np.linspace(0, 1, 30).reshape(5, 6)}}
-    Session("mouse", ["a", "b", "c"], ["V1", "V1", ""], 0.05, {"one": counts}, labels=labels).save(tmp_path / "s.npz")
+    Session("mouse", ["a", "b", "c"], ["V1", "V1", "LM"], 0.05, {"one": counts}, labels=labels).save(tmp_path / "s.npz")
+    source = json.dumps({"name": "session", "path": str(tmp_path / "s.npz")})
     assert described(tmp_path / "s.npz") == [
-        f"{tmp_path / 's.npz'}: Session('mouse': 3 units in 1 areas, bins of 0.05 s, one 5 trials of 6 bins)",
-        "  counts; areas: V1 2",
+        f"{tmp_path / 's.npz'}: Session('mouse': 3 units in 2 areas, bins of 0.05 s, one 5 trials of 6 bins)",
+        "  counts; areas: V1 2 LM 1",
         "  label 'choice', one per trial: 2 different values: go, stay",
         "  label 'place', one per bin: 30 different values: 0 to 1",
-        f'  closer_tf train CONFIG.json, with "dataset": {{"name": "session", "path": "{tmp_path / "s.npz"}"}}'
-        ' and "masks": {"scheme": "areas"}',
+        f"  closer_tf train simulated_tcloser --run-dir runs/mine --set 'dataset={source}' --set num_encoders=2\n"
+        f'  or in a config of yours: "dataset": {source}',
     ]
 
 

@@ -9,6 +9,7 @@ from closer_tf import cli, plots
 from closer_tf.analysis.shared_signal import MOST_SAMPLES, Samples, describe_samples, shared_signal, thinned, verdict
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.data.splits import Split
+from closer_tf.diagnose import _extremes
 
 CONDITIONS, REPEATS, CELLS = 48, 10, 20
 
@@ -179,3 +180,8 @@ def test_what_the_command_refuses(tmp_path, monkeypatch, capsys):
     assert cli.main(["diagnose", "digits.json"]) == 2
     assert "no such config file" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "a.json"}
+
+
+def test_the_pair_that_agrees_most_and_the_area_that_agrees_least_are_named():
+    matrix = [[0.9, 0.3, 0.02], [0.3, None, -0.01], [0.02, -0.01, None]]
+    assert _extremes(matrix, ["V1", "LM", "AL"]) == "most: V1 and LM, 0.300; least: AL with the others, 0.005"

@@ -512,3 +512,10 @@ def test_keys_that_change_no_result_can_be_set(tmp_path, capsys):
 def test_a_definition_with_a_mistake_names_the_key():
     with pytest.raises(ValueError, match="form"):
         PanelFile.model_validate({"about": "", "sweeps": {}, "panels": {"9": {"title": "", "form": "pie", "series": []}}})
+
+
+def test_the_help_names_every_panel():
+    from closer_tf.reproduce import PANELS as SAID
+
+    said = SAID.partition(",")[0].split()
+    assert said == [f"fig{name}" for _, _, name, _ in choose_panels([])]

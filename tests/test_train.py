@@ -211,6 +211,9 @@ def test_bad_input(command, tmp_path):
         (dict(dataset={**folder, "path": "broken"}), "2.png: not a readable image"),
         (dict(dataset={"name": "arrays", "path": "own.npz"}), "y_train: expected one label per image (9), found shape (8,)"),
         (dict(training={"batch_size": 5000}), "tiny.json: training.batch_size: expected at most the 1212 training samples"),
+        (dict(training={"batch_size": 5000}), "such as --set training.batch_size=256"),
+        (dict(dataset={**folder, "path": "own.npz"}), "own.npz: a file; expected a folder of images; --set 'dataset="),
+        (dict(dataset={"name": "session", "path": "session_7.npz"}), "`closer_tf allen 7 --yes` downloads"),
         (dict(masks={"scheme": "gaussian", "fraction": 0.01}), "tiny.json: masks.fraction: 0.01 of 64 pixels leaves no"),
         (dict(masks={"scheme": "random_patches", "patch_size": 3}), "tiny.json: masks.patch_size: 3 does not divide the image"),
         (dict(masks={"scheme": "custom", "path": "two.npy"}), "two.npy: expected 3 masks (num_encoders), found 2"),
@@ -227,6 +230,13 @@ def test_no_config_and_broken_json(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert train.main(["none.json"]) == 2
     assert "none.json: no such config file" in capsys.readouterr().err
+    np.savez(tmp_path / "images.npz", x_train=np.zeros(3))
+    for given, message in (
+        ("images.npz", "holds data; expected a run config (JSON)"),
+        (str(tmp_path), "a folder; expected a run"),
+    ):
+        assert train.main([given]) == 2
+        assert message in capsys.readouterr().err
     (tmp_path / "broken.json").write_text('{"seed": 1,}')
     assert train.main(["broken.json"]) == 2
     assert "broken.json: not valid JSON" in capsys.readouterr().err

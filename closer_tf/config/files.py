@@ -24,6 +24,12 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
         ConfigError: the file is missing, too long, no JSON or no object, or a key is given twice.
     """
     path = given_path(path)
+    if path.is_dir():
+        run = f"; the config of this run is {path / 'config.json'}" * (path / "config.json").is_file()
+        raise ConfigError(f"{path}: a folder; expected a run config (JSON){run}")
+    if path.suffix in (".npz", ".npy", ".nwb", ".h5", ".hdf5") and path.is_file():
+        says = f"closer_tf inspect {path} says what it holds and how to train on it"
+        raise ConfigError(f"{path}: holds data; expected a run config (JSON), which names the data; {says}")
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)

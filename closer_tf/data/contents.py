@@ -1,5 +1,7 @@
 """What is in a file, and which command reads it: closer_tf inspect FILE."""
 
+import json
+import shlex
 import sys
 import zipfile
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from closer_tf.common.command import add_version, command_parser, run_command
 from closer_tf.common.files import check_regular, given_path, read_npz
+from closer_tf.data.neuro.sessions import SPIKE_TIMES
 from closer_tf.errors import DataError
 
 _EXAMPLES = """examples:
@@ -65,9 +68,9 @@ def _arrays(path, stored):
         wanted = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in _KINDS.items())
         raise DataError(
             f"{path}: an .npz with the arrays {', '.join(stored) or 'none'}, of none of the known kinds ({wanted}; session: "
-            f"unit_ids, unit_areas, bin_width, counts_<stimulus>)"
+            f"unit_ids, unit_areas, bin_width, counts_<stimulus>). {SPIKE_TIMES}"
         )
-    return [f"{path}: arrays for the source '{kind}'", *shapes, _source(kind, path)]
+    return [f"{path}: arrays for the source '{kind}'", *shapes, _command(kind, path)]
 
 
 _KINDS = {
@@ -87,7 +90,10 @@ def _session(path):
         of_all = np.concatenate([part.ravel() for part in parts.values()])
         per = "trial" if next(iter(parts.values())).ndim == 1 else "bin"
         lines.append(f"  label '{name}', one per {per}: {_some(of_all)}")
-    return [*lines, _source("session", path)]
+    areas = len(area_sizes(session.unit_areas, exclude=("grey",)))
+    if areas < 2:
+        return [*lines, "  an ensemble has an encoder for each area: two areas at least are needed to train on it"]
+    return [*lines, _command("session", path, f" --set num_encoders={min(areas, 10)}")]
 
 
 def _nwb(path):
@@ -150,12 +156,26 @@ def _folder(path):
     files, _ = image_files(path)
     if not files:
         raise DataError(f"{path}: a folder with neither images, nor spike sorting of phy, nor NWB in Zarr")
-    return [f"{path}: a folder of {len(files)} images", _source("image_folder", path)]
+    return [f"{path}: a folder of {len(files)} images", _command("image_folder", path)]
 
 
-def _source(kind, path):
-    of_areas = ' and "masks": {"scheme": "areas"}' * (kind in ("session", "natural_movie", "gabors"))
-    return f'  closer_tf train CONFIG.json, with "dataset": {{"name": "{kind}", "path": "{path}"}}{of_areas}'
+_CONFIGS = {
+    "image_folder": "small_images",
+    "arrays": "small_images",
+    "session": "simulated_tcloser",
+    "natural_movie": "natural_movie_tcloser",
+    "gabors": "gabors_closer",
+}
+"""Source -> the config that ships with the package to begin with."""
+
+
+def _command(kind, path, more=""):
+    """A command that trains on the data, and how a config names it."""
+    name = _CONFIGS[kind]
+    source = json.dumps({"name": kind, "path": str(path)})
+    known = kind in ("image_folder", "natural_movie", "gabors")  # of which that config is
+    given = shlex.quote(f"dataset.path={path}" if known else f"dataset={source}")
+    return f'  closer_tf train {name} --run-dir runs/mine --set {given}{more}\n  or in a config of yours: "dataset": {source}'
 
 
 def _some(values):

@@ -125,6 +125,9 @@ def _source(train, test, white, test_fraction):
 
 def _read(folder, image_size, background):
     if not os.path.isdir(folder):  # unlike pathlib's, false for a name that can be none
+        if os.path.isfile(folder):
+            arrays = '; --set \'dataset={"name": "arrays", "path": "FILE.npz"}\' takes images in arrays'
+            raise DataError(f"{folder}: a file; expected a folder of images{arrays}")
         raise DataError(f"{folder}: no such folder")
     classes, left_out = _list(folder)
     count = sum(len(files) for files in classes.values())

@@ -7,6 +7,7 @@ The one place that knows both the config and the library. A value that the data 
 import contextlib
 import math
 import os
+import re
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def load_splits(config):
     except DataError as error:
         for key in ("path", "test_path"):
             if not os.path.exists(getattr(config.dataset, key, None) or "."):
-                raise ConfigError(f"dataset.{key}: {error}; --set dataset.{key}=PATH names another") from None
+                remedy = f"--set dataset.{key}=PATH names another{_made_by(config.dataset)}"
+                raise ConfigError(f"dataset.{key}: {error}; {remedy}") from None
         raise
     if not len(data.train):
         raise ConfigError(
@@ -51,7 +53,7 @@ def load_splits(config):
     if config.training.batch_size > len(data.train):
         raise ConfigError(
             f"training.batch_size: expected at most the {len(data.train)} training samples of {data.name}, "
-            f"found {config.training.batch_size}; choose a smaller one, such as --set training.batch_size=32"
+            f"found {config.training.batch_size}; choose a smaller one, such as --set training.batch_size={_fitting(len(data.train))}"
         )
     past, labels = looks_back(config), "labels" in CONDITIONS[config.condition].learns_from
     if past and not data.windowed:
@@ -67,6 +69,19 @@ def load_splits(config):
     if getattr(config.dataset, "input_scale", 1.0) is None:
         warn_if_unscaled(scale_of(data.train.inputs), data.input_scale)
     return for_encoders(config, data)
+
+
+def _made_by(dataset):
+    """Where a file of recordings that is not there comes from, if its name or kind says so."""
+    number = re.fullmatch(r"session_(\d+)\.npz", os.path.basename(dataset.path))
+    if dataset.name == "session" and number:
+        return f", and `closer_tf allen {number[1]} --yes` downloads the mouse's recording and makes the file"
+    return ". docs/neuroscientists.md says what the file holds" if dataset.name in ("natural_movie", "gabors") else ""
+
+
+def _fitting(samples):
+    """A batch size for so few samples: a power of 2, of which an epoch has four batches, or as many as there can be."""
+    return 2 ** max(1, (samples // 4).bit_length() - 1) if samples > 2 else samples
 
 
 def for_encoders(config, data):

@@ -66,8 +66,16 @@ def _parser():
     parser.add_argument("--list", action="store_true", help="show sessions, areas and numbers of units")
     parser.add_argument("--yes", action="store_true", help="download what is missing")
     parser.add_argument("--force", action="store_true", help="make session files anew that are there already")
-    parser.add_argument("--stimuli", nargs="+", default=list(MOVIES), metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--bins-per-frame", type=_positive, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--stimuli", nargs="+", default=list(MOVIES), metavar="NAME", help=f"movies to bin (default: {' '.join(MOVIES)})"
+    )
+    parser.add_argument(
+        "--bins-per-frame",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="bins that each frame of a movie is cut into (default: %(default)s)",
+    )
     parser.add_argument("--presentations", metavar="NAME", help="in place of movies, a stimulus that was shown one by one")
     parser.add_argument("--condition", nargs="+", metavar="COLUMN", help="columns that tell its presentations apart")
     for name, which in (("amplitude_cutoff", "highest"), ("presence_ratio", "lowest"), ("isi_violations", "highest")):

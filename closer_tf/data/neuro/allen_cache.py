@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -264,9 +265,18 @@ def _download_errors(what):
         raise
     except Exception as error:  # requests, urllib3, allensdk and pandas raise many kinds
         raise DataError(
-            f"{what}: cannot be downloaded: {type(error).__name__}: {error}. Without a network, copy an allensdk cache here "
+            f"{what}: cannot be downloaded: {_reason(error)}. Without a network, copy an allensdk cache here "
             f"and name it with --cache, or read a session file with --nwb FILE"
         ) from error
+
+
+def _reason(error):
+    """What went wrong; of a connection that is not there, without the text of all that lay in between."""
+    import requests
+
+    if isinstance(error, requests.ConnectionError):
+        return f"no connection to {urlsplit(error.request.url).hostname}" if error.request is not None else "no connection"
+    return f"{type(error).__name__}: {error}"
 
 
 def _fetch(url, part, done, size, progress):

@@ -11,6 +11,7 @@ import numpy as np
 
 from closer_tf.common.files import check_declared
 from closer_tf.config import suggestion
+from closer_tf.data.neuro.sessions import SPIKE_TIMES
 from closer_tf.errors import DataError
 
 NO_PICKLES = (
@@ -35,7 +36,8 @@ def errors_of(path, expected):
         raise DataError(f"{path}: not {expected}: {error.args[0]}; {says}") from None
     except Exception as error:  # h5py raises many kinds on damaged files
         reason = str(error) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as an NWB file; it may be cut short: {reason}") from error
+        other = "" if str(path).endswith((".nwb", ".h5", ".hdf5")) else f". {SPIKE_TIMES}"
+        raise DataError(f"{path}: cannot be read as an NWB file; it may be cut short: {reason}{other}") from error
 
 
 @dataclass(frozen=True, eq=False)

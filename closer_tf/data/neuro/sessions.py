@@ -40,6 +40,9 @@ from closer_tf.config import suggestion
 from closer_tf.data.neuro.label_values import checked_periods
 from closer_tf.errors import CloserWarning, DataError
 
+SPIKE_TIMES = "Of spike times, Session.from_spike_times makes a session in Python: docs/neuroscientists.md"
+"""What to do with files of spike times, which no command reads."""
+
 VALUES = {"counts": True, "rates": True, "z-scores": False, "calcium": False}
 """What the arrays of a session may hold -> whether that is never negative."""
 
@@ -236,7 +239,8 @@ class Session:
         stored = read_npz(path)
         for key in ("unit_ids", "unit_areas", "bin_width"):
             if key not in stored:
-                raise DataError(f"{path}: no array '{key}'; found {', '.join(stored) or 'none'}.{suggestion(key, stored)}")
+                hint = suggestion(key, stored) or f" {SPIKE_TIMES}"
+                raise DataError(f"{path}: no array '{key}'; found {', '.join(stored) or 'none'}.{hint}")
         stimuli = {key.removeprefix(_PREFIX): counts for key, counts in stored.items() if key.startswith(_PREFIX)}
         try:
             return cls(
