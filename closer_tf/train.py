@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import os
 import re
+import sys
 import time
 import warnings
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ def test_a_session(tmp_path):
         "  label 'choice', one per trial: 2 different values: go, stay",
         "  label 'place', one per bin: 30 different values: 0 to 1",
         f"  closer_tf train simulated_tcloser --run-dir runs/mine --set 'dataset={source}' --set num_encoders=2\n"
-        f'  or in a config of yours: "dataset": {source}',
+        f'  or in a config of yours: "dataset": {source}, "masks": {{"scheme": "areas"}}',
     ]
 
 

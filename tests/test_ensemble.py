@@ -339,3 +339,12 @@ def test_predict_is_traced_once_for_all_batch_sizes(images):
     finally:
         tf.get_logger().removeHandler(handler)
     assert heard == [] and len(traced) == 12  # once for arrays, once for tuples of arrays
+
+
+def test_stimuli_of_another_shape_are_refused_also_after_a_fit(images):
+    model = small_ensemble()
+    model.compile(Nadam(), CLoSeRLoss(4.0))
+    model.fit(images, batch_size=4, verbose=0)
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"x: expected stimuli of shape \(samples, .*\), found \("):
+            method(images[:, :4], batch_size=4, verbose=0)

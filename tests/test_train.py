@@ -478,3 +478,18 @@ def test_a_loss_that_is_not_finite_and_the_same_command_with_smaller_steps(comma
     assert evaluate.main([str(run.path), "--redo"]) == 0
     code, _, errors = command()  # the done run keeps its record
     assert code == 2 and "optimizer.learning_rate: there 0.0003, here 0.001" in errors
+
+
+def test_a_readout_that_is_interrupted_says_that_the_training_is_saved(tmp_path, tiny_config, monkeypatch, capsys):
+    from closer_tf import evaluate
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "readout", interrupted)
+    (tmp_path / "tiny.json").write_text(json.dumps(tiny_config))
+    assert train.main([str(tmp_path / "tiny.json"), "--run-dir", str(tmp_path / "run")]) == 130
+    said = capsys.readouterr().err
+    assert f"the training is done and saved in {tmp_path / 'run'}; the same command goes on with the readout" in said
+    monkeypatch.undo()
+    assert train.main([str(tmp_path / "tiny.json"), "--run-dir", str(tmp_path / "run")]) == 0

@@ -322,12 +322,12 @@ def verdict(found):
         says.append("In single samples they share next to nothing: expect long trainings that overfit (training.keep: 'best').")
     elif share < 0.5:
         says.append(
-            f"Of what they share in single samples (squared correlations) {1 - share:.0%} is still there without the stimulus: a training finds that "
+            f"Of what they share in single samples {1 - share:.0%} is still there without the stimulus: a training finds that "
             f"as well, and an encoder of few dimensions has to choose. Keep the best epoch (training.keep: 'best'), try more "
             f"dimensions, and compare with untrained encoders and 'pca'."
         )
     else:
-        says.append(f"Of what they share in single samples (squared correlations) {share:.0%} is the stimulus.")
+        says.append(f"Of what they share in single samples {share:.0%} is the stimulus.")
     without = found["residuals_without_drift"]
     if without is not None and rest["mean"] > 0.05 and without["mean"] < 0.7 * rest["mean"]:
         says.append("Much of the rest is slow drift: it is the same from sample to sample for long stretches of time.")

@@ -93,11 +93,13 @@ class CLoSeR(keras.Model):
         """As `keras.Model.fit`; what an ensemble cannot be trained with is refused before the first step.
 
         Raises:
-            ValueError: samples are weighted, or stand alone in their batch where that is known beforehand.
+            ValueError: samples are weighted, of another shape than the model's, or stand alone in their batch where that is
+                known beforehand.
         """
         given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         alone = getattr(self.loss, "learns_from_one", False)
         _check_data(given, alone)
+        _check_shape(given.get("x"), self.input_shape)
         if "epochs" in given:
             check_settings(epochs=given["epochs"])
         if isinstance(given.get("validation_data"), (tuple, list)):
@@ -110,6 +112,7 @@ class CLoSeR(keras.Model):
         """As `keras.Model.evaluate`; refuses what `fit` does."""
         given = inspect.signature(super().evaluate).bind(*args, **kwargs).arguments
         _check_data(given, getattr(self.loss, "learns_from_one", False))
+        _check_shape(given.get("x"), self.input_shape)
         return super().evaluate(*args, **kwargs)
 
     def compute_loss(
@@ -192,6 +195,14 @@ def _check_data(given, alone, prefix=""):
             raise ValueError(f"{prefix}x: batches hold one sample; {says}")
     if hasattr(stimuli, "shape") and len(stimuli.shape) and stimuli.shape[0] == 1:
         raise ValueError(f"{prefix}x: holds one sample; {says}")
+
+
+def _check_shape(stimuli, expected):
+    """Refuse arrays of stimuli of another shape: a step that was compiled before would say so in other words."""
+    found = getattr(stimuli, "shape", None)
+    if found is not None and tuple(found[1:]) != tuple(expected[1:]):
+        shape = ", ".join(map(str, expected[1:]))
+        raise ValueError(f"x: expected stimuli of shape (samples, {shape}), found {tuple(found)}")
 
 
 def _check_outputs(objective, outputs):

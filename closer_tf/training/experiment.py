@@ -53,7 +53,8 @@ def load_splits(config):
     if config.training.batch_size > len(data.train):
         raise ConfigError(
             f"training.batch_size: expected at most the {len(data.train)} training samples of {data.name}, "
-            f"found {config.training.batch_size}; choose a smaller one, such as --set training.batch_size={_fitting(len(data.train))}"
+            f"found {config.training.batch_size}; choose a smaller one, such as "
+            f"--set training.batch_size={_fitting(len(data.train))}"
         )
     past, labels = looks_back(config), "labels" in CONDITIONS[config.condition].learns_from
     if past and not data.windowed:
