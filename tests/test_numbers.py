@@ -23,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "results"
 README, RESULTS_PAGE, PERFORMANCE = "README.md", "docs/results.md", "docs/performance.md"
 DIFFERENCES = "docs/differences.md"
+ESTIMATOR = "docs/estimator.md"
 
 
 @cache
@@ -241,6 +242,16 @@ def results_untrained():
         f"single {r(masked['ours'], 4)} ({r(masked['ours_sd'], 4)}, {masked['ours_seeds']} seeds), "
         f"published {r(masked['published'], 4)}: {masked['difference_in_joint_standard_errors']:+.1f}"
     )
+
+
+def estimator_example():
+    found = content("estimator")
+    first, *others = (r(found["trained"][seed]) for seed in ("0", "1", "2"))
+    yield f"This gives {first} ({others[0]} and {others[1]} with `random_state` 1 and 2)"
+    yield f"on the pixels gives {r(found['pixels'])}"
+    first, second, third = (r(found["untrained"][seed]) for seed in ("0", "1", "2"))
+    yield f"(`epochs=0`) {first}, {second} and {third}"
+    assert np.mean(list(found["untrained"].values())) > (found["pixels"] + np.mean(list(found["trained"].values()))) / 2
 
 
 def performance_float32():
@@ -566,6 +577,7 @@ MADE = {
         results_visual,
         results_diagnosis,
     ),
+    ESTIMATOR: (estimator_example,),
     PERFORMANCE: (performance_loss, performance_steps, performance_readout, performance_float32, performance_rest),
     DIFFERENCES: (differences_temperatures,),
     README: (readme,),

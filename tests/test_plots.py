@@ -14,6 +14,7 @@ from closer_tf import graphs, masks, plots
 from closer_tf.config import CONDITIONS
 from closer_tf.errors import ConfigError
 from closer_tf.plots import style
+from closer_tf.plots.shared import labels_of
 
 HISTORY = [{"epoch": k + 1, "seconds": 1.0, "loss": 3.0 - k, "val_loss": 3.5 - k, "var": 1.0 + k} for k in range(3)]
 ACCURACY = {
@@ -90,15 +91,47 @@ def test_numbers_as_labels_are_judged_by_r_squared_and_have_no_chance_line():
         assert not any(line.get_linestyle() == ":" for axis in figure.axes for line in axis.lines)
 
 
-def test_labels_of_many_conditions_do_not_overlap():
+def test_many_conditions_stand_in_rows_whose_names_have_as_few_keys_as_tell_them_apart():
     settings = [
-        f"closer, masks.fraction=0.{k}, objective.graph.family=all_to_all, objective.stop_gradient=true" for k in range(11)
+        f"closer, masks.fraction={k / 20}, objective.graph.family=all_to_all, objective.stop_gradient=True" for k in range(11)
     ]
     figure = plots.plot_violins({name: {"single": [0.3], "ensemble": [0.5]} for name in settings}, chance=0.1)
     FigureCanvasAgg(figure).draw()
-    for axis in figure.axes:
-        boxes = [label.get_window_extent() for label in axis.get_xticklabels()]
-        assert not any(one.overlaps(other) for one, other in zip(boxes, boxes[1:]))
+    labels = figure.axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == [f"CLoSeR, fraction={k / 20:g}" for k in range(11)]
+    boxes = [label.get_window_extent() for label in labels]
+    assert not any(one.overlaps(other) for one, other in zip(boxes, boxes[1:]))
+
+
+@pytest.mark.parametrize(
+    "names, labels",
+    [
+        ([], []),
+        (["untrained", "closer"], ["untrained", "CLoSeR"]),
+        (
+            [
+                "closer, objective.local=False, objective.temperature=5.0",
+                "closer, objective.local=True, objective.temperature=5.0",
+            ],
+            ["CLoSeR", "CLoSeR, local"],
+        ),
+        (
+            ["distilled, objective.momentum=None", "distilled, objective.momentum=0.99"],
+            ["distilled", "distilled, momentum=0.99"],
+        ),
+        (  # of keys that tell as much, one whose values are words
+            ["closer, masks.e2=4.0, masks.layout=foveal", "closer, masks.e2=None, masks.layout=uniform", "closer"],
+            ["CLoSeR, layout=foveal", "CLoSeR, layout=uniform", "CLoSeR"],
+        ),
+        (  # a value with commas in it
+            ["closer, encoder.hidden=[4, 5], seed=1", "closer, encoder.hidden=[4], seed=1"],
+            ["CLoSeR, hidden=[4, 5]", "CLoSeR, hidden=[4]"],
+        ),
+        (["untrained", "closer, seed=1", "closer, seed=2"], ["untrained", "CLoSeR, seed=1", "CLoSeR, seed=2"]),
+    ],
+)
+def test_labels_of_variants(names, labels):
+    assert labels_of(names) == labels
 
 
 AREAS = ("VISp", "VISl", "LGd", "LP", "VISam", "CA1", "VISrl")

@@ -101,8 +101,8 @@ def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path):
     }
     assert found["accuracy"]["supervised"]["single"]["sd"] is None
     figure = plots.plot_violins({name: {"single": values} for name, values in variants.items()}, 0.1)
-    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert labels == ["untrained", "CLoSeR\nfamily=all_to_all", "CLoSeR\nfamily=bidirectional_ring", "supervised"]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["untrained", "CLoSeR, family=all_to_all", "CLoSeR, family=bidirectional_ring", "supervised"]
 
 
 def test_folders_of_one_name_are_all_there_with_gauge_and_graph(tmp_path):

@@ -176,7 +176,8 @@ def _command(kind, path, more=""):
     known = kind in ("image_folder", "natural_movie", "gabors")  # of which that config is
     given = shlex.quote(f"dataset.path={path}" if known else f"dataset={source}")
     areas = ', "masks": {"scheme": "areas"}' * (kind in ("session", "natural_movie", "gabors"))
-    return f'  closer_tf train {name} --run-dir runs/mine --set {given}{more}\n  or in a config of yours: "dataset": {source}{areas}'
+    command = f"  closer_tf train {name} --run-dir runs/mine --set {given}{more}"
+    return f'{command}\n  or in a config of yours: "dataset": {source}{areas}'
 
 
 def _some(values):

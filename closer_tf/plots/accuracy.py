@@ -6,14 +6,16 @@ from matplotlib.figure import Figure
 from closer_tf.config.conditions import colour_of, in_order, title_of
 from closer_tf.plots.shared import (
     READOUT_TITLES,
+    labels_of,
     name_ticks,
     score_label,
     side_by_side,
-    variant,
     write_chance,
 )
 from closer_tf.plots.style import in_style
 
+MOST_SIDE_BY_SIDE, LONGEST_NAME = 6, 24  # conditions with upright axes, and letters of a name; else names stand in rows
+FEWEST_IN_VIOLIN = 5  # seeds
 FURTHER_TITLES = (
     {"knn_single": "single encoder, kNN", "knn_ensemble": "ensemble, kNN"},
     {"whitened_single": "single encoder, whitened", "whitened_ensemble": "ensemble, whitened"},
@@ -95,7 +97,8 @@ def plot_encoder_accuracy(accuracy, names, chance=None, simulated=False, score="
 
 @in_style
 def plot_violins(accuracy, chance=None, title="", score="accuracy"):
-    """Distribution over seeds of each condition's test accuracy, single and ensemble (paper: figure 8).
+    """Test accuracy of each condition over seeds, single and ensemble (paper: figure 8): side by side up to chance where they
+    are few with short names, else in rows, whose axes reach as far as the values.
 
     Args:
         accuracy: dict condition -> readout ('single', 'ensemble') -> list of fractions, one per seed. What follows a comma
@@ -104,34 +107,49 @@ def plot_violins(accuracy, chance=None, title="", score="accuracy"):
         title: which session, and how many seeds.
         score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
     """
-    crowded, lines = len(accuracy) > 6, max((variant(name).count("\n") + 1 for name in accuracy), default=1)
-    width = max(1.3, 0.1 + 0.28 * lines)  # of both panels together; upright names lie side by side
-    figure = Figure(figsize=(width * len(accuracy), 5.5) if crowded else (9, 3.6), layout="constrained")
+    present = in_order(accuracy)
+    labels = labels_of(present)
+    upright = len(present) <= MOST_SIDE_BY_SIDE and max(map(len, labels), default=0) <= LONGEST_NAME
+    size = (9, 3.8) if upright else (9, 1.6 + 0.27 * len(present))
+    figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (readout, heading) in zip(axes, READOUT_TITLES.items()):
-        present = in_order(name for name in accuracy if readout in accuracy[name])
         for position, name in enumerate(present):
-            colour = colour_of(name.partition(",")[0])
-            values = np.asarray(accuracy[name][readout])
-            if len(values) > 1 and np.ptp(values) > 0:
-                body = axis.violinplot(values, [position], widths=0.8, showextrema=False)["bodies"][0]
-                body.set(facecolor=colour, alpha=0.5)
-            spread = position + side_by_side(len(values), 0.1)
-            axis.plot(spread, values, ".", color="black", markersize=4)
-            axis.plot([position - 0.25, position + 0.25], [values.mean()] * 2, color=colour, linewidth=2)
-        labels = [variant(name) for name in present]
-        if crowded:
-            axis.set_xticks(range(len(present)), labels, rotation=90, fontsize=7)
-        else:
-            name_ticks(axis, labels)
+            values = np.asarray(accuracy[name].get(readout, []))
+            if len(values):
+                _over_seeds(axis, position, values, colour_of(name.partition(",")[0]), upright)
         axis.set_title(heading)
-    axes[0].set_ylabel(score_label(score))
-    if chance is not None:
+    if upright:
+        name_ticks(axes[0], labels)
+        name_ticks(axes[1], labels)
+        axes[0].set_ylabel(score_label(score))
+    else:
+        axes[0].set_yticks(range(len(present)), labels, fontsize=8)
+        axes[0].set_ylim(len(present) - 0.4, -0.6)
+        for axis in axes:
+            axis.set_xlabel(score_label(score) + (f" (chance {chance:.3f})" if chance is not None else ""))
+            axis.grid(axis="y", color="0.9", linewidth=0.6)
+            axis.set_axisbelow(True)
+    said = "dots: seeds; bar: their mean" + "; shape: their distribution" * any(axis.collections for axis in axes)
+    figure.supxlabel(said, x=0.99, ha="right", fontsize=7)
+    if chance is not None and upright:
         for axis in axes:
             axis.axhline(chance, color="black", linestyle=":", linewidth=1)
         write_chance(axes[-1], chance)
     return figure
+
+
+def _over_seeds(axis, position, values, colour, upright):
+    """Seeds as dots, their mean as a bar, and of many their distribution, at a place on the axis of names."""
+    if len(values) >= FEWEST_IN_VIOLIN and np.ptp(values) > 0:
+        way = "vertical" if upright else "horizontal"
+        shape = axis.violinplot(values, [position], orientation=way, widths=0.8, showextrema=False)["bodies"][0]
+        shape.set(facecolor=colour, alpha=0.5)
+    places, ends = position + side_by_side(len(values), 0.1), [position - 0.25, position + 0.25]
+    dots, bar = (places, values), (ends, [values.mean()] * 2)
+    axis.plot(*(dots if upright else dots[::-1]), ".", color="black", markersize=4, zorder=3)
+    axis.plot(*(bar if upright else bar[::-1]), color=colour, linewidth=3)
 
 
 def _write_value(axis, x, value, top):

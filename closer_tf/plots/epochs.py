@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from closer_tf.common.values import counted
 from closer_tf.config.conditions import UNTRAINED, colour_of
-from closer_tf.plots.shared import READOUT_TITLES, score_label, variant
+from closer_tf.plots.shared import READOUT_TITLES, labels_of, score_label
 from closer_tf.plots.style import TRAINING, VALIDATION, in_style
 
 VALIDATION_IS_APART = "* another level than training: no dropout or augmentation, other batches; contrast grows with batch size"
@@ -61,7 +61,7 @@ def plot_accuracy_over_epochs(
         score: what is shown: 'accuracy', or 'R^2' where labels are numbers.
         per_encoder: dict epoch -> list of single encoders' fractions, drawn as dots.
     """
-    colours = _colours(curves)
+    colours, labels = _colours(curves), dict(zip(curves, labels_of(list(curves))))
     epochs = sorted({epoch for of in curves.values() for values in of.values() for epoch in values if epoch})
     figure = Figure(figsize=(9, 3.9 + 0.55 * len(curves)), layout="constrained")
     figure.suptitle(title)
@@ -70,7 +70,7 @@ def plot_accuracy_over_epochs(
         for name, of in curves.items():
             by_epoch = {epoch: values for epoch, values in sorted(of.get(readout, {}).items()) if epoch}
             if by_epoch:
-                drawn.append(_curve(axis, by_epoch, colours[name], ", ".join(variant(name).split("\n"))))
+                drawn.append(_curve(axis, by_epoch, colours[name], labels[name]))
             found = (published or {}).get(name, {}).get(readout)
             if found:
                 label = f"published, {found['epochs']} epochs: {found['mean']:.3f}"

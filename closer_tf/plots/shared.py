@@ -1,5 +1,7 @@
 """What several pictures share: names of readouts, marks, axes, the chance level."""
 
+import re
+
 import numpy as np
 
 from closer_tf.common.values import last_part
@@ -28,12 +30,63 @@ def write_chance(axis, chance):
     axis.text(1.02, chance, f"chance\n{chance:.3f}", transform=axis.get_yaxis_transform(), va="center", fontsize=8)
 
 
-def variant(name):
-    """'closer, key.path=value, ...' as a tick's label: a line each, keys by their last part."""
-    condition, *differing = name.split(", ")
-    return "\n".join([title_of(condition), *map(_short, differing)])
+def labels_of(names):
+    """Labels of conditions 'closer, key.path=value, ...': the title, and of as few keys as tell it from the others.
+
+    A key is taken when it parts most of the names that the keys before it leave together, of equal ones one whose values are
+    words; it is shown where it varies within a condition, by its last part. What is off (False, None) is not shown.
+
+    Args:
+        names: list of str, as `closer_tf.summary` makes them.
+
+    Returns:
+        List of str.
+    """
+    conditions, keys = zip(*(_taken_apart(name) for name in names)) if names else ((), ())
+    known = list(dict.fromkeys(key for of_name in keys for key in of_name))
+    in_words = [key for key in known if all(_is_word(of_name[key]) for of_name in keys if key in of_name)]
+    chosen = []
+    while known:
+        parts = {key: _different(conditions, keys, [*chosen, key]) for key in [*in_words, *known]}
+        best = max(parts, key=parts.get)
+        if parts[best] == _different(conditions, keys, chosen):
+            break
+        chosen.append(best)
+    said = []
+    for condition, own in zip(conditions, keys):
+        shown = [key for key in chosen if _says(key, condition, own, conditions, keys)]
+        said.append(", ".join([title_of(condition), *(_short(key, own[key]) for key in shown)]))
+    return said
 
 
-def _short(text):
-    key, equals, value = text.partition("=")
-    return f"{last_part(key)}={value}" if equals else text
+def _taken_apart(name):
+    condition, *pairs = re.split(r", (?=[\w.]+=)", name)
+    return condition, dict(pair.split("=", 1) for pair in pairs)
+
+
+def _different(conditions, keys, chosen):
+    return len({(condition, *(own.get(key) for key in chosen)) for condition, own in zip(conditions, keys)})
+
+
+def _says(key, condition, own, conditions, keys):
+    """Whether a key varies among the names of a condition, and is on in this one."""
+    values = {other.get(key) for name, other in zip(conditions, keys) if name == condition}
+    return own.get(key) not in (None, "None", "False") and len(values) > 1
+
+
+def _short(key, value):
+    if value == "True":
+        return last_part(key)
+    return f"{last_part(key)}={float(value):g}" if _is_number(value) else f"{last_part(key)}={value}"
+
+
+def _is_word(value):
+    return value not in ("None", "True", "False") and not _is_number(value)
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
