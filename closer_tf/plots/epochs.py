@@ -10,7 +10,8 @@ from closer_tf.config.conditions import UNTRAINED, colour_of
 from closer_tf.plots.shared import READOUT_TITLES, labels_of, score_label
 from closer_tf.plots.style import TRAINING, VALIDATION, in_style
 
-VALIDATION_IS_APART = "* another level than training: no dropout or augmentation, other batches; contrast grows with batch size"
+VALIDATION_IS_APART = "* another level than training: no dropout or augmentation, other batches"
+CONTRAST_IS_OF_A_BATCH = "; contrast grows with batch size"
 """What is said where both curves of the loss are shown."""
 
 VARIANT_COLOURS = ("C0", "C2", "C4", "C9", "C6", "C8", "C5", "C7", "C3")  # none like that of the untrained
@@ -40,7 +41,8 @@ def plot_training_curves(history):
         axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = axes[0].get_legend_handles_labels()
-    note = {"title": VALIDATION_IS_APART} if len(handles) > 1 else {}
+    said = VALIDATION_IS_APART + CONTRAST_IS_OF_A_BATCH * ("contrast" in history[0])
+    note = {"title": said} if len(handles) > 1 else {}
     figure.legend(handles, labels, loc="outside lower center", ncols=2, **note)
     return figure
 

@@ -31,6 +31,7 @@ def plot_receptive_fields(fields, image, columns=6):
     coverage = axes[-1].imshow(fields.coverage(), vmin=0, cmap="viridis")  # at the edge, where its bar parts no columns
     axes[-1].set_title("encoders per pixel")
     figure.colorbar(coverage, ax=axes[-1], fraction=0.046)
+    figure.supxlabel("dark grey: not seen", x=0.99, ha="right", fontsize=7)
     return figure
 
 

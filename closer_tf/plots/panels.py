@@ -3,12 +3,16 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.transforms import ScaledTranslation
 
-from closer_tf.plots.shared import write_chance
+from closer_tf.plots.shared import side_by_side, write_chance
 from closer_tf.plots.style import in_style, write_formula
 
 OURS = Line2D([], [], color="0.3", marker="o", markersize=5, label="ours")
 PUBLISHED = Line2D([], [], color="0.3", marker="D", markersize=5, linestyle="--", markerfacecolor="white", label="published")
+
+BAND = Patch(color="0.3", alpha=0.15, linewidth=0, label="95% CI, published")
 
 
 @in_style
@@ -26,28 +30,34 @@ def plot_panel_lines(series, heading, x_label, y_label, chance=None, has_publish
     figure = Figure(figsize=(6.6, 4.6), layout="constrained")
     axis = figure.subplots()
     figure.suptitle(heading, fontsize=9)
+    own = [one["name"] for one in series if one["ours"] and not one["constant"]]
+    beside = dict(zip(own, side_by_side(len(own), 1.5 * (len(own) - 1))))  # in points: intervals at one place side by side
     for one in series:
         if one["constant"]:
             _constant(axis, one)
             continue
         _published_line(axis, one["published"], one["colour"])
-        _own_line(axis, one["ours"], one["colour"])
+        _own_line(axis, one["ours"], one["colour"], beside.get(one["name"], 0))
     if chance is not None:
         _chance_line(axis, chance)
     axis.set(xlabel=x_label, ylabel=y_label)
     axis.set_xticks(sorted({point["x"] for one in series for point in one["published"] if not one["constant"]}), minor=True)
     axis.spines[["top", "right"]].set_visible(False)
-    _legend(figure, series, has_published)
+    _legend(figure, series, has_published, bands=any(len(one["published"]) > 1 for one in series))
     return figure
 
 
-def _own_line(axis, points, colour):
+def _own_line(axis, points, colour, offset):
     if not points:
         return
+    aside = axis.transData + ScaledTranslation(offset / 72, 0, axis.figure.dpi_scale_trans)
     for point in points:
-        axis.plot([point["x"]] * len(point["values"]), point["values"], ".", color=colour, markersize=3, alpha=0.6)
+        x = [point["x"]] * len(point["values"])
+        axis.plot(x, point["values"], ".", color=colour, markersize=3, alpha=0.6, transform=aside)
     x, y, half = _arrays(points)
-    axis.errorbar(x, y, half, color=colour, marker="o", markersize=5, capsize=3, linewidth=1.8, zorder=3)
+    axis.errorbar(x, y, half, color=colour, marker="o", markersize=5, capsize=3, linewidth=1.8, zorder=3, transform=aside)
+    axis.update_datalim([(each, value) for each, mean, reach in zip(x, y, half) for value in (mean - reach, mean + reach)])
+    axis.autoscale_view()
 
 
 def _published_line(axis, points, colour):
@@ -157,13 +167,16 @@ def _chance_line(axis, chance):
     write_chance(axis, chance)
 
 
-def _legend(figure, series, has_published):
+def _legend(figure, series, has_published, bands=False):
     drawn = [one for one in series if one["ours"] or one["published"]]
     handles = [Line2D([], [], color=one["colour"], linewidth=3, label=one["name"]) for one in drawn]
     handles.append(OURS)
     if has_published:
         handles.append(PUBLISHED)
-    style = {"loc": "outside lower center", "ncols": min(len(handles), 7), "frameon": False, "fontsize": 8}
+    if has_published and bands:
+        handles.append(BAND)
+    columns = len(handles) if len(handles) <= 7 else -(-len(handles) // 2)
+    style = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": 8}
     for text in figure.legend(handles=handles, **style).get_texts():
         if "^" in text.get_text():
             write_formula(text)

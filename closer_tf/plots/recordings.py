@@ -39,6 +39,7 @@ def plot_raster(counts, fields, title="", bin_width=None, first_bin=0):
         image,
         ax=axes[:, 0].tolist(),
         fraction=0.02,
+        extend="max" if counts.max() > largest else "neither",  # a few large counts would leave the others pale
         label=f"spikes per bin of {1000 * bin_width:.3g} ms" if bin_width else "spikes per bin",
     )
     return figure
