@@ -3,7 +3,14 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from closer_tf.plots.style import in_style
 
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Of Okabe and Ito, told apart by colour-blind people too."""
+MARKERS = "osD^vP*"
+
+
+@in_style
 def plot(results):
     """matplotlib Figure of a result file's content."""
     parts = [draw for key, draw in (("loss", _loss), ("step", _steps)) if key in results]
@@ -21,11 +28,12 @@ def _loss(axes, results):
     for row in results["loss"]:
         if "not_run" not in row:
             lines.setdefault((row["family"], row["implementation"]), []).append((row["encoders"], row["median_ms"]))
-    colours = {}
+    families = list(dict.fromkeys(family for family, _ in lines))
     for (family, implementation), points in lines.items():
-        colour = colours.setdefault(family, f"C{len(colours)}")
-        style = "-o" if implementation == "ours" else "--s"
-        axes.plot(*zip(*points), style, color=colour, markersize=4, label=f"{family.replace('_', ' ')}, {implementation}")
+        k = families.index(family)
+        filled = {"ours": {}}.get(implementation, {"linestyle": "--", "markerfacecolor": "white"})
+        style = {"color": COLOURS[k], "marker": MARKERS[k], "markersize": 5, **filled}
+        axes.plot(*zip(*points), label=f"{family.replace('_', ' ')}, {implementation}", **style)
     axes.set(
         xscale="log", yscale="log", xlabel="encoders N", ylabel="ms", title="loss, forward and backward (B = 128, D = 256)"
     )
@@ -43,9 +51,13 @@ def _plain_numbers(*sides):
 def _steps(axes, results):
     rows = results["step"][::-1]
     names = [f"{row['case']}, {row['variant']}" for row in rows]
-    axes.barh(names, [row["median_ms"] for row in rows], color=["C0" if row["variant"] == "default" else "C7" for row in rows])
-    axes.plot([row["floor_ms"] for row in rows], names, "k|", markersize=12, label="arithmetic floor")
+    for as_shipped, colour, label in ((True, COLOURS[0], "as configs have it"), (False, COLOURS[1], "another setting")):
+        chosen = [k for k, row in enumerate(rows) if (row["variant"] == "default") == as_shipped]
+        axes.plot([rows[k]["median_ms"] for k in chosen], chosen, "o", color=colour, label=label)
+    axes.plot([row["floor_ms"] for row in rows], range(len(rows)), "k|", markersize=12, label="arithmetic floor")
+    axes.set_yticks(range(len(rows)), names)
+    axes.grid(axis="y", color="0.9", linewidth=0.6)
     axes.set(xscale="log", xlabel="ms", title="training step (N = 10, B = 128)")
     axes.tick_params(axis="y", labelsize=7)
     _plain_numbers(axes.xaxis)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
