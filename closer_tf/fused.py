@@ -1,6 +1,7 @@
 """Train several seeds in one, each into its own run folder: `python -m closer_tf.fused CONFIG.json --seeds 0,1,2`."""
 
 import contextlib
+import functools
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from closer_tf.common.command import (
 )
 from closer_tf.common.files import given_path
 from closer_tf.config import as_config, load_config
+from closer_tf.config.composing import located_in
 from closer_tf.config.conditions import trained_conditions
 from closer_tf.config.identity import free_together, keys_apart
 from closer_tf.errors import ConfigError, DivergedError, RunError
@@ -56,7 +58,7 @@ def _main(options):
         RunFolder(run_dir).check(config)
         RunFolder(run_dir).refuse_if_held()
     import_keras()
-    return run_stoppable(lambda: train_fused(configs, run_dirs), options.config, folder)
+    return run_stoppable(lambda: train_fused(configs, run_dirs), functools.partial(located_in, options.config), folder)
 
 
 def train_fused(configs, run_dirs, callbacks=()):

@@ -28,6 +28,7 @@ from closer_tf.common.command import (
 )
 from closer_tf.common.values import load
 from closer_tf.config import as_config, load_config
+from closer_tf.config.composing import located_in
 from closer_tf.config.shipped import shipped_names
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.readout.features import Trained, load_trained, with_kept_weights
@@ -104,7 +105,7 @@ def _main(options):
         else:
             train_run(config, run_dir, tensorboard=options.tensorboard)
 
-    return run_stoppable(work, options.config, run_dir)
+    return run_stoppable(work, functools.partial(located_in, options.config), run_dir)
 
 
 def train_run(

@@ -295,12 +295,12 @@ def _end_at_the_second(reader):
     os.close(reader)
 
 
-def run_stoppable(work, source, folder):
+def run_stoppable(work, located, folder):
     """Do the training of a command line.
 
     Args:
         work: function without arguments that trains.
-        source: the config's file: its mistakes are said to be in it, or in the file that it stands on.
+        located: function from a mistake in the config to the same with its file.
         folder: where the state is saved when a signal stops the training.
 
     Returns:
@@ -312,10 +312,7 @@ def run_stoppable(work, source, folder):
     try:
         work()
     except ConfigError as error:
-        from closer_tf.config.composing import compose, located, read_layers
-
-        layers = read_layers(source)
-        raise ConfigError(located(str(error), compose(layers), layers)) from None
+        raise ConfigError(located(str(error))) from None
     except Interrupted as stop:
         print(f"{stop}: state saved in {folder}; the same command goes on from here.")
         return 128 + stop.signal_number

@@ -179,6 +179,12 @@ def located(message: str, content: Any, layers: Layers) -> str:
     return f"{place_of(message.partition(': ')[0].split('.'), content, layers)}: {message}"
 
 
+def located_in(path: str | os.PathLike, message: str) -> str:
+    """As `located`, of the config that a file and those that it stands on make."""
+    layers = read_layers(path)
+    return located(message, compose(layers), layers)
+
+
 def _depth(key, content):
     """How many parts of a key there are in plain data."""
     for depth, part in enumerate(key):
