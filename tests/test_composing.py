@@ -150,7 +150,7 @@ def test_a_config_can_stand_on_one_that_ships(tmp_path, monkeypatch):
         ({"a": {"base": "quickstar.json"}, "quickstart": {}}, "quickstar.json: no such config file. Did you mean 'quickstart"),
         ({"a": {"base": "quickstar"}}, "a.json: base: quickstar: no such file, and none that ships"),
         ({"a": {"base": "b.json"}, "b": {"base": "c.json"}}, "b.json: base: {folder}/c.json: no such config file"),
-        ({"a": {"base": "."}}, "a.json: base: {folder}: cannot be read as a text file"),
+        ({"a": {"base": "."}}, "a.json: base: {folder}: a folder; expected a run config"),
         ({"a": {"base": "\0.json"}}, "cannot be read as a text file"),
         ({"a": {"base": "b.json"}, "b": []}, "a.json: base: {folder}/b.json: expected a JSON object"),
         ({"a": {"base": 3}}, "a.json: base: expected the path of a run config, or the name of one that ships with"),
