@@ -244,6 +244,29 @@ def results_untrained():
     )
 
 
+VIT_FULL = {"contiguous": ("5c", "5d"), "random": ("5f", "5g")}
+
+
+def results_untrained_vit():
+    apart = []
+    for fields, panels in VIT_FULL.items():
+        for of_q in zip(*map(untrained_rows, panels)):
+            x, seeds, cells = of_q[0]["x"], of_q[0]["ours_seeds"], []
+            for panel, row in zip(panels, of_q):
+                (point,) = (point for point in published_series(panel, "untrained", row["readout"]) if point["x"] == row["x"])
+                sd = point["sem"] * np.sqrt(point["seeds"])
+                apart.append((row["ours"] - row["published"]) / (sd * np.sqrt(1 / seeds + 1 / point["seeds"])))
+                cells.append(f"{r(row['ours'])} | {r(row['published'])} | {apart[-1]:+.1f}")
+            yield f"| {fields} | {r(x).rstrip('0')} | {seeds} | {' | '.join(cells)} |"
+    apart = np.abs(apart)
+    yield f"Of these {len(apart)} points {sum(apart <= 2)} lie within 2 and {sum(apart <= 3)} within 3"
+    values = [next(row["values"] for row in untrained_rows(panel) if row["x"] == 0.1) for panel in VIT_FULL["random"]]
+    single, ensemble = ((r(of[0]), r(np.mean(of[1:]))) for of in values)
+    yield f"at q = .1 it has {single[0]} and {ensemble[0]}, seeds 1 to 3 have {single[1]} and {ensemble[1]} on average"
+    mlp = content(UNTRAINED_FULL)["accuracy"]["untrained, masks.fraction=0.025, masks.scheme=random_patches"]["ensemble"]
+    yield f"with these masks have {r(mlp['test'][mlp['seeds'].index(0)])} against {published('3f', 'untrained', 'ensemble', 0.025)}"
+
+
 def estimator_example():
     found = content("estimator")
     first, *others = (r(found["trained"][seed]) for seed in ("0", "1", "2"))
@@ -571,6 +594,7 @@ MADE = {
         results_images,
         results_panels,
         results_untrained,
+        results_untrained_vit,
         results_matrices,
         results_neurons,
         results_best,
