@@ -29,6 +29,7 @@ from closer_tf.common.command import (
 from closer_tf.common.values import load
 from closer_tf.config import as_config, load_config
 from closer_tf.config.composing import located_in
+from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.shipped import shipped_names
 from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.readout.features import Trained, load_trained, with_kept_weights
@@ -425,7 +426,8 @@ def _describe(config, data, fields, model, run):
         f"shape {data.input_shape}, {labels}\n"
         f"receptive fields: {seen} of {fields.grid[0] * fields.grid[1]} {cells}\n"
         f"ensemble: {len(model.encoders)} encoders, {parameters} parameters each, {model.count_params():,} in all\n"
-        f"compute: {_computing(config, steps, getattr(model, 'loss', None))}\n"
+        + _interactions(config, fields)
+        + f"compute: {_computing(config, steps, getattr(model, 'loss', None))}\n"
         + (
             f"training: {config.condition}, {config.training.epochs} epochs of {steps} steps, "
             f"batch {config.training.batch_size}, seed {config.seed}"
@@ -438,6 +440,22 @@ def _describe(config, data, fields, model, run):
     if config.readout.at_epochs:
         for line in load("closer_tf.analysis.over_epochs:missing")(config):
             print(line)
+
+
+def _interactions(config, fields):
+    """A line on the interaction graph, and whom an edge moves; '' without one."""
+    from closer_tf.training.experiment import graph_of
+
+    graph = graph_of(config, fields) if config.trains else None
+    if graph is None:
+        return ""
+    pairs, alone = graph.num_encoders * (graph.num_encoders - 1), len(graph.silent())
+    said = f"interactions: {graph.family}, {graph.num_edges} of {pairs} edges"
+    if "stop_gradient" in CONDITIONS[config.condition].objective:
+        said += ", with stop-gradient" if config.objective.stop_gradient else ", without stop-gradient"
+        if graph.num_edges < pairs and not config.objective.stop_gradient:
+            said += " (the paper trains sparse graphs with it: objective.stop_gradient)"
+    return said + f"; {alone} encoder{'s are' if alone > 1 else ' is'} pulled by none" * (alone > 0) + "\n"
 
 
 def _computing(config, steps, loss):

@@ -493,3 +493,24 @@ def test_a_readout_that_is_interrupted_says_that_the_training_is_saved(tmp_path,
     assert f"the training is done and saved in {tmp_path / 'run'}; the same command goes on with the readout" in said
     monkeypatch.undo()
     assert train.main([str(tmp_path / "tiny.json"), "--run-dir", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.parametrize(
+    "objective, line",
+    [
+        ({}, "interactions: all_to_all, 6 of 6 edges, without stop-gradient\n"),
+        (
+            {"graph": {"family": "custom", "edges": [[0, 1], [1, 0]]}, "stop_gradient": True},
+            "interactions: custom, 2 of 6 edges, with stop-gradient; 1 encoder is pulled by none\n",
+        ),
+        (
+            {"graph": {"family": "star"}},
+            "interactions: star, 4 of 6 edges, without stop-gradient (the paper trains sparse graphs with it: "
+            "objective.stop_gradient)\n",
+        ),
+    ],
+)
+def test_the_interactions_are_said_before_a_training(tmp_path, tiny_config, capsys, objective, line):
+    (tmp_path / "tiny.json").write_text(json.dumps({**tiny_config, "objective": objective}))
+    assert train.main([str(tmp_path / "tiny.json"), "--dry-run"]) == 0
+    assert line in capsys.readouterr().out
