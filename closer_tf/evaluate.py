@@ -61,7 +61,8 @@ EPILOG = """examples:
   python -m closer_tf.evaluate runs/quickstart --set readout.knn_neighbours=20
   python -m closer_tf.evaluate runs/quickstart --set 'readout.at_epochs=[50, 100, 250]'
 
-The latter reads out accuracy over epochs, as far as the weights are there: give readout.at_epochs to the training."""
+The latter reads out accuracy over epochs, as far as the weights are there: give readout.at_epochs to the training.
+exit codes: 0 done, 2 a mistake that the message explains, 4 another process is at work on the run folder."""
 
 __all__ = ["evaluate_run", "main", "readout", "trained_ensemble"]
 
