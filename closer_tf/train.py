@@ -50,9 +50,9 @@ EPILOG = """examples:
   python -m closer_tf.train run_configs/mlp_gaussian.json --dry-run
   python -m closer_tf.train run_configs/mlp_gaussian.json --set condition=supervised --resolved > mine.json
 
-Every key that --set takes stands in docs/config.md; --resolved prints those of a config. The same command on the same folder goes
-on where it stopped. Ctrl-C stops after the current step and saves; a second one stops at once. After a loss that was not finite
-(exit code 3), the same command with a smaller --set optimizer.learning_rate=... goes on from the last good checkpoint.
+Every key that --set takes stands in docs/config.md; --resolved prints those of a config. The same command on the same folder
+goes on where it stopped. Ctrl-C stops after the current step and saves; a second one stops at once. After a loss that was not
+finite (exit code 3), the same command with a smaller --set optimizer.learning_rate=... goes on from the last good checkpoint.
 exit codes: 0 done, 2 a mistake that the message explains, 3 the loss or a weight is not finite, 4 another process is at work on
 the run folder, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved)."""
 

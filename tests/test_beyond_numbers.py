@@ -166,5 +166,32 @@ def test_the_tables_are_those_of_the_files(page, rows):
             place = text.index(row, place) + 1  # in this order
 
 
+def test_what_is_said_of_cifar_is_in_the_file():
+    text = " ".join((REPOSITORY / "docs" / "beyond.md").read_text().split())
+    accuracy = content("beyond_cifar10")["accuracy"]
+
+    def of(condition, readout, *parts, without=()):
+        (found,) = (
+            values[readout]
+            for name, values in accuracy.items()
+            if name.partition(",")[0] == condition
+            and all(part in name for part in parts)
+            and not any(part in name for part in without)
+        )
+        return found["mean"]
+
+    clusters, weak, strong = (
+        of("closer", "ensemble", "family=custom", *parts, without=without)
+        for parts, without in (((), ("push",)), (("weight=0.1",), ()), (("weight=1.0",), ()))
+    )
+    assert f"by {r(weak - clusters)} with lambda .1 and by {r(strong - clusters)} with lambda 1" in text
+    gains = []
+    for fields in ("layout=uniform", "layout=foveal", "scheme=gaussian"):
+        rest = ("family=all_to_all", "local=False", "stop_gradient=False")
+        pairs = [of("closer", readout, fields, *rest) - of("untrained", readout, fields) for readout in ("single", "ensemble")]
+        gains.append(" and ".join(map(r, pairs)))
+    assert f"{gains[0]} on a uniform map, {gains[1]} on a foveal one, against {gains[2]}" in text
+
+
 if __name__ == "__main__":
     print(*rows_of_maps(), *rows_of_graphs(), *rows_of_recurrent(), *rows_of_local(), *rows_of_objectives(), sep="\n")

@@ -75,9 +75,10 @@ def _says(key, condition, own, conditions, keys):
 
 
 def _short(key, value):
+    name = key.removeprefix("objective.") if key.startswith("objective.push.") else last_part(key)  # 'push.weight'
     if value == "True":
-        return last_part(key)
-    return f"{last_part(key)}={float(value):g}" if _is_number(value) else f"{last_part(key)}={value}"
+        return name
+    return f"{name}={float(value):g}" if _is_number(value) else f"{name}={value}"
 
 
 def _is_word(value):
