@@ -117,7 +117,7 @@ def test_keys_that_are_taken_out_are_not_written():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"accuracy": 3}, "accuracy: expected a valid dictionary, found 3"),
+        ({"accuracy": 3}, "accuracy: expected an object of keys and values, found 3"),
         ({"chance": None}, "chance: expected a finite number, found null"),
         ({"chance": float("inf")}, "chance: expected a finite number, found Infinity"),
         ({"epochs": "2"}, 'epochs: expected a valid integer, found "2"'),

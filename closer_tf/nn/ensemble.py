@@ -198,10 +198,11 @@ def _check_data(given, alone, prefix=""):
 
 
 def _check_shape(stimuli, expected):
-    """Refuse arrays of stimuli of another shape: a step that was compiled before would say so in other words."""
-    found = getattr(stimuli, "shape", None)
-    if found is not None and tuple(found[1:]) != tuple(expected[1:]):
-        shape = ", ".join(map(str, expected[1:]))
+    """Refuse arrays of stimuli, or of windows of them, of another shape: a step that was compiled before would say so in other
+    words."""
+    found, wanted = getattr(stimuli, "shape", None), tuple(expected[1:])
+    if found is not None and wanted not in (tuple(found[1:]), tuple(found[2:])):
+        shape = ", ".join(map(str, wanted))
         raise ValueError(f"x: expected stimuli of shape (samples, {shape}), found {tuple(found)}")
 
 
