@@ -16,6 +16,7 @@ from closer_tf.common.command import add_figures, add_overrides, add_plugins, ad
 from closer_tf.common.files import given_path, write_atomically
 from closer_tf.common.values import shortened
 from closer_tf.config import as_config, load_config
+from closer_tf.config.composing import located_in
 from closer_tf.errors import ConfigError, DataError, RunError
 
 EPILOG = """examples:
@@ -57,10 +58,11 @@ def _main(options):
     out = given_path(options.out or f"{name}_diagnosis")
     if not out.parent.is_dir():
         raise RunError(f"{out}: there is no folder {out.parent}")
+    config = load_config(options.config, options.overrides)
     try:
-        diagnose(load_config(options.config, options.overrides), out, options.figures)
+        diagnose(config, out, options.figures)
     except ConfigError as error:
-        raise ConfigError(f"{options.config}: {error}") from None
+        raise ConfigError(located_in(options.config, str(error))) from None
 
 
 def diagnose(config: Any, out: str | os.PathLike | None = None, figures: Sequence[str] = ()) -> dict[str, Any]:

@@ -348,3 +348,18 @@ def test_stimuli_of_another_shape_are_refused_also_after_a_fit(images):
     for method in (model.fit, model.evaluate):
         with pytest.raises(ValueError, match=r"x: expected stimuli of shape \(samples, .*\), found \("):
             method(images[:, :4], batch_size=4, verbose=0)
+
+
+def test_grey_images_need_no_axis_of_colours():
+    grey = np.random.default_rng(0).random((12, 8, 8)).astype("float32")
+    fields = gaussian_masks((8, 8), 3, 0.3, seed=1)
+    model = build_ensemble((8, 8, 1), fields, lambda i, shape: mlp(shape, (5,), 4, 0.0, init_seed=i))
+    model.compile(Nadam(), CLoSeRLoss(4.0))
+    weights = model.get_weights()
+    model.fit(grey, batch_size=4, shuffle=False, verbose=0)
+    without, _ = model.get_weights(), model.set_weights(weights)
+    model.compile(Nadam(), CLoSeRLoss(4.0))
+    model.fit(grey[..., None], batch_size=4, shuffle=False, verbose=0)
+    assert all(map(np.allclose, without, model.get_weights()))
+    with pytest.raises(ValueError, match="x: expected stimuli of shape"):
+        model.fit(np.repeat(grey[..., None], 3, axis=3), verbose=0)

@@ -127,6 +127,7 @@ def test_many_conditions_stand_in_rows_whose_names_have_as_few_keys_as_tell_them
             ["closer, encoder.hidden=[4, 5], seed=1", "closer, encoder.hidden=[4], seed=1"],
             ["CLoSeR, hidden=[4, 5]", "CLoSeR, hidden=[4]"],
         ),
+        (["closer, masks.e2=None", "closer, masks.e2=4.0", "closer"], ["CLoSeR, e2=None", "CLoSeR, e2=4", "CLoSeR"]),
         (["closer, objective.push.weight=1.0", "closer"], ["CLoSeR, push.weight=1", "CLoSeR"]),
         (["untrained", "closer, seed=1", "closer, seed=2"], ["untrained", "CLoSeR, seed=1", "CLoSeR, seed=2"]),
     ],

@@ -201,9 +201,19 @@ def _check_shape(stimuli, expected):
     """Refuse arrays of stimuli, or of windows of them, of another shape: a step that was compiled before would say so in other
     words."""
     found, wanted = getattr(stimuli, "shape", None), tuple(expected[1:])
-    if found is not None and wanted not in (tuple(found[1:]), tuple(found[2:])):
+    if found is not None and not any(_alike(tuple(found[axes:]), wanted) for axes in (1, 2)):
         shape = ", ".join(map(str, wanted))
         raise ValueError(f"x: expected stimuli of shape (samples, {shape}), found {tuple(found)}")
+
+
+def _alike(found, wanted):
+    """Whether Keras takes the one shape for the other: a last axis of 1 may lack or be too many, None is of any length."""
+    if len(found) != len(wanted):
+        longer, shorter = sorted((found, wanted), key=len, reverse=True)
+        if longer[-1:] != (1,) or len(longer) != len(shorter) + 1:
+            return False
+        found, wanted = longer[:-1], shorter
+    return all(None in pair or pair[0] == pair[1] for pair in zip(found, wanted))
 
 
 def _check_outputs(objective, outputs):

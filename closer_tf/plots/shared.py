@@ -52,10 +52,13 @@ def labels_of(names):
         if parts[best] == _different(conditions, keys, chosen):
             break
         chosen.append(best)
-    said = []
-    for condition, own in zip(conditions, keys):
-        shown = [key for key in chosen if _says(key, condition, own, conditions, keys)]
-        said.append(", ".join([title_of(condition), *(_short(key, own[key]) for key in shown)]))
+    for off in (("None", "False"), ()):  # what is off is shown where names would be the same without it
+        said = []
+        for condition, own in zip(conditions, keys):
+            shown = [key for key in chosen if key in own and own[key] not in off and _varies(key, condition, conditions, keys)]
+            said.append(", ".join([title_of(condition), *(_short(key, own[key]) for key in shown)]))
+        if len(set(said)) == len(said):
+            break
     return said
 
 
@@ -68,10 +71,9 @@ def _different(conditions, keys, chosen):
     return len({(condition, *(own.get(key) for key in chosen)) for condition, own in zip(conditions, keys)})
 
 
-def _says(key, condition, own, conditions, keys):
-    """Whether a key varies among the names of a condition, and is on in this one."""
-    values = {other.get(key) for name, other in zip(conditions, keys) if name == condition}
-    return own.get(key) not in (None, "None", "False") and len(values) > 1
+def _varies(key, condition, conditions, keys):
+    """Whether a key varies among the names of a condition."""
+    return len({own.get(key) for name, own in zip(conditions, keys) if name == condition}) > 1
 
 
 def _short(key, value):
