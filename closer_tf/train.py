@@ -165,9 +165,8 @@ def train_prepared(
             checkpoint = latest_checkpoint(run.checkpoints, run.digests(config))
             steps = steps_per_epoch(len(data.train), config.training.batch_size)
             if checkpoint is not None:
-                print(
-                    f"going on {moment_in_words(checkpoint.epoch, checkpoint.step, steps)}, to epoch {config.training.epochs}"
-                )
+                until = f", to epoch {config.training.epochs}" if checkpoint.step else f" of {config.training.epochs}"
+                print(f"going on {moment_in_words(checkpoint.epoch, checkpoint.step, steps)}{until}")
                 _compare_versions(checkpoint.versions)
             if checkpoint is None or checkpoint.epoch < config.training.epochs:
                 run.set_aside()
