@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest import SkipTest
 
 import numpy as np
 import pytest
@@ -36,10 +37,12 @@ def test_the_seed_of_a_fit_is_kept_and_makes_it_again(random_state):
 
 
 def test_scikit_learns_own_checks():
-    """All pass; there are no expected failures to list."""
+    """All pass; there are no expected failures to list. From 1.9 on, scikit-learn skips its check of arrays from other libraries
+    unless SciPy was told of them before it was imported."""
     results = check_estimator(CLoSeRTransformer(**{**TINY, "num_encoders": 2}), on_fail=None, on_skip=None)
-    assert [(r["check_name"], r["exception"]) for r in results if r["status"] != "passed"] == []
-    assert len(results) > 40
+    others = [(r["check_name"], r["exception"]) for r in results if r["status"] != "passed"]
+    assert [(name, why) for name, why in others if name != "check_array_api_input" or not isinstance(why, SkipTest)] == []
+    assert len(results) - len(others) > 40
 
 
 @pytest.mark.tensorflow
