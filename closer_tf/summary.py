@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 EPILOG = """examples:
   python -m closer_tf.summary runs/mouse_* -o results/mouse --title "Mouse 1"
+  python -m closer_tf.summary runs/mouse_fold_* -o results/mouse --over-folds
   python -m closer_tf.summary results/mouse.json -o figures/mouse --figures pdf
 
 Writes NAME.json, the numbers, and NAME.png, their picture. exit codes: 0 done, 2 a mistake that the message explains."""
 _BY_SEED = ("accuracy", "measures")  # what a summary holds seed by seed
+_Values = dict[tuple[str, str], dict[int, dict[int | None, float]]]  # (condition, readout) -> seed -> fold -> value
 MOST_CLASSES = 20  # of matrices that a summary keeps: their size grows with the square
 
 
@@ -42,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run_dirs", nargs="+", help="run folders that have been read out, or one NAME.json to draw anew")
     parser.add_argument("-o", "--out", required=True, help="path of NAME.json and NAME.png, without suffix")
+    parser.add_argument(
+        "--over-folds",
+        action="store_true",
+        help="cross-validation: of each seed the mean over the runs that differ in dataset.fold",
+    )
     parser.add_argument("--title", help="title of the picture (default: none, or that of the NAME.json)")
     add_figures(parser)
     add_plugins(parser)
@@ -54,11 +61,13 @@ def _main(options):
     from closer_tf import plots
 
     if len(options.run_dirs) == 1 and options.run_dirs[0].endswith(".json"):
+        if options.over_folds:
+            raise RunError(f"{options.run_dirs[0]}: a summary stays as it was made; give --over-folds with the run folders")
         read_summary(options.run_dirs[0])  # which says what is wrong with it
         older = {"title": "", "score": "accuracy", "simulated": False}  # what files of earlier versions do not say
         summary = {**older, **json.loads(read_text(given_path(options.run_dirs[0])))}
     else:
-        summary = {"title": "", **summarise(options.run_dirs)}
+        summary = {"title": "", **summarise(options.run_dirs, options.over_folds)}
     if options.title is not None:
         summary["title"] = options.title
     out = given_path(options.out)
@@ -68,7 +77,8 @@ def _main(options):
         condition: {readout: found["test"] for readout, found in readouts.items() if readout in READOUTS}
         for condition, readouts in summary["accuracy"].items()
     }
-    title = ", ".join(part for part in (summary["title"], "simulated data" * summary["simulated"]) if part)
+    folds = f"means over {len(summary['folds'])} folds" if "folds" in summary else ""
+    title = ", ".join(part for part in (summary["title"], "simulated data" * summary["simulated"], folds) if part)
     chance = None if summary["score"] == "R^2" else summary["chance"]
     figure = plots.plot_violins(values, chance, title, summary["score"])
     plots.save(figure, out.with_suffix(".png"), options.figures)
@@ -91,9 +101,17 @@ def _print(accuracy, after=""):
         for readout in READOUTS:
             if readout in readouts:
                 found = readouts[readout]
-                seeds = len(found["test"])
-                spread = f"+- {found['sd']:.4f} (sd, {seeds} seeds)" if seeds > 1 else "(1 seed)"
-                print(f"{condition:>14} {readout:>9}  {found['mean']:.4f} {spread}{after}")
+                print(f"{condition:>14} {readout:>9}  {found['mean']:.4f} {_spread(found)}{after}")
+
+
+def _spread(found):
+    """How far values lie apart: over seeds and, where each seed has several folds, over these within a seed."""
+    seeds = len(found["test"])
+    over_seeds = f"+- {found['sd']:.4f} (sd, {seeds} seeds" if seeds > 1 else "(1 seed"
+    if "by_fold" not in found:
+        return f"{over_seeds})"
+    within = float(np.mean(np.std(found["by_fold"], axis=1, ddof=1)))
+    return f"{over_seeds}, {len(found['by_fold'][0])} folds each, sd over folds {within:.4f})"
 
 
 def _draw_over_epochs(summary, title, chance, path, figures):
@@ -114,7 +132,7 @@ def _draw_over_epochs(summary, title, chance, path, figures):
     return drawn
 
 
-def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
+def summarise(run_dirs: Iterable[str | os.PathLike], over_folds: bool = False) -> dict[str, Any]:
     """The readouts of several runs.
 
     Runs that differ in more than seeds are told apart by what differs: 'closer, objective.graph.family=star'. Only what a
@@ -123,6 +141,8 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
 
     Args:
         run_dirs: run folders.
+        over_folds: cross-validation: runs that differ in `dataset.fold` alone are one, and a seed's value is the mean over its
+            folds, of which each seed has the same. Default: another fold is another variant.
 
     Returns:
         dict: `accuracy.<condition>.<readout>` with `seeds`, `test` (one value per seed), `mean` and `sd` (ddof 1, null for one
@@ -132,10 +152,11 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
         of the last epoch and measures of the graph of each. Where
         runs were read out at single epochs (`readout.at_epochs`) also `at_epochs.<epoch>`, as `accuracy`, and
         `published.<condition>.<readout>` with `mean` and `epochs`.
+        Over folds also `folds`, their numbers, and with every `test` also `by_fold`, a list per seed.
 
     Raises:
-        RunError: a folder has no readout or an outdated one, the runs have different data, or two runs of one seed and
-            condition differ.
+        RunError: a folder has no readout or an outdated one, the runs have different data, two runs of one seed and condition
+            differ, or over folds: a run has none, there is only one, or a seed lacks one that another has.
     """
     found, kinds = [], set()
     runs: dict[str, Any] = {}
@@ -160,33 +181,35 @@ def summarise(run_dirs: Iterable[str | os.PathLike]) -> dict[str, Any]:
     _check_one_data(found)
     over_epochs = [(run, config, results) for run, config, results in found if results.at_epochs]
     pairs = [(condition, config) for _, config, results in found for condition in results.accuracy]
-    names = _names(pairs + [(config.condition, config) for _, config, _ in over_epochs])
-    accuracy: dict[tuple[str, str], dict[int, float]] = {}
-    validation: dict[tuple[str, str], dict[int, float]] = {}
-    measures: dict[tuple[str, str], dict[int, float]] = {}
+    folds = _folds(found) if over_folds else []
+    names = _names(pairs + [(config.condition, config) for _, config, _ in over_epochs], folds)
+    accuracy: _Values = {}
+    validation: _Values = {}
+    measures: _Values = {}
     matrices: dict[tuple[str, str], Any] = {}
     for run, config, results in found:
         for condition, readouts in results.accuracy.items():
-            name = names[condition, result_of(condition, config)]
+            name = names[condition, _variant(condition, config, folds)]
             likelihood = getattr(results.measures.get(condition), "class_pseudo_likelihood", None)
-            if likelihood is not None and len(likelihood.per_encoder[0]) <= MOST_CLASSES:
+            if likelihood is not None and not folds and len(likelihood.per_encoder[0]) <= MOST_CLASSES:
                 matrices.setdefault(name, {}).setdefault(config.seed, likelihood)  # of runs that differ in draws the first
             for readout, score in readouts.items():
-                _note(accuracy, run, (name, readout), config.seed, score.test)
+                _note(accuracy, run, (name, readout), config, score.test)
                 if score.validation is not None:
-                    _note(validation, run, (name, readout), config.seed, score.validation)
+                    _note(validation, run, (name, readout), config, score.validation)
             for measure in ("alignment", "agreement"):
                 value = getattr(results.measures.get(condition), measure, None)
                 if value is not None:
-                    _note(measures, run, (name, measure), config.seed, value)
+                    _note(measures, run, (name, measure), config, value)
     chance, score, simulated = kinds.pop()
     about = {"chance": chance, "score": score, "simulated": simulated}
-    single_epochs = _at_epochs(over_epochs, names) if over_epochs else {}
+    single_epochs = _at_epochs(over_epochs, names, folds) if over_epochs else {}
     shown = {"class_pseudo_likelihood": {name: _first_encoder(of) for name, of in matrices.items()}} if matrices else {}
     return {
         **about,
-        "accuracy": _by_name(accuracy, validation),
-        "measures": _by_name(measures),
+        **({"folds": folds} if folds else {}),
+        "accuracy": _by_name(accuracy, validation, folds),
+        "measures": _by_name(measures, folds=folds),
         **shown,
         **single_epochs,
         "runs": runs,
@@ -205,18 +228,18 @@ def _first_encoder(by_seed):
     }
 
 
-def _at_epochs(found, names):
+def _at_epochs(found, names, folds):
     """`at_epochs` and `published` of a summary, of runs with a readout at single epochs."""
     from closer_tf.analysis.published import published_values
 
     by_epoch, published = {}, {}
     for run, config, results in found:
-        name = names[config.condition, result_of(config.condition, config)]
+        name = names[config.condition, _variant(config.condition, config, folds)]
         for epoch, readouts in results.over_epochs().items():
             for readout, score in readouts.items():
-                _note(by_epoch.setdefault(epoch, {}), run, (name, readout), config.seed, score.test)
-        published[name] = published_values(config, config.condition, results.protocol.to_dict())
-    at_epochs = {str(epoch): _by_name(by_epoch[epoch]) for epoch in sorted(by_epoch)}
+                _note(by_epoch.setdefault(epoch, {}), run, (name, readout), config, score.test)
+        published[name] = {} if folds else published_values(config, config.condition, results.protocol.to_dict())
+    at_epochs = {str(epoch): _by_name(by_epoch[epoch], folds=folds) for epoch in sorted(by_epoch)}
     return {"at_epochs": at_epochs, "published": {name: readouts for name, readouts in published.items() if readouts}}
 
 
@@ -293,11 +316,14 @@ def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]
         summary = json.loads(read_text(file))
         configs = {name: parse_config(about["config"], f"{file}: {name}").resolved() for name, about in summary["runs"].items()}
         conditions = {name: {config.condition, *config.readout.conditions} for name, config in configs.items()}
-        names = _names([(condition, configs[name]) for name in configs for condition in conditions[name]])
+        folds = summary.get("folds", [])
+        names = _names([(condition, configs[name]) for name in configs for condition in conditions[name]], folds)
         found = {}
         for name, config in configs.items():
-            named = {condition: names[condition, result_of(condition, config)] for condition in conditions[name]}
-            accuracy, measures = ({c: _of_seed(summary[key].get(named[c], {}), config.seed) for c in named} for key in _BY_SEED)
+            named = {condition: names[condition, _variant(condition, config, folds)] for condition in conditions[name]}
+            accuracy, measures = (
+                {c: _of_run(summary[key].get(named[c], {}), config, folds) for c in named} for key in _BY_SEED
+            )
             for condition in named:
                 kept = summary.get("class_pseudo_likelihood", {}).get(named[condition], {"seeds": []})
                 if config.seed in kept["seeds"]:
@@ -320,18 +346,44 @@ def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]
         raise RunError(f"{file}: expected a file written by python -m closer_tf.summary, found none ({error!r})") from error
 
 
-def _of_seed(readouts, seed):
-    """dict readout or measure -> its value for a seed, of those that have one."""
-    return {name: of["test"][of["seeds"].index(seed)] for name, of in readouts.items() if seed in of["seeds"]}
+def _of_run(readouts, config, folds):
+    """dict readout or measure -> its value for a run's seed and fold, of those that have one."""
+    found = {name: (of, of["seeds"].index(config.seed)) for name, of in readouts.items() if config.seed in of["seeds"]}
+    if folds:
+        return {name: of["by_fold"][k][folds.index(config.dataset.fold)] for name, (of, k) in found.items()}
+    return {name: of["test"][k] for name, (of, k) in found.items()}
 
 
-def _names(pairs):
-    """dict (condition, `result_of`) -> name: the condition, and its keys that differ between conditions that have them.
+def _folds(found):
+    """The folds that runs differ in.
+
+    Args:
+        found: list of (`RunFolder`, `RunConfig`, `Results`).
+    """
+    for run, config, _ in found:
+        if not hasattr(config.dataset, "fold"):
+            raise RunError(f"{run.path}: its data has no folds; leave out --over-folds")
+    folds = sorted({config.dataset.fold for _, config, _ in found})
+    if len(folds) < 2:
+        raise RunError(
+            f"all runs are of fold {folds[0]}; --over-folds wants others: train with --set dataset.fold=1, and so on"
+        )
+    return folds
+
+
+def _variant(condition, config, folds):
+    """What a condition's result follows from, as `result_of`; over folds without which of them it is."""
+    return frozenset(found for found in result_of(condition, config) if not folds or found[0] != "dataset.fold")
+
+
+def _names(pairs, folds):
+    """dict (condition, `_variant`) -> name: the condition, and its keys that differ between conditions that have them.
 
     Args:
         pairs: list of (condition, config). Weights of temporal terms are compared within a condition alone.
+        folds: as from `_folds`, or none.
     """
-    identities = {(condition, result_of(condition, config)) for condition, config in pairs}
+    identities = {(condition, _variant(condition, config, folds)) for condition, config in pairs}
     seen = {}
     for condition, found in identities:
         for key, value in found:
@@ -347,28 +399,52 @@ def _scope(condition, key):
     return (condition, key) if key.startswith("objective.weights.") else key
 
 
-def _note(values, run, key, seed, value):
-    known = values.setdefault(key, {})
-    if known.get(seed, value) != value:
-        raise RunError(f"{run.path}: {' '.join(key)} of seed {seed} is {value}, another run says {known[seed]}")
-    known[seed] = value
+def _note(values, run, key, config, value):
+    seed, fold = config.seed, getattr(config.dataset, "fold", None)
+    known = values.setdefault(key, {}).setdefault(seed, {})
+    if known.get(fold, value) != value:
+        raise RunError(f"{run.path}: {' '.join(key)} of seed {seed} is {value}, another run says {known[fold]}")
+    known[fold] = value
 
 
-def _by_name(values, validation=None):
-    """dict condition -> dict readout or measure -> over seeds, with what the validation samples say where all seeds have it."""
+def _by_name(values, validation=None, folds=()):
+    """dict condition -> dict readout or measure -> over seeds, with what the validation samples say where all seeds have it.
+
+    Args:
+        values: dict (condition, readout or measure) -> dict seed -> dict fold -> value.
+        validation: likewise.
+        folds: the folds that a seed's value is the mean over, if over any.
+    """
     nested = {}
     for (condition, name), by_seed in values.items():
-        found = [by_seed[seed] for seed in sorted(by_seed)]
+        if folds:
+            _check_folds(condition, by_seed, folds)
+        found = [_mean_over_folds(by_seed[seed]) for seed in sorted(by_seed)]
         nested.setdefault(condition, {})[name] = {
             "seeds": sorted(by_seed),
             "test": found,
             "mean": float(np.mean(found)),
             "sd": float(np.std(found, ddof=1)) if len(found) > 1 else None,
         }
+        if folds:
+            nested[condition][name]["by_fold"] = [[by_seed[seed][fold] for fold in folds] for seed in sorted(by_seed)]
         known = (validation or {}).get((condition, name), {})
         if known.keys() == by_seed.keys():
-            nested[condition][name]["validation"] = [known[seed] for seed in sorted(known)]
+            nested[condition][name]["validation"] = [_mean_over_folds(known[seed]) for seed in sorted(known)]
     return nested
+
+
+def _mean_over_folds(by_fold):
+    return float(np.mean(list(by_fold.values()))) if len(by_fold) > 1 else next(iter(by_fold.values()))
+
+
+def _check_folds(condition, by_seed, folds):
+    for seed, by_fold in by_seed.items():
+        lacking = ", ".join(str(fold) for fold in folds if fold not in by_fold)
+        if lacking:
+            raise RunError(
+                f"{condition}, seed {seed}: no run of fold {lacking}; --over-folds wants each of {folds} of every seed"
+            )
 
 
 if __name__ == "__main__":

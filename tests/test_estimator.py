@@ -37,7 +37,7 @@ def test_the_seed_of_a_fit_is_kept_and_makes_it_again(random_state):
 
 
 def test_scikit_learns_own_checks():
-    """All pass; there are no expected failures to list. From 1.9 on, scikit-learn skips its check of arrays from other libraries
+    """All pass; there are no expected failures to list. From 1.9 on, scikit-learn skips its check of arrays of other libraries
     unless SciPy was told of them before it was imported."""
     results = check_estimator(CLoSeRTransformer(**{**TINY, "num_encoders": 2}), on_fail=None, on_skip=None)
     others = [(r["check_name"], r["exception"]) for r in results if r["status"] != "passed"]

@@ -145,6 +145,45 @@ def test_weights_are_compared_within_a_condition(tmp_path):
     assert set(summary.summarise([lpl, tcloser, other])["accuracy"]) == names
 
 
+SESSION = {"dataset": {"name": "simulated"}, "masks": {"scheme": "areas"}}
+
+
+def test_cross_validation_is_a_mean_over_folds_of_each_seed(tmp_path, capsys):
+    values = {(0, 0): 0.5, (0, 1): 0.6, (0, 2): 0.7, (1, 0): 0.3, (1, 1): 0.5, (1, 2): 0.4}
+    folders = [fold_run(tmp_path, seed, fold, value) for (seed, fold), value in values.items()]
+    assert len(summary.summarise(folders)["accuracy"]) == 6  # untold, a fold is a variant
+    assert summary.main([*map(str, folders), "-o", str(tmp_path / "cv"), "--over-folds"]) == 0
+    found = json.loads((tmp_path / "cv.json").read_text())
+    assert found["folds"] == [0, 1, 2] and set(found["accuracy"]) == {"untrained", "tcloser"}
+    single = found["accuracy"]["tcloser"]["single"]
+    assert single["seeds"] == [0, 1] and single["test"] == pytest.approx([0.6, 0.4]) and single["mean"] == pytest.approx(0.5)
+    assert single["sd"] == pytest.approx(0.1 * 2**0.5) and single["by_fold"] == [[0.5, 0.6, 0.7], [0.3, 0.5, 0.4]]
+    said = capsys.readouterr().out.splitlines()
+    assert f"{'tcloser':>14} {'single':>9}  0.5000 +- 0.1414 (sd, 2 seeds, 3 folds each, sd over folds 0.1000)" in said
+    again = summary.read_summary(tmp_path / "cv.json")
+    kept = {
+        config.dataset.fold: results.accuracy["tcloser"]["single"].test for config, results in again.values() if not config.seed
+    }
+    assert kept == {0: 0.5, 1: 0.6, 2: 0.7}
+    assert summary.main([str(tmp_path / "cv.json"), "-o", str(tmp_path / "anew")]) == 0
+    assert json.loads((tmp_path / "anew.json").read_text()) == found and capsys.readouterr().out.splitlines()[:-2] == said[:-2]
+
+
+def test_cross_validation_wants_every_fold_of_every_seed(tmp_path):
+    folders = [fold_run(tmp_path, seed, fold, 0.5) for seed, fold in [(0, 0), (0, 1), (1, 0)]]
+    with pytest.raises(RunError, match=r"seed 1: no run of fold 1; --over-folds wants each of \[0, 1\] of every seed"):
+        summary.summarise(folders, over_folds=True)
+    with pytest.raises(RunError, match="all runs are of fold 0; --over-folds wants others"):
+        summary.summarise(folders[::2], over_folds=True)
+    with pytest.raises(RunError, match="its data has no folds; leave out --over-folds"):
+        summary.summarise([stored_run(tmp_path / "digits")], over_folds=True)
+
+
+def fold_run(tmp_path, seed, fold, value):
+    data = {**SESSION["dataset"], "fold": fold}
+    return stored_run(tmp_path / f"{seed}_{fold}", seed, closer=value, condition="tcloser", **{**SESSION, "dataset": data})
+
+
 def test_steps_seconds_memory_and_simulated_data(tmp_path, capsys):
     folder = stored_run(tmp_path / "one", simulated=True)
     assert summary.main([str(folder), "-o", str(tmp_path / "out"), "--title", "a try"]) == 0
