@@ -107,7 +107,7 @@ def arithmetic_gflop(model, batch):
                 if len(weight.shape) == 2:
                     products += 3 * tokens * int(np.prod(weight.shape))
     encoders, dim = model.output_shape[-2:] if not isinstance(model.output_shape, dict) else (1, 1)
-    bins = 2 if hasattr(model.loss, "needs_previous") else 1
+    bins = 2 if getattr(model.loss, "needs_previous", False) else 1
     total = 2.0 * batch * bins * products
     graph = getattr(model.loss, "graph", None)
     if bins == 1 and graph is not None:

@@ -21,6 +21,20 @@ def test_the_reference_formula_is_the_equation(make, stop_gradient):
     np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("condition, bins, pairs", [("closer", 1, 9), ("tcloser", 2, 0)])
+def test_the_floor_counts_each_product_once(condition, bins, pairs):
+    """By hand: 3 encoders of 4 cells, one hidden layer of 8 and D = 4; a pair's distances only where the loss has them."""
+    from benchmarks.step import arithmetic_gflop
+    from closer_tf import CLoSeRLoss, TemporalLoss, build_ensemble, mlp
+    from closer_tf.masks import gaussian_masks
+
+    fields = gaussian_masks((8, 8), num_encoders=3, fraction=1 / 16)
+    ensemble = build_ensemble((8, 8, 1), fields, lambda i, shape: mlp(shape, hidden=(8,), embedding_dim=4))
+    ensemble.compile(loss=CLoSeRLoss(graph=graphs.all_to_all(3)) if condition == "closer" else TemporalLoss())
+    products = 3 * 2 * 16 * bins * 3 * (4 * 8 + 8 * 4) + 3 * 2 * 16**2 * 4 * pairs
+    assert arithmetic_gflop(ensemble, 16) == pytest.approx(products / 1e9)
+
+
 @pytest.mark.slow
 def test_the_command_writes_numbers_and_a_picture(tmp_path):
     from benchmarks.run import main
