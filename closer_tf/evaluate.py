@@ -110,6 +110,7 @@ def evaluate_run(
 
     Raises:
         RunError: there is no run, it is in use, or the data is not what it was trained on.
+        ConfigError: the run's data is not where the config says.
         DataError: the run's data cannot be read any more.
     """
     run = RunFolder(run_dir)

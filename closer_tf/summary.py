@@ -152,13 +152,15 @@ def summarise(run_dirs: Iterable[str | os.PathLike], over_folds: bool = False) -
         of the last epoch and measures of the graph of each. Where
         runs were read out at single epochs (`readout.at_epochs`) also `at_epochs.<epoch>`, as `accuracy`, and
         `published.<condition>.<readout>` with `mean` and `epochs`.
-        Over folds also `folds`, their numbers, and with every `test` also `by_fold`, a list per seed.
+        Over folds also `folds`, their numbers, `chance_by_fold`, whose mean is `chance`, and with every `test` also
+        `by_fold`, a list per seed.
 
     Raises:
         RunError: a folder has no readout or an outdated one, the runs have different data, two runs of one seed and condition
             differ, or over folds: a run has none, there is only one, or a seed lacks one that another has.
     """
-    found, kinds = [], set()
+    found: list[tuple[RunFolder, RunConfig, Results]] = []
+    kinds: dict[tuple[str, bool], dict[int | None, set[float]]] = {}  # (score, simulated) -> fold -> chances
     runs: dict[str, Any] = {}
     for run_dir in run_dirs:
         run = RunFolder(run_dir)
@@ -172,12 +174,20 @@ def summarise(run_dirs: Iterable[str | os.PathLike], over_folds: bool = False) -
                 f"{run.path}: read out after {results.epochs} epochs, before its config was changed; finish the training, "
                 f"or read it out as it is: python -m closer_tf.evaluate {run.path}"
             )
-        kinds.add((results.chance, results.score, results.simulated))
+        fold = _fold(config) if over_folds else None
+        kinds.setdefault((results.score, results.simulated), {}).setdefault(fold, set()).add(results.chance)
         found.append((run, config, results))
         runs[_name(run.path, runs)] = _about_run(run, config, results)
-    if len(kinds) > 1:
-        said = [f"{score}, chance {chance:.4f}{', simulated' * simulated}" for chance, score, simulated in sorted(kinds)]
-        raise RunError(f"the runs have different data or labels: {'; '.join(said)}")
+    (measured, simulated), chances = next(iter(kinds.items()))
+    if len(kinds) > 1 or any(len(of_fold) > 1 for of_fold in chances.values()):
+        said = [
+            f"{name}, chance {chance:.4f}{', simulated' * made_up}"
+            for (name, made_up), of_kind in sorted(kinds.items())
+            for chance in sorted(set().union(*of_kind.values()))
+        ]
+        several = len({_fold(config) for _, config, _ in found}) > 1 and not over_folds
+        hint = ". Folds of one recording go together with --over-folds" * several
+        raise RunError(f"the runs have different data or labels: {'; '.join(said)}{hint}")
     _check_one_data(found)
     over_epochs = [(run, config, results) for run, config, results in found if results.at_epochs]
     pairs = [(condition, config) for _, config, results in found for condition in results.accuracy]
@@ -201,13 +211,13 @@ def summarise(run_dirs: Iterable[str | os.PathLike], over_folds: bool = False) -
                 value = getattr(results.measures.get(condition), measure, None)
                 if value is not None:
                     _note(measures, run, (name, measure), config, value)
-    chance, score, simulated = kinds.pop()
-    about = {"chance": chance, "score": score, "simulated": simulated}
+    by_fold = [chances[fold].pop() for fold in folds or chances]
+    about = {"chance": float(np.mean(by_fold)) if folds else by_fold[0], "score": measured, "simulated": simulated}
     single_epochs = _at_epochs(over_epochs, names, folds) if over_epochs else {}
     shown = {"class_pseudo_likelihood": {name: _first_encoder(of) for name, of in matrices.items()}} if matrices else {}
     return {
         **about,
-        **({"folds": folds} if folds else {}),
+        **({"folds": folds, "chance_by_fold": by_fold} if folds else {}),
         "accuracy": _by_name(accuracy, validation, folds),
         "measures": _by_name(measures, folds=folds),
         **shown,
@@ -336,7 +346,7 @@ def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]
                     condition: {key: {"test": value} for key, value in of.items()} for condition, of in accuracy.items() if of
                 },
                 "measures": measures,
-                "chance": summary["chance"],
+                "chance": summary["chance_by_fold"][folds.index(_fold(config))] if folds else summary["chance"],
                 **{key: summary["runs"][name][key] for key in ("protocol", "versions", "epochs")},
                 "data": summary["runs"][name].get("data"),
             }
@@ -350,8 +360,13 @@ def _of_run(readouts, config, folds):
     """dict readout or measure -> its value for a run's seed and fold, of those that have one."""
     found = {name: (of, of["seeds"].index(config.seed)) for name, of in readouts.items() if config.seed in of["seeds"]}
     if folds:
-        return {name: of["by_fold"][k][folds.index(config.dataset.fold)] for name, (of, k) in found.items()}
+        return {name: of["by_fold"][k][folds.index(_fold(config))] for name, (of, k) in found.items()}
     return {name: of["test"][k] for name, (of, k) in found.items()}
+
+
+def _fold(config):
+    """Which fold is tested; None where the data has none."""
+    return getattr(config.dataset, "fold", None)
 
 
 def _folds(found):
@@ -400,7 +415,7 @@ def _scope(condition, key):
 
 
 def _note(values, run, key, config, value):
-    seed, fold = config.seed, getattr(config.dataset, "fold", None)
+    seed, fold = config.seed, _fold(config)
     known = values.setdefault(key, {}).setdefault(seed, {})
     if known.get(fold, value) != value:
         raise RunError(f"{run.path}: {' '.join(key)} of seed {seed} is {value}, another run says {known[fold]}")

@@ -268,7 +268,8 @@ def _finish(run, config, data, trained):
     try:
         results = readout(run, config, data, trained=_to_read_out(trained, config))
     except KeyboardInterrupt:
-        print(f"the training is done and saved in {run.path}; the same command goes on with the readout", file=sys.stderr)
+        saved = f"the training is done and saved in {run.path}; " if config.trains else ""
+        print(f"{saved}the same command goes on with the readout", file=sys.stderr)
         raise
     if results:
         print(f"results: {run.results_file}, pictures: {run.figures}")

@@ -521,6 +521,15 @@ def test_no_room_and_no_network(warehouse, tmp_path, monkeypatch, capsys):
     assert [f.name for f in tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize("kind", ["SSLError", "ProxyError"])
+def test_what_stands_between_is_named(kind):
+    """A certificate or a proxy, which an institute can mend, not only that there is no connection."""
+    from requests import exceptions
+
+    assert allen_cache._reason(getattr(exceptions, kind)("407 or so")) == f"{kind}: 407 or so"
+    assert allen_cache._reason(exceptions.ConnectionError("a long story")) == "no connection"
+
+
 def test_a_session_that_does_not_exist(warehouse):
     warehouse.rows["WellKnownFile"] = []
     with pytest.raises(DataError, match="session 5: cannot be downloaded: ValueError: expected exactly 1 nwb file"):

@@ -330,4 +330,8 @@ def test_the_published_value_of_five_encoders():
     config = load_config(REPOSITORY / "run_configs" / "mlp_gaussian.json", ["num_encoders=5"])
     found = published_values(config, "closer", PUBLISHED)
     assert list(found) == ["single"] and found["single"]["mean"] == pytest.approx(0.4185, abs=5e-4)
+    for weight, same in ((0, True), (0.1, False)):  # a push of weight 0 is none
+        push = f'objective.push={{"graph": {{"family": "star"}}, "weight": {weight}}}'
+        config = load_config(REPOSITORY / "run_configs" / "mlp_gaussian.json", ["num_encoders=5", push])
+        assert (published_values(config, "closer", PUBLISHED) == found) == same
     assert found["single"]["epochs"] == 1000 and not published_values(config, "closer", {**PUBLISHED, "max_iter": 20})

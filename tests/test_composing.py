@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from closer_tf import cli
 from closer_tf.config import RunConfig, as_config, json_schema, load_config, parse_config
 from closer_tf.config.base import KIND_KEYS
-from closer_tf.config.composing import merge
+from closer_tf.config.composing import located_in, merge
 from closer_tf.config.shipped import config_file, shipped_names
 from closer_tf.errors import CloserError, ConfigError
 from closer_tf.sweeps.config import load_sweep, parse_sweep, run_configs
@@ -139,6 +139,12 @@ def test_a_config_can_stand_on_one_that_ships(tmp_path, monkeypatch):
     assert set(shipped_names()) == set(WHOLE) and shipped_names("sweeps") == ["beyond_cifar10", "digits"]
     with pytest.raises(ConfigError, match="quikstart: no such file, .* Did you mean 'quickstart'. Those are: .*vit_contiguous"):
         load_config("quikstart")
+    assert (
+        located_in(tmp_path / "none.json", "masks.fraction: too small")
+        == f"{tmp_path / 'none.json'}: masks.fraction: too small"
+    )
+    with pytest.raises(ConfigError, match="cannot be read as a text file: .*File name too long"):
+        load_config("x" * 300 + ".json")
     with pytest.raises(ConfigError, match="quickstart.json: no such config file"):
         load_config("quickstart.json")
 

@@ -1,6 +1,7 @@
 """`closer_tf inspect` on what is no NWB file: sessions, arrays of images and recordings, folders."""
 
 import json
+import shlex
 
 import h5py
 import numpy as np
@@ -9,16 +10,19 @@ from PIL import Image
 
 from closer_tf import cli
 from closer_tf.common.files import read_npz
+from closer_tf.config import load_config
 from closer_tf.data.contents import described
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
+from closer_tf.evaluate import check_readout
+from closer_tf.training import experiment
 
 
 def test_a_session(tmp_path):
     counts = np.ones((5, 6, 3), np.uint8)
     labels = {"choice": {"one": ["go", "stay"] * 2 + ["go"]}, "place": {"one": np.linspace(0, 1, 30).reshape(5, 6)}}
     Session("mouse", ["a", "b", "c"], ["V1", "V1", "LM"], 0.05, {"one": counts}, labels=labels).save(tmp_path / "s.npz")
-    source = json.dumps({"name": "session", "path": str(tmp_path / "s.npz")})
+    source = json.dumps({"name": "session", "path": str(tmp_path / "s.npz"), "label": "choice"})  # there is one stimulus
     assert described(tmp_path / "s.npz") == [
         f"{tmp_path / 's.npz'}: Session('mouse': 3 units in 2 areas, bins of 0.05 s, one 5 trials of 6 bins)",
         "  counts; areas: V1 2 LM 1",
@@ -46,6 +50,49 @@ def test_arrays(tmp_path, kind, arrays):
     lines = described(tmp_path / "a.npz")
     assert lines[0].endswith(f"arrays for the source '{kind}'") and f'"name": "{kind}"' in lines[-1]
     assert any(line.startswith(f"  {next(iter(arrays))}: shape (") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "name, given",
+    [
+        ("two stimuli", {}),
+        ("one stimulus", {}),
+        ("one stimulus with labels", {"choice": ["go", "stay"] * 20}),
+        ("trials of one bin", {}),
+        ("natural_movie", {}),
+        ("gabors", {}),
+    ],
+)
+def test_the_command_that_is_printed_fits_the_data(tmp_path, name, given):
+    rng, areas = np.random.default_rng(0), ["V1"] * 4 + ["LM"] * 3 + ["AL"] * 3
+    arrays = {"areas": np.array(areas), "unit_ids": np.arange(10)}
+    if name == "natural_movie":
+        np.savez(tmp_path / "a.npz", counts=rng.poisson(3, (10, 20, 30)), **arrays)
+    elif name == "gabors":
+        grid = {
+            "x": np.tile(np.repeat(np.arange(9), 9), 9),
+            "y": np.tile(np.arange(9), 81),
+            "repeat": np.repeat(np.arange(9), 81),
+        }
+        np.savez(tmp_path / "a.npz", counts=rng.poisson(3, (10, 729)), qc_pass=np.ones(10, bool), **grid, **arrays)
+    else:
+        stimuli = ("one",) if name.startswith("one") else ("one", "other")
+        counts = {each: rng.poisson(3, (40, 20, 10)) for each in stimuli}
+        if name == "trials of one bin":
+            counts = {each: rng.poisson(3, (200, 1, 10)) for each in stimuli}
+        labels = {key: {"one": values} for key, values in given.items()}
+        Session("mouse", list("abcdefghij"), areas, 0.05, counts, labels=labels).save(tmp_path / "a.npz")
+    command = shlex.split(described(tmp_path / "a.npz")[-1].splitlines()[0])
+    overrides = [value for key, value in zip(command, command[1:]) if key == "--set"]
+    config = load_config(command[2], overrides).resolved()
+    data = experiment.load_splits(config)
+    check_readout(config, data)
+    assert experiment.make_receptive_fields(config, data).num_encoders == 3
+
+
+def test_rows_of_features_are_no_images(tmp_path):
+    np.savez(tmp_path / "rows.npz", x_train=np.zeros((30, 20)))
+    assert described(tmp_path / "rows.npz")[-1].startswith("  x_train: expected images, (samples, height, width)")
 
 
 def test_folders(tmp_path, capsys):

@@ -341,6 +341,29 @@ def test_predict_is_traced_once_for_all_batch_sizes(images):
     assert heard == [] and len(traced) == 12  # once for arrays, once for tuples of arrays
 
 
+@pytest.mark.jax
+def test_penalties_on_activities_stay_where_an_encoder_is_at_rest():
+    """Those on the weights of the encoder at rest go; under every backend."""
+
+    def encoder(i, shape):
+        penalties = {"activity_regularizer": keras.regularizers.L2(1e-2), "kernel_regularizer": keras.regularizers.L2(1e-2)}
+        layers = [keras.layers.Flatten(), keras.layers.Dense(4, keras.activations.gelu, **penalties)]
+        return keras.Sequential([keras.Input(shape), *layers])
+
+    images = np.random.default_rng(0).integers(0, 255, (16, 8, 8, 1)).astype("uint8")
+    ensemble = build_ensemble((8, 8, 1), gaussian_masks((8, 8), 3, 0.2), encoder, 1 / 255)
+    ensemble.compile(loss=CLoSeRLoss(8.0, InteractionGraph(3, [(0, 1), (1, 0)]), True))
+    on_weights = [1e-2 * float(np.sum(np.square(each.get_weights()[0]))) for each in ensemble.encoders]
+    seen = keras.ops.convert_to_numpy(ensemble(images))
+    on_activities = [1e-2 * float(np.sum(np.square(seen[:, i]))) / len(images) for i in range(3)]
+    start = ensemble.encoders[2].get_weights()
+    logs = ensemble.fit(images, epochs=1, batch_size=16, verbose=0).history
+    activities = sum(on_activities[:2]) if keras.backend.backend() == "tensorflow" else sum(on_activities)
+    assert logs["regularisation"][0] == pytest.approx(sum(on_weights[:2]) + activities, rel=1e-3)
+    moved = any(np.any(now != then) for now, then in zip(ensemble.encoders[2].get_weights(), start))
+    assert moved == (keras.backend.backend() != "tensorflow")  # by its activities alone
+
+
 def test_stimuli_of_another_shape_are_refused_also_after_a_fit(images):
     model = small_ensemble()
     model.compile(Nadam(), CLoSeRLoss(4.0))

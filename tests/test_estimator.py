@@ -36,6 +36,7 @@ def test_the_seed_of_a_fit_is_kept_and_makes_it_again(random_state):
     assert random_state != 5 or once.seed_ == 5
 
 
+@pytest.mark.slow
 def test_scikit_learns_own_checks():
     """All pass; there are no expected failures to list. From 1.9 on, scikit-learn skips its check of arrays of other libraries
     unless SciPy was told of them before it was imported."""

@@ -110,6 +110,24 @@ def check(start, apart, models, logs, together, atol):
         np.testing.assert_allclose(values, [log[name] for log in logs], rtol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("moves", [(False, False), (False, True), (True, False)])
+def test_runs_whose_only_penalties_are_at_rest(digits, moves):
+    """Encoder 2 alone has penalties, and no edge moves it in one or both of the runs."""
+    models, encoders = [], [MLP, MLP, {**MLP, "l2": 1e-2}]
+    for seed, moved in enumerate(moves):
+        objective = {"stop_gradient": True} if moved else PAIR
+        models += models_of(digits, (seed,), encoders=encoders, objective={**objective, "temperature": 4.0})[0]
+    start = [model.encoders[2].get_weights() for model in models]
+    fused = FusedEnsembles(models)
+    inputs, labels = (np.stack([part[:32]] * 2) for part in (digits.train.inputs, digits.train.labels))
+    logs = fused.train_on_batch(inputs, labels, return_dict=True)
+    fused.scatter()
+    for model, before, moves_it, penalty in zip(models, start, moves, logs["regularisation"]):
+        moved = any(np.any(now != then) for now, then in zip(model.encoders[2].get_weights(), before))
+        assert moved == moves_it and (penalty > 0) == moves_it
+
+
 def own_encoder(i, shape):
     """What no encoder of the package has: a layer with moving averages, one that is frozen, one that penalises activities."""
     kernel = keras.initializers.GlorotUniform(seed=i)

@@ -16,6 +16,7 @@ from closer_tf.nn.layer_local import LayerLocal
 from closer_tf.nn.layers import Heads
 from closer_tf.nn.objectives import CLoSeRLoss, Objective, StepNumber, SupervisedLoss
 from closer_tf.nn.optimizers import Nadam
+from closer_tf.nn.temporal import TemporalLoss
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -174,6 +175,16 @@ def test_an_option_that_a_source_does_not_have():
         gaussian_masks((8, 8), 3, 0.25, sigma=[1.0, 2.0, 3.0])
 
 
+class Summed(CLoSeRLoss):
+    """A subclass whose terms move every encoder."""
+
+    term_names = ("size",)
+
+    def terms(self, embeddings, labels=None):
+        size = keras.ops.mean(keras.ops.square(embeddings))
+        return {"loss": size, "size": size}
+
+
 PAIR = InteractionGraph(4, [(0, 1), (1, 2)])
 AT_REST = {
     "an edge moves its source": (CLoSeRLoss(graph=PAIR, stop_gradient=True), (2, 3)),
@@ -187,6 +198,9 @@ AT_REST = {
     "distilled": (DistilledLoss(PAIR, momentum=None, hidden=5), (2, 3)),
     "layer by layer": (LayerLocal(CLoSeRLoss(graph=PAIR, stop_gradient=True), 2), (2, 3)),
     "supervised": (SupervisedLoss(), ()),
+    "temporal": (TemporalLoss({"pull": 1.0}, PAIR), (2, 3)),
+    "temporal, with variance": (TemporalLoss({"pull": 1.0, "var": 1.0}, PAIR), ()),
+    "terms of one's own": (Summed(graph=PAIR, stop_gradient=True), ()),
 }
 
 

@@ -94,6 +94,14 @@ def test_a_label_without_training_samples_is_no_class_of_the_probe(absent):
     assert probabilities["a"].shape[1] == labels["train"][seen].max() + 1 and not probabilities["a"][:, absent:][:, :1].any()
 
 
+@pytest.mark.parametrize("protocol", ["published", "converged"])
+def test_one_class_is_nothing_to_tell_apart(protocol):
+    features = {name: np.zeros((6, 2)) for name in ("train", "validation", "test")}
+    labels = {"train": ["a"] * 6, "validation": ["a", "b"] * 3, "test": ["a", "b"] * 3}
+    with pytest.raises(DataError, match="labels of the training samples: expected two classes at least, found one"):
+        linear_probe(features, labels, protocol=protocol)
+
+
 def test_combinations_by_hand():
     said = np.array([[[0.6, 0.4, 0.0]], [[0.6, 0.3, 0.1]], [[0.0, 0.9, 0.1]]])  # three probes, one sample
     assert combine(said, "majority_vote") == [0]

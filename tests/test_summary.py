@@ -151,7 +151,11 @@ SESSION = {"dataset": {"name": "simulated"}, "masks": {"scheme": "areas"}}
 def test_cross_validation_is_a_mean_over_folds_of_each_seed(tmp_path, capsys):
     values = {(0, 0): 0.5, (0, 1): 0.6, (0, 2): 0.7, (1, 0): 0.3, (1, 1): 0.5, (1, 2): 0.4}
     folders = [fold_run(tmp_path, seed, fold, value) for (seed, fold), value in values.items()]
-    assert len(summary.summarise(folders)["accuracy"]) == 6  # untold, a fold is a variant
+    with pytest.raises(
+        RunError, match="chance 0.1000; accuracy, chance 0.1200. Folds of one recording go together with --over-folds"
+    ):
+        summary.summarise(folders)
+    assert len(summary.summarise([folders[0], folders[2]])["accuracy"]) == 4  # untold, a fold is a variant
     assert summary.main([*map(str, folders), "-o", str(tmp_path / "cv"), "--over-folds"]) == 0
     found = json.loads((tmp_path / "cv.json").read_text())
     assert found["folds"] == [0, 1, 2] and set(found["accuracy"]) == {"untrained", "tcloser"}
@@ -160,7 +164,11 @@ def test_cross_validation_is_a_mean_over_folds_of_each_seed(tmp_path, capsys):
     assert single["sd"] == pytest.approx(0.1 * 2**0.5) and single["by_fold"] == [[0.5, 0.6, 0.7], [0.3, 0.5, 0.4]]
     said = capsys.readouterr().out.splitlines()
     assert f"{'tcloser':>14} {'single':>9}  0.5000 +- 0.1414 (sd, 2 seeds, 3 folds each, sd over folds 0.1000)" in said
+    assert found["chance_by_fold"] == pytest.approx([0.1, 0.12, 0.1]) and found["chance"] == pytest.approx(0.32 / 3)
     again = summary.read_summary(tmp_path / "cv.json")
+    assert {config.dataset.fold: results.chance for config, results in again.values()} == dict(
+        enumerate(found["chance_by_fold"])
+    )
     kept = {
         config.dataset.fold: results.accuracy["tcloser"]["single"].test for config, results in again.values() if not config.seed
     }
@@ -179,9 +187,21 @@ def test_cross_validation_wants_every_fold_of_every_seed(tmp_path):
         summary.summarise([stored_run(tmp_path / "digits")], over_folds=True)
 
 
+def test_runs_of_one_fold_have_one_chance(tmp_path):
+    folders = [fold_run(tmp_path, seed, fold, 0.5) for seed in (0, 1) for fold in (0, 1)]
+    results = json.loads((folders[0] / "results.json").read_text())
+    (folders[0] / "results.json").write_text(json.dumps({**results, "chance": 0.6}))
+    with pytest.raises(RunError, match="the runs have different data or labels: accuracy, chance 0.1000; .* chance 0.6000"):
+        summary.summarise(folders, over_folds=True)
+
+
 def fold_run(tmp_path, seed, fold, value):
     data = {**SESSION["dataset"], "fold": fold}
-    return stored_run(tmp_path / f"{seed}_{fold}", seed, closer=value, condition="tcloser", **{**SESSION, "dataset": data})
+    folder = stored_run(tmp_path / f"{seed}_{fold}", seed, closer=value, condition="tcloser", **{**SESSION, "dataset": data})
+    results = json.loads((folder / "results.json").read_text())
+    results["chance"] += 0.02 * (fold == 1)  # as where classes do not divide evenly
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
 
 
 def test_steps_seconds_memory_and_simulated_data(tmp_path, capsys):

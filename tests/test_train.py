@@ -213,7 +213,10 @@ def test_bad_input(command, tmp_path):
         (dict(training={"batch_size": 5000}), "tiny.json: training.batch_size: expected at most the 1212 training samples"),
         (dict(training={"batch_size": 5000}), "such as --set training.batch_size=256"),
         (dict(dataset={**folder, "path": "own.npz"}), "own.npz: a file; expected a folder of images; --set 'dataset="),
-        (dict(dataset={"name": "session", "path": "session_7.npz"}), "`closer_tf allen 7 --yes` downloads"),
+        (
+            dict(dataset={"name": "session", "path": "a/session_715093703.npz"}),
+            "`closer_tf allen 715093703 --out a --yes` downloads",
+        ),
         (dict(masks={"scheme": "gaussian", "fraction": 0.01}), "tiny.json: masks.fraction: 0.01 of 64 pixels leaves no"),
         (dict(masks={"scheme": "random_patches", "patch_size": 3}), "tiny.json: masks.patch_size: 3 does not divide the image"),
         (dict(masks={"scheme": "custom", "path": "two.npy"}), "two.npy: expected 3 masks (num_encoders), found 2"),

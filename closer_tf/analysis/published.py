@@ -104,6 +104,8 @@ def published_values(config, condition, protocol):
     settings = dict(flat(without_folders(config.to_dict())))
     followed = {key for key, _ in result_of(condition, config)}
     changed = followed.intersection(key for key, _ in flat(config.model_dump(mode="json", exclude_defaults=True)))
+    if config.objective.push is not None and not config.objective.push.weight:  # pushes nothing
+        changed = {key for key in changed if not key.startswith("objective.push.")}
     found = {readout: published(settings, condition, readout, protocol, changed) for readout in ("single", "ensemble")}
     return {readout: value for readout, value in found.items() if value is not None}
 

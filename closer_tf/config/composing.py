@@ -180,9 +180,13 @@ def located(message: str, content: Any, layers: Layers) -> str:
 
 
 def located_in(path: str | os.PathLike, message: str) -> str:
-    """As `located`, of the config that a file and those that it stands on make."""
-    layers = read_layers(path)
-    return located(message, compose(layers), layers)
+    """As `located`, of the config that a file and those that it stands on make; after the file's name where it can be read once
+    only, as a pipe can, or is gone."""
+    try:
+        layers = read_layers(path)
+        return located(message, compose(layers), layers)
+    except (ConfigError, OSError):
+        return f"{path}: {message}"
 
 
 def _depth(key, content):

@@ -24,10 +24,10 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
         ConfigError: the file is missing, too long, no JSON or no object, or a key is given twice.
     """
     path = given_path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         run = f"; the config of this run is {path / 'config.json'}" * (path / "config.json").is_file()
         raise ConfigError(f"{path}: a folder; expected a run config (JSON){run}")
-    if path.suffix in (".npz", ".npy", ".nwb", ".h5", ".hdf5") and path.is_file():
+    if path.suffix in (".npz", ".npy", ".nwb", ".h5", ".hdf5") and os.path.isfile(path):
         says = f"closer_tf inspect {path} says what it holds and how to train on it"
         raise ConfigError(f"{path}: holds data; expected a run config (JSON), which names the data; {says}")
     try:
@@ -37,7 +37,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
             raise ConfigError(f"{path}: longer than {MAX_BYTES:,} bytes, which no run config is")
         text = decode_text(content)
     except FileNotFoundError:
-        hint = suggestion(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
+        hint = suggestion(path.name, os.listdir(path.parent)) if os.path.isdir(path.parent) else ""
         raise ConfigError(f"{path}: no such config file.{hint}") from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
         raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None

@@ -70,7 +70,19 @@ def _arrays(path, stored):
             f"{path}: an .npz with the arrays {', '.join(stored) or 'none'}, of none of the known kinds ({wanted}; session: "
             f"unit_ids, unit_areas, bin_width, counts_<stimulus>). {SPIKE_TIMES}"
         )
-    return [f"{path}: arrays for the source '{kind}'", *shapes, _command(kind, path)]
+    lines = [f"{path}: arrays for the source '{kind}'", *shapes]
+    if kind == "arrays":
+        if stored["x_train"].ndim not in (3, 4):
+            wanted = "(samples, height, width) or (samples, height, width, channels)"
+            return [
+                *lines,
+                f"  x_train: expected images, {wanted}, to train on; closer_tf.CLoSeRTransformer takes rows of features",
+            ]
+        return [*lines, _command(kind, path)]
+    from closer_tf.data.neuro.sessions import area_sizes
+
+    areas = stored["areas"][stored["qc_pass"].astype(bool)] if kind == "gabors" else stored["areas"]
+    return [*lines, *_by_area(kind, path, len(area_sizes(areas.astype(str), exclude=("grey",))))]
 
 
 _KINDS = {
@@ -90,10 +102,27 @@ def _session(path):
         of_all = np.concatenate([part.ravel() for part in parts.values()])
         per = "trial" if next(iter(parts.values())).ndim == 1 else "bin"
         lines.append(f"  label '{name}', one per {per}: {_some(of_all)}")
+    source = {}
+    if len(session.stimuli) == 1:  # which of them it is says nothing
+        source["label"] = next((name for name, parts in session.labels.items() if _classes(parts)), "segment")
+    bins = max(counts.shape[1] for counts in session.stimuli.values())
+    if bins == 1 and source.get("label") == "segment":
+        return [*lines, "  one stimulus of one bin and no labels: there is nothing to read out; give labels per trial"]
     areas = len(area_sizes(session.unit_areas, exclude=("grey",)))
+    return [*lines, *_by_area("session", path, areas, " --set condition=closer" * (bins == 1), source)]
+
+
+def _classes(parts):
+    """Whether a label is one of classes: words, or whole numbers."""
+    return all(part.dtype.kind in "USiub" for part in parts.values())
+
+
+def _by_area(kind, path, areas, more="", source=()):
+    """How to train an ensemble with an encoder for each area."""
     if areas < 2:
-        return [*lines, "  an ensemble has an encoder for each area: two areas at least are needed to train on it"]
-    return [*lines, _command("session", path, f" --set num_encoders={min(areas, 10)}")]
+        return ["  an ensemble has an encoder for each area: two areas at least are needed to train on it"]
+    masks = """ --set 'masks={"scheme": "areas"}'""" * (kind == "natural_movie")  # that config names areas of its own
+    return [_command(kind, path, f"{masks} --set num_encoders={min(areas, 10)}{more}", source)]
 
 
 def _nwb(path):
@@ -169,10 +198,10 @@ _CONFIGS = {
 """Source -> the config that ships with the package to begin with."""
 
 
-def _command(kind, path, more=""):
-    """A command that trains on the data, and how a config names it."""
+def _command(kind, path, more="", source=()):
+    """A command that trains on the data, and how a config names it; `source` has further keys of `dataset`."""
     name = _CONFIGS[kind]
-    source = json.dumps({"name": kind, "path": str(path)})
+    source = json.dumps({"name": kind, "path": str(path), **dict(source)})
     known = kind in ("image_folder", "natural_movie", "gabors")  # of which that config is
     given = shlex.quote(f"dataset.path={path}" if known else f"dataset={source}")
     areas = ', "masks": {"scheme": "areas"}' * (kind in ("session", "natural_movie", "gabors"))

@@ -146,7 +146,12 @@ class CLoSeR(keras.Model):
         """As `losses`, the penalties on weights and activities, without those of encoders that the objective never moves."""
         still = {f"encoder_{i}" for i in getattr(self.loss, "at_rest", ())}
         still |= {name.replace("encoder", "local") for name in still}  # the same layers, as `LayerLocal` trains them
-        return [loss for layer in self.layers if layer.name not in still for loss in layer.losses] if still else self.losses
+        if not still:
+            return self.losses
+        if keras.backend.backend() == "tensorflow":
+            return [loss for layer in self.layers if layer.name not in still for loss in layer.losses]
+        # elsewhere a step keeps the penalties on activities in `losses` alone: those on weights at rest are taken off again
+        return [*self.losses, *(-loss for layer in self.layers if layer.name in still for loss in layer.losses)]
 
     def train_step(self, *args: Any) -> Any:
         """One step: embed the batch, let the encoders supervise each other, update. Called by `fit`."""

@@ -137,9 +137,8 @@ class FusedEnsembles(keras.Model):
         for encoders, group in zip(self.stacks, self.places):
             each = encoders.regularisation()
             for k, (s, i) in enumerate(group if each is not None else ()):
-                if i in getattr(self.models[s].loss, "at_rest", ()):
-                    continue
-                sums[s] = each[k] if sums[s] is None else sums[s] + each[k]
+                penalty = each[k] * float(i not in getattr(self.models[s].loss, "at_rest", ()))
+                sums[s] = penalty if sums[s] is None else sums[s] + penalty
         return None if sums[0] is None else sums
 
     def train_step(self, *args):

@@ -291,7 +291,9 @@ class CLoSeRLoss(Objective):
 
     @property
     def at_rest(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The encoders without an edge that sends them a gradient."""
+        """The encoders without an edge that sends them a gradient; none where a subclass has terms of its own."""
+        if type(self).terms is not CLoSeRLoss.terms:
+            return ()
         return at_rest([self.graph, self.push if self.push_weight else None], self.stop_gradient)
 
     def at_width(self, width: int, embedding_dim: int) -> CLoSeRLoss:

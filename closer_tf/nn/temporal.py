@@ -20,7 +20,7 @@ from keras import ops
 
 from closer_tf.common.values import Tensor, check_settings
 from closer_tf.graphs import all_to_all
-from closer_tf.nn.objectives import Objective, graph_from_config, graph_to_config
+from closer_tf.nn.objectives import Objective, at_rest, graph_from_config, graph_to_config
 
 if TYPE_CHECKING:
     from closer_tf.graphs import InteractionGraph
@@ -120,6 +120,11 @@ class TemporalLoss(Objective):
     def needs_previous(self) -> bool:  # type: ignore[override]
         """Whether a term looks at the bin before."""
         return "tpull" in self.weights or "cont" in self.weights
+
+    @property
+    def at_rest(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The encoders that no edge pulls, where no other term moves them."""
+        return at_rest([self.graph], stop_gradient=True) if {*self.weights} <= {"tpull", "pull"} else ()
 
     def terms(self, embeddings: Tensor, labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars with `loss` and its terms for embeddings of windows (B, 2, N, D), in time order.

@@ -137,6 +137,7 @@ def probe_all(
 
     Raises:
         ValueError: there is no such protocol or precision, or it is not for this protocol.
+        DataError: the training samples are of one class.
     """
     if protocol not in FITS:
         raise ValueError(f"protocol: expected one of {', '.join(FITS)}, found {protocol!r}")
@@ -145,6 +146,8 @@ def probe_all(
         raise ValueError(f"precision: expected {' or '.join(precisions)} for protocol '{protocol}', found {precision!r}")
     limit = PROBE_ITERATIONS[protocol] if max_iter is None else max_iter
     classes = np.unique(labels["train"])
+    if len(classes) < 2:
+        raise DataError("labels of the training samples: expected two classes at least, found one")
     labels = {key: _positions(np.asarray(values), classes) for key, values in labels.items()}
     fits, probabilities = {}, {}
     for name, features in features_by_name.items():

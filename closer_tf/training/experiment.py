@@ -8,6 +8,7 @@ import contextlib
 import math
 import os
 import re
+import shlex
 
 import numpy as np
 
@@ -74,9 +75,11 @@ def load_splits(config):
 
 def _made_by(dataset):
     """Where a file of recordings that is not there comes from, if its name or kind says so."""
-    number = re.fullmatch(r"session_(\d+)\.npz", os.path.basename(dataset.path))
+    folder, name = os.path.split(dataset.path)
+    number = re.fullmatch(r"session_(\d{9})\.npz", name)
     if dataset.name == "session" and number:
-        return f", and `closer_tf allen {number[1]} --yes` downloads the mouse's recording and makes the file"
+        command = f"closer_tf allen {number[1]} --out {shlex.quote(folder or '.')} --yes"
+        return f", and `{command}` downloads the mouse's recording and makes the file"
     return ". docs/neuroscientists.md says what the file holds" if dataset.name in ("natural_movie", "gabors") else ""
 
 

@@ -274,7 +274,8 @@ def _reason(error):
     """What went wrong; of a connection that is not there, without the text of all that lay in between."""
     import requests
 
-    if isinstance(error, requests.ConnectionError):
+    of_its_own = (requests.exceptions.SSLError, requests.exceptions.ProxyError)  # which a user's institute can mend
+    if isinstance(error, requests.ConnectionError) and not isinstance(error, of_its_own):
         return f"no connection to {urlsplit(error.request.url).hostname}" if error.request is not None else "no connection"
     return f"{type(error).__name__}: {error}"
 
