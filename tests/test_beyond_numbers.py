@@ -190,6 +190,30 @@ def test_what_is_said_of_cifar_is_in_the_file():
         rest = ("family=all_to_all", "local=False", "stop_gradient=False")
         pairs = [of("closer", readout, fields, *rest) - of("untrained", readout, fields) for readout in ("single", "ensemble")]
         gains.append(" and ".join(map(r, pairs)))
+    sparse = [
+        name
+        for name, about in content("beyond_cifar10")["runs"].items()
+        if about.get("graph") and about["graph"]["edges"] == 20 and about["config"]["training"]["epochs"] == 20
+    ]
+    graphs = {name: content("beyond_cifar10")["runs"][name] for name in sparse}
+    assert len(graphs) == 7
+    for readout, said in (
+        ("single", "single {} to {} where untrained encoders are at {}"),
+        ("ensemble", "ensemble {} to {} where"),
+    ):
+        found = {
+            about["config"]["objective"]["graph"]["family"]: next(
+                of[readout]["mean"] for name, of in accuracy.items() if is_of(name, about["config"])
+            )
+            for about in graphs.values()
+        }
+        untrained = of("untrained", readout, "scheme=gaussian")
+        assert said.format(r(min(found.values())), r(max(found.values())), r(untrained)) in text
+        assert max(found, key=found.get) == "random" and found["small_world"] == found["bidirectional_ring"]
+        assert max(found.values()) < of("closer", readout, "scheme=gaussian", "family=all_to_all", "local=False")
+    assert {about["config"]["objective"]["graph"]["family"] for about in graphs.values() if about["graph"]["silent"]} == {
+        "clustered"
+    }
     assert f"{gains[0]} on a uniform map, {gains[1]} on a foveal one, against {gains[2]}" in text
 
 
