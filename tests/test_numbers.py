@@ -452,6 +452,23 @@ def loss(family, encoders=10, ours=True):
     raise KeyError(family)
 
 
+def performance_threads():
+    names = {"mlp q=.1": "MLP, q = .1", "mlp q=.1 ring": "MLP, q = .1, ring", "vit q=.05": "ViT, q = .05"}
+    for case, name in {**names, "neuronal": "neuronal MLP, 10 areas"}.items():
+        divided, beside = (
+            np.median(
+                [
+                    row["median_ms"]
+                    for row in content("benchmarks/threads")["turns"]
+                    if (row["case"], row["threads"]) == (case, way)
+                ]
+            )
+            for way in ("within each operation", "operations side by side")
+        )
+        digits = 1 if case == "neuronal" else 0
+        yield f"| {name} | {divided:.{digits}f} | {beside:.{digits}f} | {r(beside / divided, 2)} |"
+
+
 def performance_loss():
     families = ("all_to_all", "bidirectional_ring")
     theirs, ours = ([loss(family, ours=which) for family in families] for which in (False, True))
@@ -609,7 +626,14 @@ MADE = {
         results_diagnosis,
     ),
     ESTIMATOR: (estimator_example,),
-    PERFORMANCE: (performance_loss, performance_steps, performance_readout, performance_float32, performance_rest),
+    PERFORMANCE: (
+        performance_loss,
+        performance_steps,
+        performance_threads,
+        performance_readout,
+        performance_float32,
+        performance_rest,
+    ),
     DIFFERENCES: (differences_temperatures,),
     README: (readme,),
 }

@@ -99,7 +99,8 @@ def _environment(threads):
     environment = dict(os.environ)
     for name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environment.pop(name, None)  # Dask sets these and OMP_NUM_THREADS to 1 for itself
-    return environment | {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    environment.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # who says how many stays right: docs/performance.md
+    return environment | {"OMP_NUM_THREADS": str(threads)}
 
 
 def _last_error(log_file):
