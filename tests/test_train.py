@@ -215,7 +215,7 @@ def test_bad_input(command, tmp_path):
         (dict(dataset={**folder, "path": "own.npz"}), "own.npz: a file; expected a folder of images; --set 'dataset="),
         (
             dict(dataset={"name": "session", "path": "a/session_715093703.npz"}),
-            "`closer_tf allen 715093703 --out a --yes` downloads",
+            "/a --yes` downloads the mouse's recording",
         ),
         (dict(masks={"scheme": "gaussian", "fraction": 0.01}), "tiny.json: masks.fraction: 0.01 of 64 pixels leaves no"),
         (dict(masks={"scheme": "random_patches", "patch_size": 3}), "tiny.json: masks.patch_size: 3 does not divide the image"),
