@@ -22,7 +22,7 @@ from closer_tf.errors import BusyError, ConfigError, RunError
 from closer_tf.report import write_report
 from closer_tf.summary import summarise
 from closer_tf.sweeps import report, worker
-from closer_tf.sweeps.cluster import make_batch_cluster
+from closer_tf.sweeps.cluster import local_cluster, make_batch_cluster
 from closer_tf.sweeps.config import json_schema, load_sweep, parse_sweep, run_configs
 from closer_tf.sweeps.engine import Sweep, stopping_on_signals
 from closer_tf.sweeps.points import baseline_config, is_finished, progress_of, sweep_points
@@ -438,6 +438,13 @@ def test_how_a_training_ended(tmp_path, monkeypatch, code, log, state, error):
     monkeypatch.setattr(worker, "_run", run)
     found = worker.train_point("s", {}, tmp_path / "run", tmp_path / "logs" / "run.log", share=10_000)
     assert (found["state"], found["code"], found["error"], found["threads"]) == (state, code, error, 1)
+
+
+@pytest.mark.slow
+def test_sweeps_beside_each_other_do_not_meet():
+    """Each scheduler finds a port of its own; Dask would warn of one in use, and warnings are errors here."""
+    with local_cluster(1) as one, local_cluster(1) as other:
+        assert one.submit(abs, -1).result() == other.submit(abs, -1).result() == 1
 
 
 def test_in_this_process_a_point_that_fails_leaves_the_others_be(tmp_path, tiny_config, monkeypatch, capsys):

@@ -23,7 +23,7 @@ def local_cluster(workers):
         workers: number of worker processes.
     """
     distributed = import_distributed()
-    options = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+    options = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}  # any free port: several sweeps may run
     options["memory_limit"] = 0  # trainings are processes of their own; a worker holds nothing
     with (
         distributed.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options) as cluster,
