@@ -8,7 +8,7 @@ import pytest
 import closer_tf
 from closer_tf import results
 from closer_tf.errors import RunError
-from closer_tf.summary import read_summary
+from closer_tf.summary import read_summary, summarise
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SUMMARIES = [path for path in sorted((REPOSITORY / "results").glob("*.json")) if "runs" in json.loads(path.read_text())]
@@ -162,6 +162,13 @@ def test_committed_results_are_read(path):
     values = {value for readouts in summary["accuracy"].values() for of in readouts.values() for value in of["test"]}
     shown = [of_run.accuracy.values() for _, of_run in found.values()]
     assert {score.test for conditions in shown for readouts in conditions for score in readouts.values()} == values
+
+
+@pytest.mark.parametrize("path", SUMMARIES, ids=lambda path: path.stem)
+def test_a_committed_summary_stands_for_its_runs(path):
+    stored = json.loads(path.read_text())
+    older = {"score": "accuracy", "simulated": False}  # what files of earlier versions do not say
+    assert json.loads(json.dumps(summarise([path]))) == {**older, **{k: value for k, value in stored.items() if k != "title"}}
 
 
 def test_nobody_else_interprets_the_file():

@@ -105,6 +105,46 @@ def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path):
     assert labels == ["untrained", "CLoSeR, family=all_to_all", "CLoSeR, family=bidirectional_ring", "supervised"]
 
 
+def test_a_file_stands_for_the_runs_that_it_is_of(tmp_path, capsys):
+    ring = {"objective": {"graph": {"family": "directional_ring"}}}
+    one, two, other, fresh = folders = [
+        stored_run(tmp_path / "a" / "seed_0"),
+        stored_run(tmp_path / "a" / "seed_1", seed=1),
+        stored_run(tmp_path / "b" / "seed_0", closer=0.7, **ring),
+        stored_run(tmp_path / "c" / "seed_1", seed=1, closer=0.8, **ring),
+    ]
+    whole = summary.summarise(folders)
+    for name, members in (("first", [one, two]), ("second", [other])):
+        assert summary.main([*map(str, members), "-o", str(tmp_path / name), "--title", name]) == 0
+    for folder in (one, two, other):
+        (folder / "results.json").unlink()
+    files = [tmp_path / "first.json", tmp_path / "second.json"]
+    joined = summary.summarise([*files, fresh])
+    assert {key: value for key, value in joined.items() if key != "runs"} == {k: v for k, v in whole.items() if k != "runs"}
+    assert list(joined["runs"]) == ["seed_0", "seed_1", "seed_0_2", "c/seed_1"]
+    assert list(joined["runs"].values()) == list(whole["runs"].values())
+    assert summary.summarise([files[0], files[0]]) == summary.summarise(files[:1])  # what is given twice counts once
+    assert summary.main([str(files[0]), str(fresh), "-o", str(tmp_path / "joined")]) == 0
+    found = json.loads((tmp_path / "joined.json").read_text())
+    assert found["title"] == "" and found["accuracy"]["closer, objective.graph.family=directional_ring"]["single"]["seeds"] == [
+        1
+    ]
+    clash = stored_run(tmp_path / "clash", closer=0.9)
+    capsys.readouterr()
+    assert summary.main([str(clash), str(files[0]), "-o", str(tmp_path / "joined")]) == 2
+    assert f"{files[0]}: seed_0: closer single of seed 0 is 0.5, another run says 0.9" in capsys.readouterr().err
+    assert json.loads((tmp_path / "joined.json").read_text()) == found
+
+
+def test_a_summary_over_folds_is_not_joined(tmp_path, capsys):
+    folders = [str(fold_run(tmp_path, 0, fold, 0.5)) for fold in (0, 1)]
+    assert summary.main([*folders, "-o", str(tmp_path / "cv"), "--over-folds"]) == 0
+    more = [str(fold_run(tmp_path, 1, fold, 0.5)) for fold in (0, 1)]
+    capsys.readouterr()
+    assert summary.main([str(tmp_path / "cv.json"), *more, "-o", str(tmp_path / "all"), "--over-folds"]) == 2
+    assert "cv.json: a summary over folds stays as it was made; give the run folders instead" in capsys.readouterr().err
+
+
 def test_folders_of_one_name_are_all_there_with_gauge_and_graph(tmp_path):
     folders = [stored_run(tmp_path / name / "seed_0", **settings) for name, settings in (("a", {}), ("b", {"epochs": 2}))]
     (folders[1] / "history.csv").write_text("epoch,seconds,loss,effective_rank,embedding_sd\n1,2,3,4,5\n2,2,3,4.5,5.5\n")

@@ -4,6 +4,7 @@ import contextlib
 import json
 from dataclasses import dataclass
 
+from closer_tf.analysis.summaries import read_summary
 from closer_tf.common.files import given_path
 from closer_tf.config import build_graph
 from closer_tf.config.conditions import CONDITIONS, is_trained
@@ -11,7 +12,6 @@ from closer_tf.config.identity import baseline_of, data_named, run_name
 from closer_tf.errors import RunError
 from closer_tf.readout.features import protocol
 from closer_tf.results import Measures, read
-from closer_tf.summary import read_summary
 from closer_tf.sweeps.points import finished_runs, is_finished
 from closer_tf.training.runs import RunFolder
 
