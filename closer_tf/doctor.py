@@ -6,7 +6,7 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 from closer_tf import __version__
-from closer_tf.common.backend import LIBRARIES, accelerators, import_keras
+from closer_tf.common.backend import LIBRARIES, accelerators, import_keras, numpy_products
 from closer_tf.common.command import USER_ERROR, add_version, command_parser, run_command
 from closer_tf.common.files import given_path
 from closer_tf.errors import BackendError
@@ -55,12 +55,14 @@ def examine(data_dir=None):
         data_dir: TensorFlow Datasets directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets.
 
     Returns:
-        List of (what, state, says), all str; state is 'ok', 'absent' for what one can do without, or 'missing'.
+        List of (what, state, says), all str; state is 'ok', 'slow' where there is a faster way, 'absent' for what one can do
+        without, or 'missing'.
     """
     return [
         ("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
         ("closer_tf", "ok", f"{__version__}, {_versions('numpy', 'scikit-learn')}"),
         *_training(),
+        _products(),
         *(_optional(what, *needs) for what, needs in OPTIONAL.items()),
         *_data(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"),
         _disk(),
@@ -82,6 +84,12 @@ def _training():
         ("Keras", "ok", f"{keras.__version__}, backend {backend} {_version(backend) or ''}".rstrip()),
         ("GPU", "ok" if names else "absent", ", ".join(names) or none),
     ]
+
+
+def _products():
+    """The library of the probe's matrix products."""
+    by, advice = numpy_products()
+    return ("matrix products of NumPy", "slow" if advice else "ok", advice or by)
 
 
 def _optional(what, libraries, remedy):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.backend import make_deterministic, peak_memory_gb, products_in
+from closer_tf.common.backend import make_deterministic, numpy_products, peak_memory_gb, products_in
 from closer_tf.common.command import (
     add_figures,
     add_overrides,
@@ -36,6 +38,7 @@ from closer_tf.readout.features import (
     probe_splits,
     trained_ensemble,
 )
+from closer_tf.readout.probes import fits_on_accelerator
 from closer_tf.readout.scores import (
     begin_results,
     has_layers,
@@ -220,6 +223,7 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
             results.accuracy[condition] |= find(sets, config, data, name)
         if not probed:
             new.append(name)
+            _note_slow_products()
             results.accuracy[condition], results.probes[condition] = probe(sets, config, data, name)
             if embedded is not None:
                 measured = measures_of(condition, embedded["test"], data.test.labels, data.label_names, config)
@@ -230,6 +234,14 @@ def _read_out_conditions(run, config, data, fields, trained, results, peak, draw
         results.peak_memory_gb = max(peak, peak_memory_gb())
         write(run.results_file, results)
     return found, new
+
+
+@functools.cache
+def _note_slow_products():
+    """Say it where the probe's products take longer than they have to, once per process."""
+    _, advice = numpy_products()
+    if advice and not fits_on_accelerator():
+        print(f"note: {advice}", file=sys.stderr)
 
 
 def _note_graph(run, config, fields, results):

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from closer_tf import cli, doctor
+from closer_tf import cli, doctor, evaluate
+from closer_tf.common import backend
 from closer_tf.common.command import parse_seeds
 from closer_tf.errors import ConfigError
 
@@ -48,6 +49,41 @@ def test_the_doctor_finds_what_is_there(tmp_path, capsys):
     assert lines["Keras"][0] == "ok" and keras.__version__ in lines["Keras"][1]
     assert lines["cifar10"][0] == "ok" and lines["cifar100"][0] == "absent"
     assert {"Python", "GPU", "ONNX export", "sessions of the Allen Institute", "disk"} <= set(lines)
+
+
+@pytest.mark.parametrize(
+    "kernel, state, says",
+    [
+        ("Prescott", "slow", "NumPy's openblas 0.3.21 does not know this processor and takes it for a Prescott: "),
+        ("SkylakeX", "ok", "openblas 0.3.21, kernel SkylakeX"),
+        (None, "ok", "openblas 0.3.21"),
+    ],
+)
+def test_the_doctor_knows_old_kernels(monkeypatch, kernel, state, says):
+    libraries = [
+        {"user_api": "openmp", "internal_api": "openmp", "version": None, "filepath": "numpy/libgomp.so"},
+        {"user_api": "blas", "internal_api": "mkl", "version": "2024", "filepath": "/x/scipy.libs/libmkl.so"},
+        {"user_api": "blas", "internal_api": "openblas", "version": "0.3.21", "filepath": "/x/numpy.libs/libopenblas.so"},
+    ]
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [*libraries[:2], {**libraries[2], "architecture": kernel}])
+    ((_, found, words),) = [row for row in doctor.examine() if row[0] == "matrix products of NumPy"]
+    assert found == state and words.startswith(says)
+    assert ("set OPENBLAS_CORETYPE=Haswell" in words) == (state == "slow")
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: libraries[:1])
+    assert backend.numpy_products() == ("a library that threadpoolctl does not know", "")
+
+
+def test_a_readout_says_once_that_products_are_slow(monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "numpy_products", lambda: ("openblas", "do something"))
+    evaluate._note_slow_products.cache_clear()
+    for _ in range(2):
+        evaluate._note_slow_products()
+    assert capsys.readouterr().err == "note: do something\n"
+    monkeypatch.setattr(evaluate, "numpy_products", lambda: ("openblas", ""))
+    evaluate._note_slow_products.cache_clear()
+    evaluate._note_slow_products()
+    assert capsys.readouterr().err == ""
+    evaluate._note_slow_products.cache_clear()
 
 
 def test_the_doctor_says_what_is_missing(monkeypatch, capsys):

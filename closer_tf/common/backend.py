@@ -28,6 +28,9 @@ PARTS = {"tensorflow": "closer_tf.nn.tensorflow", "jax": "closer_tf.nn.jax"}
 OF_JAX = {"float32": "highest", "tensorfloat32": "tensorfloat32", "bfloat16": "highest"}
 """`compute.precision` -> JAX's name of how precise float32 products are."""
 
+OLD_KERNELS = ("Prescott", "Core2", "Penryn", "Dunnington", "Nehalem", "Athlon", "Opteron", "Barcelona", "Bobcat")
+"""OpenBLAS's names of processors without AVX, on which no backend runs: what it takes those for that are newer than itself."""
+
 VERSIONED = ("closer_tf", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "scipy", "tensorflow-datasets")
 
 
@@ -229,6 +232,28 @@ def computed_with(config):
     device = (accelerators() or ["processor"])[0]
     found = {"backend": keras.backend.backend(), "precision": config.compute.precision, "device": device}
     return found | ({"readout_precision": config.readout.precision} if config.readout.precision != "float64" else {})
+
+
+def numpy_products():
+    """What NumPy's matrix products are computed by, on which the readout's time depends.
+
+    Returns:
+        (by, advice): the library and the kernel in words, and what to do where OpenBLAS does not know the processor, else ''.
+    """
+    import numpy as np  # whose library is what is looked for
+    from threadpoolctl import threadpool_info
+
+    found = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    library = next((of for of in found if Path(np.__file__).parent.name in of["filepath"]), found[0] if found else None)
+    if library is None:
+        return "a library that threadpoolctl does not know", ""
+    name, kernel = f"{library['internal_api']} {library['version'] or ''}".strip(), library.get("architecture")
+    if kernel not in OLD_KERNELS:
+        return f"{name}, kernel {kernel}" if kernel else name, ""
+    return f"{name}, kernel {kernel}", (
+        f"NumPy's {name} does not know this processor and takes it for a {kernel}: readouts take two to four times as long; "
+        f"set OPENBLAS_CORETYPE=Haswell (with AVX-512: SkylakeX) before Python starts"
+    )
 
 
 def make_deterministic():

@@ -390,9 +390,12 @@ def fit_penalties(
 
 def problem_of(features: np.ndarray, labels: np.ndarray, C: Sequence[float]) -> Problem:
     """The `Problem`, on an accelerator where this process computes with JAX on one."""
-    if "jax" in sys.modules and sys.modules["jax"].default_backend() != "cpu":
-        return load(ON_ACCELERATOR)(features, labels, C)
-    return Problem(features, labels, C)
+    return load(ON_ACCELERATOR)(features, labels, C) if fits_on_accelerator() else Problem(features, labels, C)
+
+
+def fits_on_accelerator() -> bool:
+    """Whether the products of fits are computed there and not by NumPy."""
+    return "jax" in sys.modules and sys.modules["jax"].default_backend() != "cpu"
 
 
 def as_fit(point: np.ndarray, iterations: int, converged: bool, gradient: float) -> Fit:
