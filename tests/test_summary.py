@@ -129,6 +129,14 @@ def test_a_file_stands_for_the_runs_that_it_is_of(tmp_path, capsys):
     assert found["title"] == "" and found["accuracy"]["closer, objective.graph.family=directional_ring"]["single"]["seeds"] == [
         1
     ]
+    seen = json.loads((fresh / "results.json").read_text())
+    seen["accuracy"]["closer"]["single"]["validation"] = 0.75
+    (fresh / "results.json").write_text(json.dumps(seen))
+    assert summary.main([str(files[1]), str(fresh), "-o", str(tmp_path / "seen")]) == 0
+    single = summary.summarise([tmp_path / "seen.json", tmp_path / "first.json"])["accuracy"][
+        "closer, objective.graph.family=directional_ring"
+    ]["single"]
+    assert single["seeds"] == [0, 1] and single["validation"] == [None, 0.75]  # seed 0 was not looked at
     clash = stored_run(tmp_path / "clash", closer=0.9)
     capsys.readouterr()
     assert summary.main([str(clash), str(files[0]), "-o", str(tmp_path / "joined")]) == 2

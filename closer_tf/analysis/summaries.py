@@ -50,12 +50,12 @@ def summarise(sources: Iterable[str | os.PathLike], over_folds: bool = False) ->
 
     Returns:
         dict: `accuracy.<condition>.<readout>` with `seeds`, `test` (one value per seed), `mean` and `sd` (ddof 1, null for one
-        seed), `measures` likewise, `class_pseudo_likelihood.<condition>` of at most 20 classes, where it was measured, with
-        `seeds`, `matrices` (of encoder 0, one per seed; rows: the given class), `temperature` and `draws`, `chance`, `score`
-        ('accuracy' or 'R^2'), `simulated`, and `runs`: config, versions, steps, seconds, memory, protocol, collapse gauge
-        of the last epoch and measures of the graph of each. Where
-        runs were read out at single epochs (`readout.at_epochs`) also `at_epochs.<epoch>`, as `accuracy`, and
-        `published.<condition>.<readout>` with `mean` and `epochs`.
+        seed), and `validation` (one value per seed, null where it is not known) where any seed has it, `measures` likewise,
+        `class_pseudo_likelihood.<condition>` of at most 20 classes, where it was measured, with `seeds`, `matrices` (of encoder
+        0, one per seed; rows: the given class), `temperature` and `draws`, `chance`, `score` ('accuracy' or 'R^2'),
+        `simulated`, and `runs`: config, versions, steps, seconds, memory, protocol, collapse gauge of the last epoch and
+        measures of the graph of each. Where runs were read out at single epochs (`readout.at_epochs`) also
+        `at_epochs.<epoch>`, as `accuracy`, and `published.<condition>.<readout>` with `mean` and `epochs`.
         Over folds also `folds`, their numbers, `chance_by_fold`, whose mean is `chance`, and with every `test` also
         `by_fold`, a list per seed.
 
@@ -245,7 +245,7 @@ def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]
 
     Returns:
         dict run name -> (resolved `RunConfig`, `Results`): of the results `test` of each readout, and `validation` where the
-        summary has it of all seeds, likewise at single epochs, `alignment` and `agreement`, the class mean pseudo-likelihood of
+        summary has it, likewise at single epochs, `alignment` and `agreement`, the class mean pseudo-likelihood of
         encoder 0, `chance`, `simulated`, `protocol`, `versions`, `epochs` and `data`.
 
     Raises:
@@ -297,7 +297,8 @@ def _of_run(readouts, config, folds, samples="test"):
     found = {name: (of, of["seeds"].index(config.seed)) for name, of in readouts.items() if config.seed in of["seeds"]}
     if folds:
         return {name: of["by_fold"][k][folds.index(_fold(config))] for name, (of, k) in found.items()}
-    return {name: of[samples][k] for name, (of, k) in found.items() if samples in of}
+    values = {name: of[samples][k] for name, (of, k) in found.items() if samples in of}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _scores(test, validation=()):
@@ -364,7 +365,7 @@ def _note(values, run, key, value):
 
 
 def _by_name(values, validation=None, folds=()):
-    """dict condition -> dict readout or measure -> over seeds, with what the validation samples say where all seeds have it.
+    """dict condition -> dict readout or measure -> over seeds, with what the validation samples say where any seed has it.
 
     Args:
         values: dict (condition, readout or measure) -> dict seed -> dict fold -> value.
@@ -385,8 +386,10 @@ def _by_name(values, validation=None, folds=()):
         if folds:
             nested[condition][name]["by_fold"] = [[by_seed[seed][fold] for fold in folds] for seed in sorted(by_seed)]
         known = (validation or {}).get((condition, name), {})
-        if known.keys() == by_seed.keys():
-            nested[condition][name]["validation"] = [_mean_over_folds(known[seed]) for seed in sorted(known)]
+        if known:
+            nested[condition][name]["validation"] = [
+                _mean_over_folds(known[seed]) if seed in known else None for seed in sorted(by_seed)
+            ]
     return nested
 
 
