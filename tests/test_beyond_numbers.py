@@ -101,15 +101,35 @@ def validation_of(found):
 
 
 def rows_of_cifar():
-    """Each row after its name, in the order of the file's runs: one seed."""
+    """Each row after its name, in the order of the file's runs: the values of each seed, in order."""
     summary = content("beyond_cifar10")
-    for about in summary["runs"].values():
-        (found,) = (of for key, of in summary["accuracy"].items() if is_of(key, about["config"]))
-        assert all(found[readout]["seeds"] == [0] for readout in ("single", "ensemble"))
-        numbers = [r(found["single"]["validation"][0]), *(r(found[readout]["test"][0]) for readout in ("single", "ensemble"))]
-        gauge = about.get("collapse_gauge")
-        numbers += [r(gauge["embedding_sd"], 2), r(gauge["effective_rank"], 1)] if gauge else ["", ""]
-        yield f" | {' | '.join(numbers)} |"
+    for name, found in cifar_variants().items():
+        abouts = [about for about in summary["runs"].values() if is_of(name, about["config"])]
+        seeds = [about["config"]["seed"] for about in abouts]
+        assert all(found[readout]["seeds"] == seeds == sorted(seeds) for readout in ("single", "ensemble"))
+        gauges = [about.get("collapse_gauge", {}) for about in abouts]
+        columns = [
+            each(found["single"].get("validation", [None])),
+            *(each(found[readout]["test"]) for readout in ("single", "ensemble")),
+            each((gauge.get("embedding_sd") for gauge in gauges), 2),
+            each((gauge.get("effective_rank") for gauge in gauges), 1),
+        ]
+        yield f" | {' | '.join(columns)} |"
+
+
+def cifar_variants():
+    """dict name of a condition -> its accuracies, in the order in which its runs come first."""
+    summary = content("beyond_cifar10")
+    names = (
+        next(key for key in summary["accuracy"] if is_of(key, about["config"])) for about in summary["runs"].values()
+    )  # the same for another seed
+    return {name: summary["accuracy"][name] for name in names}
+
+
+def each(values, digits=3):
+    """'.352, .349': the values of each seed, '-' where it is not known; '' where none is."""
+    values = list(values)
+    return ", ".join("-" if value is None else r(value, digits) for value in values) if set(values) != {None} else ""
 
 
 def both(found):
