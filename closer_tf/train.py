@@ -268,8 +268,9 @@ def _finish(run, config, data, trained):
     try:
         results = readout(run, config, data, trained=_to_read_out(trained, config))
     except KeyboardInterrupt:
-        saved = f"the training is done and saved in {run.path}; " if config.trains else ""
-        print(f"{saved}the same command goes on with the readout", file=sys.stderr)
+        whole = trained.epochs >= config.training.epochs
+        saved = f"the training {'is done' if whole else 'was stopped early'} and saved in {run.path}; " if config.trains else ""
+        print(f"{saved}the same command goes on with {'the readout' if whole else 'it'}", file=sys.stderr)
         raise
     if results:
         print(f"results: {run.results_file}, pictures: {run.figures}")

@@ -29,7 +29,7 @@ def test_a_session(tmp_path):
         "  label 'choice', one per trial: 2 different values: go, stay",
         "  label 'place', one per bin: 30 different values: 0 to 1",
         f"  closer_tf train simulated_tcloser --run-dir runs/mine --set 'dataset={source}' --set num_encoders=2\n"
-        f'  or in a config of yours: "dataset": {source}, "masks": {{"scheme": "areas"}}',
+        "  to have it as a config: the same with --resolved > mine.json",
     ]
 
 
@@ -45,10 +45,14 @@ def test_a_session(tmp_path):
         ),
     ],
 )
-def test_arrays(tmp_path, kind, arrays):
+def test_arrays(tmp_path, kind, arrays, capsys):
     np.savez(tmp_path / "a.npz", **arrays)
     lines = described(tmp_path / "a.npz")
-    assert lines[0].endswith(f"arrays for the source '{kind}'") and f'"name": "{kind}"' in lines[-1]
+    assert lines[0].endswith(f"arrays for the source '{kind}'")
+    command, as_config = lines[-1].splitlines()
+    assert as_config.endswith("the same with --resolved > mine.json")
+    assert cli.main([*shlex.split(command)[1:], "--resolved"]) == 0
+    assert json.loads(capsys.readouterr().out)["dataset"]["name"] == kind
     assert any(line.startswith(f"  {next(iter(arrays))}: shape (") for line in lines)
 
 

@@ -1,5 +1,6 @@
 """The commands, as a user meets them."""
 
+import dataclasses
 import json
 import os
 import re
@@ -13,7 +14,10 @@ import pytest
 from PIL import Image
 
 from closer_tf import evaluate, train
+from closer_tf.config import load_config
 from closer_tf.errors import BusyError, CloserWarning
+from closer_tf.readout.features import load_trained
+from closer_tf.training.experiment import load_splits
 from closer_tf.training.runs import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -494,6 +498,13 @@ def test_a_readout_that_is_interrupted_says_that_the_training_is_saved(tmp_path,
     assert train.main([str(tmp_path / "tiny.json"), "--run-dir", str(tmp_path / "run")]) == 130
     said = capsys.readouterr().err
     assert f"the training is done and saved in {tmp_path / 'run'}; the same command goes on with the readout" in said
+    run, config = RunFolder(tmp_path / "run"), load_config(tmp_path / "tiny.json").resolved()
+    data = load_splits(config)
+    trained = load_trained(run, config, data)
+    with pytest.raises(KeyboardInterrupt):
+        train._finish(run, config, data, dataclasses.replace(trained, epochs=1))  # of three
+    said = capsys.readouterr().err
+    assert f"the training was stopped early and saved in {tmp_path / 'run'}; the same command goes on with it" in said
     monkeypatch.undo()
     assert train.main([str(tmp_path / "tiny.json"), "--run-dir", str(tmp_path / "run")]) == 0
 

@@ -199,14 +199,13 @@ _CONFIGS = {
 
 
 def _command(kind, path, more="", source=()):
-    """A command that trains on the data, and how a config names it; `source` has further keys of `dataset`."""
+    """A command that trains on the data, and what makes a config of it; `source` has further keys of `dataset`."""
     name = _CONFIGS[kind]
     source = json.dumps({"name": kind, "path": str(path), **dict(source)})
     known = kind in ("image_folder", "natural_movie", "gabors")  # of which that config is
     given = shlex.quote(f"dataset.path={path}" if known else f"dataset={source}")
-    areas = ', "masks": {"scheme": "areas"}' * (kind in ("session", "natural_movie", "gabors"))
     command = f"  closer_tf train {name} --run-dir runs/mine --set {given}{more}"
-    return f'{command}\n  or in a config of yours: "dataset": {source}{areas}'
+    return f"{command}\n  to have it as a config: the same with --resolved > mine.json"
 
 
 def _some(values):
