@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -200,8 +201,8 @@ def _free_name(run, taken):
         run: `_Run`.
         taken: dict name -> what is said of the run that has it. A run that is given twice has one name.
     """
-    parts = [part for part in run.name.split("/") if part]
-    names = ["/".join(parts[-k:]) for k in range(1, len(parts) + 1)] if run.name.startswith("/") else [run.name]
+    parts = Path(run.name).parts[1:] if Path(run.name).is_absolute() else [run.name]
+    names = ["/".join(parts[-k:]) for k in range(1, len(parts) + 1)]
     numbered = (f"{names[-1]}_{k}" for k in itertools.count(2))
     return next(name for name in itertools.chain(names, numbered) if taken.get(name, run.about) == run.about)
 
