@@ -225,12 +225,14 @@ def test_what_is_said_of_cifar_is_in_the_file():
             for fields in ("layout=uniform", "layout=foveal", "scheme=gaussian")
         ]
         assert f"{gains[0]} on a uniform map, {gains[1]} on a foveal one, against {gains[2]}" in text
-    families = {
-        about["config"]["objective"]["graph"]["family"]: about["graph"]["silent"]
+    sparse = [
+        about["config"] | {"silent": about["graph"]["silent"]}
         for about in content("beyond_cifar10")["runs"].values()
         if about.get("graph") and about["graph"]["edges"] == 20
-    }
-    assert len(families) == 7 and [family for family, silent in families.items() if silent] == ["clustered"]
+    ]
+    families = {config["objective"]["graph"]["family"] for config in sparse}
+    silent = {(c["objective"]["graph"]["family"], c["seed"], c["silent"]) for c in sparse if c["silent"]}
+    assert len(families) == 7 and silent == {("clustered", 0, 1), ("spatial", 1, 1)}
     for readout, said in (
         ("single", "single {} to {} where untrained encoders are at {}"),
         ("ensemble", "ensemble {} to {} where"),
@@ -243,6 +245,12 @@ def test_what_is_said_of_cifar_is_in_the_file():
             known = {family: values[seed] for family, values in found.items() if seed in values}
             assert max(known, key=known.get) == "random" and max(known.values()) < closer[seed]
         assert first["small_world"] == first["bidirectional_ring"]
+    twice = [
+        above(*(of("closer", readout, f"family={f},", "scheme=gaussian") for f in ("small_world", "bidirectional_ring")))
+        for readout in ("single", "ensemble")
+    ]
+    assert [both.split(", ")[0] for both in twice] == [".000", ".000"]
+    assert "and {} and {} apart on".format(*(both.split(", ")[1].lstrip("-") for both in twice)) in text
 
 
 if __name__ == "__main__":
