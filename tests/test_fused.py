@@ -146,7 +146,7 @@ def own_encoder(i, shape):
     return keras.Model(inputs, x)
 
 
-def test_encoders_of_ones_own(digits):
+def test_encoders_of_ones_own(digits, double):
     def models():
         found = []
         for seed in (0, 1):
@@ -168,10 +168,10 @@ def test_encoders_of_ones_own(digits):
     assert np.abs(weights_of(apart) - start).max() > 5e-3
     for one, other in zip(together, apart):
         for ours, theirs in zip(one.variables, other.variables):
-            np.testing.assert_allclose(ours, theirs, atol=2e-5, rtol=1e-4, err_msg=theirs.path)
+            np.testing.assert_allclose(ours, theirs, atol=1e-9, rtol=1e-6, err_msg=theirs.path)
     assert min(log["regularisation"] for log in logs) > 0
     for name, values in of_runs.items():
-        np.testing.assert_allclose(values, [log[name] for log in logs], rtol=1e-4)
+        np.testing.assert_allclose(values, [log[name] for log in logs], rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", ["mlp", slow("mlp, one by one")])

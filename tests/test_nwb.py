@@ -230,7 +230,7 @@ def test_inspect_says_what_is_in_a_file_and_which_command_reads_it(by_electrodes
     assert cli.main(["inspect", out]) == 0
     said = capsys.readouterr().out
     assert "Session('mouse': 5 units" in said and "label 'side', one per trial: 2 different values: left, right" in said
-    assert '"dataset": {"name": "session", "path": ' in said
+    assert 'dataset={"name": "session", "path": ' in said
 
 
 def test_zarr_is_read_and_pickles_are_not(tmp_path, capsys):
