@@ -46,6 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="cross-validation: of each seed the mean over the runs that differ in dataset.fold",
     )
+    parser.add_argument(
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="do not take over this run of a NAME.json, by its name under 'runs' there (it was run again, say); repeatable",
+    )
     parser.add_argument("--title", help="title of the picture (default: none, or that of the NAME.json)")
     add_figures(parser)
     add_plugins(parser)
@@ -57,14 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(options):
     from closer_tf import plots
 
-    if len(options.sources) == 1 and options.sources[0].endswith(".json"):
+    if len(options.sources) == 1 and options.sources[0].endswith(".json") and not options.leave_out:
         if options.over_folds:
             raise RunError(f"{options.sources[0]}: a summary stays as it was made; give --over-folds with the run folders")
         read_summary(options.sources[0])  # which says what is wrong with it
         older = {"title": "", "score": "accuracy", "simulated": False}  # what files of earlier versions do not say
         summary = {**older, **json.loads(read_text(given_path(options.sources[0])))}
     else:
-        summary = {"title": "", **summarise(options.sources, options.over_folds)}
+        summary = {"title": "", **summarise(options.sources, options.over_folds, options.leave_out)}
     if options.title is not None:
         summary["title"] = options.title
     out = given_path(options.out)

@@ -144,6 +144,28 @@ def test_a_file_stands_for_the_runs_that_it_is_of(tmp_path, capsys):
     assert json.loads((tmp_path / "joined.json").read_text()) == found
 
 
+def test_a_run_of_a_file_gives_way_to_one_that_was_done_again(tmp_path, capsys):
+    older = [str(stored_run(tmp_path / "older" / f"seed_{seed}", seed=seed, closer=0.5)) for seed in (0, 1)]
+    assert summary.main([*older, "-o", str(tmp_path / "older")]) == 0
+    again, file, out = str(stored_run(tmp_path / "again" / "seed_1", seed=1, closer=0.6)), str(tmp_path / "older.json"), "new"
+    capsys.readouterr()
+
+    def join(*arguments):
+        return summary.main([*arguments, "-o", str(tmp_path / out)]), capsys.readouterr().err
+
+    code, errors = join(file, again)
+    assert code == 2 and "seed 1 is 0.6, another run says 0.5; leave one of the two " in errors
+    assert join(file, again, "--leave-out", "seed_1") == (0, "")
+    found = json.loads((tmp_path / "new.json").read_text())
+    assert found["accuracy"]["closer"]["single"]["test"] == [0.5, 0.6] and list(found["runs"]) == ["seed_0", "seed_1"]
+    assert join(file, "--leave-out", "seed_1") == (0, "")  # a file alone, too
+    assert json.loads((tmp_path / "new.json").read_text())["accuracy"]["closer"]["single"]["seeds"] == [0]
+    code, errors = join(file, again, "--leave-out", "seed_7")
+    assert code == 2 and "--leave-out seed_7: no file given here has a run of that name, but seed_0, seed_1" in errors
+    code, errors = join(file, "--leave-out", "seed_0", "--leave-out", "seed_1")
+    assert code == 2 and "no run is left to make a summary of" in errors
+
+
 def test_a_summary_over_folds_is_not_joined(tmp_path, capsys):
     folders = [str(fold_run(tmp_path, 0, fold, 0.5)) for fold in (0, 1)]
     assert summary.main([*folders, "-o", str(tmp_path / "cv"), "--over-folds"]) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,9 @@ class _Run(NamedTuple):
     """What a summary says of it under `runs`."""
 
 
-def summarise(sources: Iterable[str | os.PathLike], over_folds: bool = False) -> dict[str, Any]:
+def summarise(
+    sources: Iterable[str | os.PathLike], over_folds: bool = False, leave_out: Collection[str] = ()
+) -> dict[str, Any]:
     """The readouts of several runs.
 
     Runs that differ in more than seeds are told apart by what differs: 'closer, objective.graph.family=star'. Only what a
@@ -48,6 +50,7 @@ def summarise(sources: Iterable[str | os.PathLike], over_folds: bool = False) ->
         sources: run folders, and files of summaries, whose runs are added as if their folders were there.
         over_folds: cross-validation: runs that differ in `dataset.fold` alone are one, and a seed's value is the mean over its
             folds, of which each seed has the same. Default: another fold is another variant.
+        leave_out: runs of the files that are not taken, such as those that were run again, by what `runs` calls them there.
 
     Returns:
         dict: `accuracy.<condition>.<readout>` with `seeds`, `test` (one value per seed), `mean` and `sd` (ddof 1, null for one
@@ -62,13 +65,20 @@ def summarise(sources: Iterable[str | os.PathLike], over_folds: bool = False) ->
 
     Raises:
         RunError: a folder has no readout or an outdated one, a file is no summary or one over folds, the runs have different
-            data, two runs of one seed and condition differ, or over folds: a run has none, there is only one, or a seed lacks
-            one that another has.
+            data, two runs of one seed and condition differ, no file has a run that is to be left out, or over folds: a run has
+            none, there is only one, or a seed lacks one that another has.
     """
     found: list[_Run] = []
+    in_files: list[str] = []
     for source in sources:
         path = given_path(source)
-        found += _of_file(source) if path.suffix == ".json" and not path.is_dir() else [_of_folder(source)]
+        if path.suffix == ".json" and not path.is_dir():
+            of_file = _of_file(source)
+            in_files += [run.name for run in of_file]
+            found += [run for run in of_file if run.name not in leave_out]
+        else:
+            found.append(_of_folder(source))
+    _check_left_out(leave_out, in_files, found)
     kinds: dict[tuple[str, bool], dict[int | None, set[float]]] = {}  # (score, simulated) -> fold -> chances
     runs: dict[str, Any] = {}
     for run in found:
@@ -145,6 +155,17 @@ def _of_file(file):
     if "folds" in summary:
         raise RunError(f"{file}: a summary over folds stays as it was made; give the run folders instead")
     return [_Run(f"{file}: {name}", name, config, results, summary["runs"][name]) for name, (config, results) in found.items()]
+
+
+def _check_left_out(leave_out, in_files, kept):
+    """Raise `RunError` where a name that is to be left out is of no file's run, or nothing is kept."""
+    for name in leave_out:
+        if name not in in_files:
+            raise RunError(
+                f"--leave-out {name}: no file given here has a run of that name, but {', '.join(in_files) or 'none'}"
+            )
+    if not kept:
+        raise RunError("--leave-out: no run is left to make a summary of")
 
 
 def _first_encoder(by_seed):
@@ -361,7 +382,10 @@ def _note(values, run, key, value):
     seed, fold = run.config.seed, _fold(run.config)
     known = values.setdefault(key, {}).setdefault(seed, {})
     if known.get(fold, value) != value:
-        raise RunError(f"{run.source}: {' '.join(key)} of seed {seed} is {value}, another run says {known[fold]}")
+        raise RunError(
+            f"{run.source}: {' '.join(key)} of seed {seed} is {value}, another run says {known[fold]}; leave one of the two "
+            f"out (a run of a file: --leave-out NAME)"
+        )
     known[fold] = value
 
 
