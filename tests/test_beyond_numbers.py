@@ -189,68 +189,87 @@ def test_the_tables_are_those_of_the_files(page, rows):
             place = text.index(row, place) + 1  # in this order
 
 
+CIFAR = "beyond_cifar10"
+ALL_TO_ALL = ("scheme=gaussian", "family=all_to_all", "local=False", "stop_gradient=False")
+
+
+def by_seed(name, condition, readout, *parts, without=()):
+    """dict seed -> test accuracy of a summary's one condition whose name has all the parts and none of the others."""
+    (found,) = (
+        values[readout]
+        for key, values in content(name)["accuracy"].items()
+        if key.partition(",")[0] == condition
+        and all(part in key for part in parts)
+        and not any(part in key for part in without)
+    )
+    return dict(zip(found["seeds"], found["test"]))
+
+
+def above(one, other):
+    """'.039, .039': differences of seeds, in their order."""
+    return each(one[seed] - other[seed] for seed in one.keys() & other.keys())
+
+
 def test_what_is_said_of_cifar_is_in_the_file():
     """Differences are between runs of one seed, named in the order of seeds."""
     text = " ".join((REPOSITORY / "docs" / "beyond.md").read_text().split())
-    accuracy = content("beyond_cifar10")["accuracy"]
-
-    def of(condition, readout, *parts, without=()):
-        (found,) = (
-            values[readout]
-            for name, values in accuracy.items()
-            if name.partition(",")[0] == condition
-            and all(part in name for part in parts)
-            and not any(part in name for part in without)
-        )
-        return dict(zip(found["seeds"], found["test"]))
-
-    def above(one, other):
-        return each(one[seed] - other[seed] for seed in one.keys() & other.keys())
-
     clusters, weak, strong = (
-        of("closer", "ensemble", "family=custom", *parts, without=without)
+        by_seed(CIFAR, "closer", "ensemble", "family=custom", *parts, without=without)
         for parts, without in (((), ("push",)), (("weight=0.1",), ()), (("weight=1.0",), ()))
     )
     assert f"by {above(weak, clusters)} with lambda .1 and by {above(strong, clusters)} with lambda 1" in text
-    rest = ("family=all_to_all", "local=False", "stop_gradient=False")
     for readout in ("single", "ensemble"):
-        untrained = of("untrained", readout, "scheme=gaussian")
-        closer = of("closer", readout, "scheme=gaussian", *rest)
-        byol = of("distilled", readout, "momentum=0.996")
-        layers = of("closer", readout, "local=True")
+        untrained = by_seed(CIFAR, "untrained", readout, "scheme=gaussian")
+        closer = by_seed(CIFAR, "closer", readout, *ALL_TO_ALL)
+        byol = by_seed(CIFAR, "distilled", readout, "momentum=0.996")
+        layers = by_seed(CIFAR, "closer", readout, "local=True")
         assert f"{above(byol, untrained)} above untrained" in text and f"{above(closer, byol)} below CLoSeR" in text
         assert f"{above(layers, untrained)} beside untrained" in text
         gains = [
-            above(of("closer", readout, fields, *rest), of("untrained", readout, fields))
+            above(by_seed(CIFAR, "closer", readout, fields, *ALL_TO_ALL[1:]), by_seed(CIFAR, "untrained", readout, fields))
             for fields in ("layout=uniform", "layout=foveal", "scheme=gaussian")
         ]
         assert f"{gains[0]} on a uniform map, {gains[1]} on a foveal one, against {gains[2]}" in text
-    sparse = [
-        about["config"] | {"silent": about["graph"]["silent"]}
-        for about in content("beyond_cifar10")["runs"].values()
+
+
+def test_what_is_said_of_graphs_on_cifar_is_in_the_file():
+    text = " ".join((REPOSITORY / "docs" / "beyond.md").read_text().split())
+    measured = {
+        (about["config"]["objective"]["graph"]["family"], about["config"]["seed"]): about["graph"]
+        for about in content(CIFAR)["runs"].values()
         if about.get("graph") and about["graph"]["edges"] == 20
-    ]
-    families = {config["objective"]["graph"]["family"] for config in sparse}
-    silent = {(c["objective"]["graph"]["family"], c["seed"], c["silent"]) for c in sparse if c["silent"]}
-    assert len(families) == 7 and silent == {("clustered", 0, 1), ("spatial", 1, 1)}
-    for readout, said in (
-        ("single", "single {} to {} where untrained encoders are at {}"),
-        ("ensemble", "ensemble {} to {} where"),
-    ):
-        found = {f: of("closer", readout, f"family={f},", "scheme=gaussian") for f in families}
-        first = {family: values[0] for family, values in found.items()}
-        untrained, closer = of("untrained", readout, "scheme=gaussian"), of("closer", readout, "scheme=gaussian", *rest)
-        assert said.format(r(min(first.values())), r(max(first.values())), r(untrained[0])) in text
-        for seed in (0, 1):
-            known = {family: values[seed] for family, values in found.items() if seed in values}
-            assert max(known, key=known.get) == "random" and max(known.values()) < closer[seed]
-        assert first["small_world"] == first["bidirectional_ring"]
-    twice = [
-        above(*(of("closer", readout, f"family={f},", "scheme=gaussian") for f in ("small_world", "bidirectional_ring")))
-        for readout in ("single", "ensemble")
-    ]
-    assert [both.split(", ")[0] for both in twice] == [".000", ".000"]
-    assert "and {} and {} apart on".format(*(both.split(", ")[1].lstrip("-") for both in twice)) in text
+    }
+    families = {family for family, _ in measured}
+    silent = {key for key, graph in measured.items() if graph["silent"]}
+    assert len(families) == 7 and silent == {("clustered", 0), ("clustered", 1), ("spatial", 1), ("random", 1)}
+    assert all(measured[key]["silent"] == 1 for key in silent)
+    assert measured["small_world", 0] == measured["bidirectional_ring", 0]
+    assert measured["small_world", 1]["clustering"] > measured["bidirectional_ring", 1]["clustering"] == 0
+    for readout in ("single", "ensemble"):
+        found = {f: by_seed(CIFAR, "closer", readout, f"family={f},", "scheme=gaussian") for f in families}
+        untrained = by_seed(CIFAR, "untrained", readout, "scheme=gaussian")
+        spans, ranked = [], []
+        for seed, all_to_all in by_seed(CIFAR, "closer", readout, *ALL_TO_ALL).items():
+            of_seed = {family: values[seed] for family, values in found.items()}
+            spans.append(f"{r(min(of_seed.values()))} to {r(max(of_seed.values()))}")
+            ranked.append(sorted(families, key=of_seed.get, reverse=True))
+            assert max(of_seed.values()) < all_to_all
+        assert f"{readout} {' and '.join(spans)} where untrained encoders are at {each(untrained.values())}" in text
+        assert ranked[0][-1] == ranked[1][0] == "scale_free" and ranked[0][0] == "random" and "random" in ranked[1][:3]
+        assert found["small_world"][0] == found["bidirectional_ring"][0]
+
+
+def test_what_another_machine_and_an_earlier_version_gave():
+    text = " ".join((REPOSITORY / "docs" / "beyond.md").read_text().split())
+    apart = {}
+    for readout in ("single", "ensemble"):
+        for family, stops in (("all_to_all", False), ("random", True), ("bidirectional_ring", True)):
+            parts = (f"family={family}", f"stop_gradient={stops}")
+            now = by_seed(CIFAR, "closer", readout, "scheme=gaussian", *parts, without=("local=True",))
+            then = by_seed("cifar10_panels_quick_2", "closer", readout, "fraction=0.1", *parts)
+            apart.setdefault(readout, []).append(r(abs(now[1] - then[1])))
+    single, ensemble = ("{}, {} and {}".format(*values) for values in apart.values())
+    assert f"came out {single} apart on single encoders, {ensemble} on the ensemble" in text
 
 
 if __name__ == "__main__":
