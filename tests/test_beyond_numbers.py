@@ -257,6 +257,10 @@ def test_what_is_said_of_graphs_on_cifar_is_in_the_file():
         assert f"{readout} {' and '.join(spans)} where untrained encoders are at {each(untrained.values())}" in text
         assert ranked[0][-1] == ranked[1][0] == "scale_free" and ranked[0][0] == "random" and "random" in ranked[1][:3]
         assert found["small_world"][0] == found["bidirectional_ring"][0]
+        star = by_seed(CIFAR, "closer", readout, "family=star")
+        assert f"{readout} {each(star.values())}" in text
+        behind = [sum(values[seed] > star[seed] for values in found.values()) for seed in (0, 1)]
+        assert behind[0] == 7 and behind[1] in (3, 4)
 
 
 def test_what_another_machine_and_an_earlier_version_gave():
