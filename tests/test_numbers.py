@@ -210,7 +210,7 @@ def share_near(seeds, limit):
 
 
 def signed(value, digits):
-    return f"{value:+.{digits}f}".replace("0.", ".", 1)
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("0.", ".", 1)  # of a rounded -0 this makes +0
 
 
 def results_untrained():
