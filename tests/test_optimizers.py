@@ -44,6 +44,15 @@ def test_schedule_decay_of_one_is_keras_own_nadam():
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_gradients_k_times_as_large_are_an_epsilon_k_times_smaller():
+    """What docs/differences.md says of the sum over k edges, which is published for random graphs."""
+    gradients = np.random.default_rng(4).normal(size=(50, 5)).astype(np.float32) * 1e-8
+    start = np.zeros(5, np.float32)
+    summed, mean = run(Nadam(), 20 * gradients, start), run(Nadam(), gradients, start)
+    np.testing.assert_allclose(run(Nadam(epsilon=1e-7 / 20), gradients, start), summed, rtol=1e-4, atol=1e-9)
+    assert np.abs(summed[-1]).mean() > 5 * np.abs(mean[-1]).mean()  # gradients below epsilon: it matters
+
+
 def test_serialisation_keeps_every_setting():
     optimizer = Nadam(learning_rate=0.01, beta_1=0.8, beta_2=0.9, epsilon=1e-5, schedule_decay=0.1)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))

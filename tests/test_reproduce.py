@@ -279,16 +279,22 @@ def test_steps_are_timed_on_random_stimuli(points):
     assert random_data(mouse.config).train.inputs.shape[1:] == (2, 668) and steps_of(mouse.config) == 253
 
 
-def some_claim(kind="above", compare="at x"):
+def some_claim(kind="above", compare="at x", margin=0.02):
     x = 0.1 if compare == "at x" else None
     sides = [{"panel": "3b", "series": name, "x": x} for name in ("CLoSeR", "untrained")]
-    return claims.Claim(claim="one above the other", kind=kind, compare=compare, first=sides[0], second=sides[1])
+    return claims.Claim(claim="one above the other", kind=kind, compare=compare, margin=margin, first=sides[0], second=sides[1])
 
 
 @pytest.mark.parametrize(
     "first, second, kind, verdict, why",
     [
-        ([0.43, 0.44, 0.42], [0.30, 0.31, 0.29], "above", "holds", "one-sided paired t-test, p = 0, corrected 0***"),
+        (
+            [0.43, 0.44, 0.42],
+            [0.30, 0.312, 0.29],
+            "above",
+            "holds",
+            "one-sided paired t-test, p = 1.3e-05, corrected 1.3e-05***",
+        ),
         (
             [0.43, 0.45, 0.42],
             [0.30, 0.31, 0.29],
@@ -298,7 +304,13 @@ def some_claim(kind="above", compare="at x"):
         ),
         ([0.30, 0.31, 0.29], [0.43, 0.45, 0.42], "above", "does not hold", "one-sided paired t-test, p = 1"),
         ([0.31, 0.30, 0.33], [0.30, 0.31, 0.29], "above", "cannot be seen yet", "one-sided paired t-test, p = 0.23"),
-        ([0.43, 0.44], [0.30, 0.31], "above", "cannot be seen yet", "one-sided paired t-test, p = 0; 2 seeds settle nothing"),
+        (
+            [0.43, 0.44],
+            [0.30, 0.31],
+            "above",
+            "cannot be seen yet",
+            "one-sided paired t-test, p = 0.25; 2 seeds settle nothing",
+        ),
         ([0.30, 0.31], [0.43, 0.44], "above", "cannot be seen yet", "one-sided paired t-test, p = 1; 2 seeds settle nothing"),
         ([0.43], [0.30], "above", "cannot be seen yet", "one seed, in the direction claimed"),
         ([0.43], [0.30], "level", "cannot be seen yet", "one seed, outside the margin"),
@@ -347,6 +359,9 @@ def test_best_points_are_compared_seed_by_seed_where_both_have_them(points):
     value = claims.check(some_claim(compare="best value"), panels, found)
     assert value.difference == pytest.approx(np.mean([0.50 - 0.31, 0.52 - 0.32, 0.51 - 0.33]))
     assert value.published_difference == pytest.approx(0.438843 - 0.341755)
+    agreed = {q: [values[0]] * 3 for q, values in closer.items()}  # three seeds at one place are no certainty
+    agreed = claims.check(some_claim(compare="best x"), *of_curves(points, {"closer": agreed, "untrained": untrained}))
+    assert agreed.verdict == "cannot be seen yet" and agreed.why.startswith("one-sided paired permutation test, p = 0.12")
     del untrained[0.15]
     few = claims.check(some_claim(compare="best x"), *of_curves(points, {"closer": closer, "untrained": untrained}))
     assert few.verdict == "cannot be seen yet" and few.why == "runs at 2 points of both, fewer than 3"
@@ -369,13 +384,19 @@ def test_claims_are_corrected_for_their_number_and_two_seeds_do_not_count(points
     assert with_two[0].p_corrected == alone.p and with_two[1].p is not None and with_two[1].p_corrected is None
 
 
+def test_what_counts_as_level_is_the_claims(points):
+    level = {"closer": {0.1: [0.307, 0.308, 0.306]}, "untrained": {0.1: [0.300, 0.3005, 0.2995]}}
+    wide, narrow = (claims.check(some_claim("level", margin=margin), *of_curves(points, level)) for margin in (0.02, 0.005))
+    assert (wide.verdict, narrow.verdict) == ("holds", "does not hold") and "margin 0.005" in narrow.why
+
+
 @pytest.mark.parametrize("good, bad, verdict", [(3, 1, "holds"), (2, 1, "cannot be seen yet"), (2, 2, "does not hold")])
 def test_a_claim_on_several_counts_them(points, good, bad, verdict):
     series = {"closer": {}, "untrained": {}}
     places = (0.05, 0.1, 0.15, 0.2)
     for k, q in enumerate(places):
         level = 0.5 if k < good else 0.3 if k < good + bad else None
-        series["closer"][q] = [] if level is None else [level, level + 0.01, level + 0.02]
+        series["closer"][q] = [] if level is None else [level, level + 0.011, level + 0.02]
         series["untrained"][q] = [0.4, 0.41, 0.42]
     sides = [
         {kind: {"panel": "3b", "series": name, "x": q} for kind, name in (("first", "CLoSeR"), ("second", "untrained"))}

@@ -9,6 +9,7 @@ from closer_tf.analysis.statistics import (
     holm,
     independent_t_test,
     level_test,
+    paired_permutation_test,
     paired_t_test,
     permutation_test,
     seeds_needed,
@@ -78,6 +79,18 @@ def test_all_permutations_of_a_small_sample():
     assert permutation_test([1.0, 2.0, 3.0, 4.0], [0.0]).p == pytest.approx(1 / 5)
 
 
+def test_seeds_that_agree_on_a_grid_are_not_certain():
+    # of the eight ways to exchange within three pairs, one has a mean difference as large
+    assert paired_permutation_test([0.15] * 3, [0.1] * 3).p == pytest.approx(1 / 8)
+    assert paired_t_test([0.15] * 3, [0.1] * 3).p == pytest.approx(1 / 8)
+    signs = np.array(np.meshgrid(*[[1, -1]] * 4)).reshape(4, -1)
+    by_hand = np.mean([2, 1, 0, -1] @ signs >= 2)
+    assert paired_permutation_test([2.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]).p == pytest.approx(by_hand)
+    assert paired_permutation_test([0.1] * 3, [0.15] * 3).p == 1.0 and paired_permutation_test([0.1] * 3, [0.1] * 3).p == 1.0
+    many = paired_permutation_test(np.arange(1.0, 31.0), np.zeros(30))  # not all of them any more
+    assert many.p == pytest.approx(1e-4, rel=0.01) and many == paired_permutation_test(np.arange(1.0, 31.0), np.zeros(30))
+
+
 def test_a_large_permutation_test_is_the_same_every_time_and_near_the_t_test():
     rng = np.random.default_rng(1)
     first, second = rng.normal(0.012, 0.02, 30), rng.normal(0, 0.02, 30)
@@ -88,10 +101,12 @@ def test_a_large_permutation_test_is_the_same_every_time_and_near_the_t_test():
 def test_too_few_or_constant_values_have_no_p():
     assert paired_t_test([1.0], [0.0]).p is None and paired_t_test([1.0], [0.0]).stars == ""
     assert independent_t_test([1.0], [0.0]).p is None and permutation_test([1.0], [0.0]).p is None
-    assert paired_t_test([1.0, 2.0], [0.0, 1.0]).p == 0.0 and paired_t_test([0.0, 1.0], [1.0, 2.0]).p == 1.0
-    assert paired_t_test([1.0, 2.0], [1.0, 2.0]).p == 0.5
-    with pytest.raises(ValueError, match="as many first as second"):
-        paired_t_test([1.0, 2.0], [1.0])
+    assert paired_t_test([1.0, 2.0], [0.0, 1.0]).p == 0.25 and paired_t_test([0.0, 1.0], [1.0, 2.0]).p == 1.0
+    assert paired_t_test([1.0, 2.0], [1.0, 2.0]).p == 1.0
+    assert paired_permutation_test([1.0], [0.0]).p is None
+    for test in (paired_t_test, paired_permutation_test):
+        with pytest.raises(ValueError, match="as many first as second"):
+            test([1.0, 2.0], [1.0])
 
 
 def test_the_papers_stars():
@@ -123,6 +138,20 @@ def test_so_many_seeds_see_it_four_times_of_five(paired, difference, level):
         first, second = rng.normal(difference, 0.012, (20_000, count)), rng.normal(0, 0.009, (20_000, count))
         test = stats.ttest_rel if paired else stats.ttest_ind
         return np.mean(test(first, second, axis=1, alternative="greater").pvalue < level)
+
+    assert seen(seeds) > 0.79 and seen(seeds - 1) < 0.81
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.001, 0.012])
+def test_so_many_seeds_see_that_two_are_level(difference):
+    sds, margin, level = (0.012, 0.009), 0.02, 0.01
+    seeds = seeds_needed([margin - difference, margin + difference], sds, level)
+    rng = np.random.default_rng(0)
+
+    def seen(count):
+        apart = rng.normal(difference, np.hypot(*sds), (20_000, count))
+        above = stats.ttest_1samp(apart, -margin, axis=1, alternative="greater").pvalue
+        return np.mean(np.maximum(above, stats.ttest_1samp(apart, margin, axis=1, alternative="less").pvalue) < level)
 
     assert seen(seeds) > 0.79 and seen(seeds - 1) < 0.81
 

@@ -97,14 +97,13 @@ def paired_t_test(first: ArrayLike, second: ArrayLike) -> Test:
         first, second: one number per seed, the same seeds in the same order.
 
     Returns:
-        `Test`; p is None for one seed, and 0.0 or 1.0 where all differences are the same and not zero.
+        `Test`; p is None for one seed, and where all differences are the same that of a sign test: .5 to the power of the
+        number of seeds where `first` is larger, else 1.
 
     Raises:
         ValueError: the numbers of values differ, there are none, or some are not finite.
     """
-    first, second = _checked(first), _checked(second)
-    if len(first) != len(second):
-        raise ValueError(f"a paired test needs as many first as second values, found {len(first)} and {len(second)}")
+    first, second = _checked_pairs(first, second)
     differences = first - second
     statistic, p = None, None
     if len(first) > 1:
@@ -112,8 +111,41 @@ def paired_t_test(first: ArrayLike, second: ArrayLike) -> Test:
             found = stats.ttest_rel(first, second, alternative="greater")
             statistic, p = float(found.statistic), float(found.pvalue)
         else:  # SciPy divides by the spread
-            p = 0.5 if abs(differences[0]) < 1e-12 else float(differences[0] < 0)
+            p = 0.5 ** len(first) if differences[0] > 1e-12 else 1.0
     return Test("one-sided paired t-test", float(differences.mean()), p, statistic, (len(first), len(second)))
+
+
+def paired_permutation_test(first: ArrayLike, second: ArrayLike, resamples: int = 10_000, seed: int = 0) -> Test:
+    """One-sided permutation test that `first` is larger, within pairs: for values on a grid, such as where a curve peaks, on
+    which seeds agree so often that a t-test sees hardly any spread.
+
+    Args:
+        first, second: one number per seed, the same seeds in the same order.
+        resamples: number of random exchanges within pairs; where there are not more than that, all of them are taken, so that
+            p is never below .5 to the power of the number of seeds.
+        seed: of the random exchanges.
+
+    Returns:
+        `Test`; p is None for one seed.
+
+    Raises:
+        ValueError: the numbers of values differ, there are none, or some are not finite.
+    """
+    first, second = _checked_pairs(first, second)
+    differences, p = first - second, None
+    if len(first) > 1:
+        found = stats.permutation_test(
+            (differences,),
+            lambda values, axis: values.mean(axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=resamples,
+            alternative="greater",
+            random_state=np.random.default_rng(seed),
+        )
+        p = float(found.pvalue)
+    mean = float(differences.mean())
+    return Test("one-sided paired permutation test", mean, p, mean, (len(first), len(second)))
 
 
 def independent_t_test(first: ArrayLike, second: ArrayLike) -> Test:
@@ -209,21 +241,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(
-    difference: float, sds: tuple[float, float], level: float, power: float = 0.8, paired: bool = True
+    differences: float | Sequence[float], sds: tuple[float, float], level: float, power: float = 0.8, paired: bool = True
 ) -> int | None:
-    """How many seeds a one-sided t-test needs to see a difference.
+    """How many seeds a one-sided t-test needs to see a difference, or several of such tests to see one each.
 
     Args:
-        difference: the true difference of the means.
+        differences: the true difference of the means, or one of each test; how often each is missed adds up.
         sds: the standard deviation of each side over seeds, taken as independent of each other.
-        level: p below which it counts as seen.
-        power: how often it is to be seen.
+        level: p below which one counts as seen.
+        power: how often all are to be seen.
         paired: whether seeds are compared one by one, or the two sides as independent samples.
 
     Returns:
-        Seeds of each side, at least 2; None where the difference is not positive, or more than 10,000 would be needed.
+        Seeds of each side, at least 2; None where a difference is not positive, or more than 10,000 would be needed.
     """
-    if difference <= 0:
+    differences = np.atleast_1d(differences)
+    if min(differences) <= 0:
         return None
     spread = float(np.hypot(*sds))
     if spread == 0:
@@ -231,7 +264,8 @@ def seeds_needed(
 
     def seen(seeds):
         freedom = (seeds - 1) * (1 if paired else 2)
-        return special.nctdtr(freedom, difference / spread * seeds**0.5, stats.t.isf(level, freedom)) <= 1 - power
+        missed = special.nctdtr(freedom, differences / spread * seeds**0.5, stats.t.isf(level, freedom))
+        return missed.sum() <= 1 - power
 
     few, enough = 1, 2
     while not seen(enough):
@@ -257,6 +291,13 @@ def _leave_one(first, second):
     sign = 1 if len(first) == 1 else -1
     seen = sign * (alone[0] - (pooled.sum() - alone[0]) / (len(pooled) - 1))
     return float(np.mean(sign * differences >= seen - 1e-12))
+
+
+def _checked_pairs(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    first, second = _checked(first), _checked(second)
+    if len(first) != len(second):
+        raise ValueError(f"a paired test needs as many first as second values, found {len(first)} and {len(second)}")
+    return first, second
 
 
 def _checked(values: ArrayLike) -> np.ndarray:

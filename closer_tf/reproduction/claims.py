@@ -6,7 +6,7 @@ says the opposite, and 'cannot be seen yet' otherwise: too few seeds, too much s
 """
 
 from dataclasses import asdict, dataclass, replace
-from math import comb
+from math import ceil, comb, log2
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from closer_tf.analysis.statistics import (
     estimate,
     holm,
     level_test,
+    paired_permutation_test,
     paired_t_test,
     permutation_test,
     seeds_needed,
@@ -31,7 +32,6 @@ from closer_tf.reproduction.results import by_x
 
 CLAIMS = Path(__file__).resolve().parents[1] / "reference" / "claims.json"
 LIMIT = 0.05
-MARGIN = 0.02  # of test accuracy: means that differ by less are level
 FEWEST_SEEDS = 3  # two seeds alone settle nothing
 FEWEST_POINTS = 3  # of a curve, for its best
 HOLDS, FAILS, UNSEEN = "holds", "does not hold", "cannot be seen yet"
@@ -56,10 +56,13 @@ class Claim(Section):
     claim: str
     """In words."""
     kind: Literal["above", "level"] = "above"
-    """'above': the first is larger. 'level': both are the same within .02."""
+    """'above': the first is larger. 'level': both are the same within `margin`."""
+    margin: float = Field(0.02, gt=0)
+    """Of test accuracy: means that differ by less are level. Smaller than the differences that the paper makes something of
+    in the same panel."""
     compare: Literal["at x", "best x", "best value"] = "at x"
-    """'at x': the values at one point. 'best x': where each seed is best, of the points that both series have. 'best value':
-    how good it is there."""
+    """'at x': the values at one point. 'best x': where each seed is best, of the points that both series have; of such places
+    on a grid the paired test is a permutation test. 'best value': how good it is there."""
     test: Literal["paired", "permutation"] = "paired"
     """'paired': t-test over the same seeds. 'permutation': of independent samples, as the paper does in figure 8."""
     first: Side
@@ -286,18 +289,20 @@ def _tests(one):
     if one.why:
         return None
     if one.claim.kind == "level":
-        pair = level_test(one.first, one.second, MARGIN), _apart_test(one.first, one.second)
+        margin = one.claim.margin
+        pair = level_test(one.first, one.second, margin), _apart_test(one.first, one.second, margin)
     else:
-        tested = permutation_test if one.claim.test == "permutation" else paired_t_test
+        by_grid = paired_permutation_test if one.claim.compare == "best x" else paired_t_test
+        tested = permutation_test if one.claim.test == "permutation" else by_grid
         pair = tested(one.first, one.second), tested(one.second, one.first)
     return None if pair[0].p is None else pair
 
 
-def _apart_test(first, second):
+def _apart_test(first, second, margin):
     """The opposite of a level test: whether the means differ by more than the margin, either way."""
     if np.mean(first) < np.mean(second):
         first, second = second, first
-    test = paired_t_test(np.subtract(first, MARGIN), second)
+    test = paired_t_test(np.subtract(first, margin), second)
     return test if test.p is None else replace(test, p=min(1.0, 2 * test.p))
 
 
@@ -307,7 +312,7 @@ def _judge(one, tests, corrected, opposite, level):
     if there is None:
         published = "no numbers"
     else:
-        agrees = there > 0 if claim.kind == "above" else abs(there) <= MARGIN
+        agrees = there > 0 if claim.kind == "above" else abs(there) <= claim.margin
         published = "as claimed" if agrees else "against the claim"
     about = {"seeds_needed": _needed(one, there, level), "published_difference": there, "published": published}
     about |= {"note": claim.note, "epochs": one.epochs}
@@ -315,12 +320,12 @@ def _judge(one, tests, corrected, opposite, level):
         return Verdict(claim.claim, UNSEEN, one.why, None, None, None, None, 0, **about)
     apart = estimate(np.subtract(one.first, one.second))
     if tests is None:
-        within = abs(apart.mean) <= MARGIN
-        way = f"{'within' if within else 'outside'} the margin {MARGIN:g}" if claim.kind == "level" else _way(apart.mean)
+        within = abs(apart.mean) <= claim.margin
+        way = f"{'within' if within else 'outside'} the margin {claim.margin:g}" if claim.kind == "level" else _way(apart.mean)
         return Verdict(claim.claim, UNSEEN, f"one seed, {way}", apart.mean, None, None, None, count, **about)
     if claim.kind == "level":
         low, high = apart.mean - apart.ci95, apart.mean + apart.ci95
-        why = f"95% CI of the difference {low:+.3f} to {high:+.3f}, margin {MARGIN:g}, p = {tests[0].p:.2g}"
+        why = f"95% CI of the difference {low:+.3f} to {high:+.3f}, margin {claim.margin:g}, p = {tests[0].p:.2g}"
     else:
         why = f"{tests[0].name}, p = {tests[0].p:.2g}"
     if corrected is None:
@@ -343,10 +348,12 @@ def _needed(one, there, level):
             return None
         apart = estimate(np.subtract(one.first, one.second))
         known, sds, paired = (apart.mean if known is None else known), (apart.sd, 0.0), True
-    effect = MARGIN - abs(known) if one.claim.kind == "level" else known
-    needed = seeds_needed(effect, sds, level, paired=paired)
+    effects = [one.claim.margin - known, one.claim.margin + known] if one.claim.kind == "level" else known
+    needed = seeds_needed(effects, sds, level, paired=paired)
     if needed is not None and one.claim.test == "permutation":  # of few values there are few permutations
         needed = next(seeds for seeds in range(needed, MOST_SEEDS) if comb(2 * seeds, seeds) * level >= 1)
+    if needed is not None and one.claim.compare == "best x":
+        needed = max(needed, ceil(log2(1 / level)))
     return None if needed is None else max(needed, FEWEST_SEEDS)
 
 

@@ -125,7 +125,7 @@ def bin_recording(recording, stimuli=MOVIES, bins_per_frame=1, report=print, fil
     """Count spikes in the frames of each complete trial.
 
     An invalid interval tagged 'stimulus' or 'all_probes' costs the frames it overlaps, and so their trials; one tagged
-    with a probe that overlaps a trial costs all units of that probe.
+    with a probe that overlaps a trial that is kept costs all units of that probe.
 
     Args:
         recording: `Recording`.
