@@ -83,19 +83,19 @@ def diagnose(config: Any, out: str | os.PathLike | None = None, figures: Sequenc
     """
     from closer_tf import plots
     from closer_tf.analysis.shared_signal import describe_samples, shared_signal, thinned, verdict
-    from closer_tf.plots.runs import has_trials
-
     config = as_config(config)
     import_keras()
     from closer_tf.training.experiment import load_splits, make_receptive_fields
 
-    data = load_splits(config).current()
+    loaded = load_splits(config)
+    data = loaded.current()
     if not data.labelled:
         raise DataError(f"{data.name}: has no labels here, so there is nothing that receptive fields could agree about")
     fields = make_receptive_fields(config, data)
     parts = [split for split in (data.train, data.validation) if len(split)]
-    split = thinned(_joined(parts), has_trials(data))
-    samples = describe_samples(split, has_trials(data), "frame" in split.about)
+    is_sequence = loaded.windowed and "trial" in data.train.about
+    split = thinned(_joined(parts), is_sequence)
+    samples = describe_samples(split, is_sequence, _places(data, split))
     views = [fields.apply(split.inputs, i) for i in range(fields.num_encoders)]
     found = shared_signal(views, samples)
     names = list(fields.labels or (f"encoder {i}" for i in range(fields.num_encoders)))
@@ -111,6 +111,13 @@ def diagnose(config: Any, out: str | os.PathLike | None = None, figures: Sequenc
         write_atomically(out.with_name(f"{out.name}.json"), json.dumps(found, indent=1) + "\n")
         print(f"diagnosis: {out}.png, {out}.json")
     return found
+
+
+def _places(data, split):
+    """Where samples of one bin stand in the order of presentation, array (n,); None where that is not known."""
+    if data.name == "gabors":
+        return split.about["frame"]
+    return split.about.get("trial") if len(data.stimuli) == 1 else None  # trials are counted within each stimulus
 
 
 def _joined(parts):

@@ -9,7 +9,7 @@ from closer_tf import cli, plots
 from closer_tf.analysis.shared_signal import MOST_SAMPLES, Samples, describe_samples, shared_signal, thinned, verdict
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.data.splits import Split
-from closer_tf.diagnose import _extremes
+from closer_tf.diagnose import _extremes, diagnose
 
 CONDITIONS, REPEATS, CELLS = 48, 10, 20
 
@@ -34,7 +34,7 @@ def simulated(shared_signal=0.0, own_signal=0.0, shared_noise=0.0, drift=0.0, ar
         latent = shared_signal * common + own_signal * own + shared_noise * noise + drift * slow
         views.append(latent @ rng.standard_normal((3, CELLS)) + rng.standard_normal((n, CELLS)))
     about = {"frame": np.arange(n), "trial": np.repeat(np.arange(REPEATS), CONDITIONS), "stimulus": np.zeros(n, int)}
-    return views, describe_samples(Split(views[0], conditions, about), is_sequence=False, has_order=True)
+    return views, describe_samples(Split(views[0], conditions, about), is_sequence=False, place=about["frame"])
 
 
 def test_a_signal_that_all_areas_share():
@@ -99,7 +99,7 @@ def test_movies_are_compared_at_the_same_moments():
     for latents in ((common, common), (smooth(), smooth())):
         views = [latent @ rng.standard_normal((3, 9)) + 0.5 * rng.standard_normal((frames * trials, 9)) for latent in latents]
         split = Split(views[0], np.zeros(frames * trials, int), about)
-        found.append(shared_signal(views, describe_samples(split, is_sequence=True, has_order=True)))
+        found.append(shared_signal(views, describe_samples(split, is_sequence=True)))
     shared, own = found
     assert shared["conditions"] == frames and shared["condition_is"] == "a moment of a stimulus"
     for key in ("averages", "dissimilarities"):
@@ -163,6 +163,32 @@ def test_the_command(tmp_path, monkeypatch, capsys, independent):
     )
     assert ("agree about the stimulus: there is" in said) != independent and found["verdict"][0] in said
     assert {path.name for path in tmp_path.iterdir()} == {"s.npz", "s.json", "page.json", "page.png"}
+
+
+@pytest.mark.parametrize("shape", ["many stimuli", "one stimulus"])
+def test_trials_of_one_bin_are_no_blocks_of_time(tmp_path, shape):
+    """A gain that is another in each trial is no drift; one that changes slowly is, where the order is known."""
+    rng = np.random.default_rng(0)
+    shown = rng.integers(0, 4, 400)
+    tuned = 1.5 + 0.3 * rng.standard_normal((4, 9))[shown]
+
+    def drift(gain):
+        counts = rng.poisson(np.exp(tuned + gain[:, None]))[:, None]
+        by_stimulus = {f"s{k}": counts[shown == k] for k in range(4)} if shape == "many stimuli" else {"s": counts}
+        labels = {} if shape == "many stimuli" else {"kind": {"s": shown}}
+        made = Session("s", np.arange(9), ["A", "B", "C"] * 3, 0.25, by_stimulus, labels=labels)
+        made.save(tmp_path / "s.npz")
+        dataset = {"name": "session", "path": str(tmp_path / "s.npz"), "label": "kind" if labels else "stimulus"}
+        config = {"num_encoders": 3, "dataset": dataset, "masks": {"scheme": "areas"}, "training": {"batch_size": 16}}
+        found = diagnose(config)
+        assert found["conditions"] == 4 and found["condition_is"] == "a label" and found["repeats"] > 50
+        return found["drift"]
+
+    white, slow = drift(0.4 * rng.standard_normal(400)), drift(np.repeat(0.4 * rng.standard_normal(20), 20))
+    if shape == "many stimuli":
+        assert white is None and slow is None
+    else:
+        assert max(white) < 0.1 < 0.3 < min(slow)
 
 
 def test_what_the_command_refuses(tmp_path, monkeypatch, capsys):

@@ -60,13 +60,13 @@ def thinned(split, is_sequence):
     return split[np.sort(np.random.default_rng(0).permutation(len(split))[:MOST_SAMPLES])]
 
 
-def describe_samples(split, is_sequence, has_order):
+def describe_samples(split, is_sequence, place=None):
     """The `Samples` of a split.
 
     Args:
         split: `Split` of single bins or images.
-        is_sequence: the data is a recording of trials in time; a condition is a frame of a stimulus.
-        has_order: `about["frame"]` is the place in the order of presentation.
+        is_sequence: the data is a recording of trials in time; a condition is a frame of a stimulus, a trial a block of time.
+        place: of others, array (n,) that grows with the time of presentation; None where that is not known.
     """
     if is_sequence:
         stimulus, trial, frame = (np.asarray(split.about[key]) for key in ("stimulus", "trial", "frame"))
@@ -78,8 +78,8 @@ def describe_samples(split, is_sequence, has_order):
     for condition in range(conditions.max() + 1):
         half[np.flatnonzero(conditions == condition)[1::2]] = True
     block = None
-    if has_order:
-        place = np.argsort(np.argsort(split.about["frame"]))
+    if place is not None:
+        place = np.argsort(np.argsort(place))
         block = place * min(BLOCKS, len(place)) // len(place)
     return Samples(conditions, half, block, False, "a label")
 

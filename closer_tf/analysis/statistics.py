@@ -255,8 +255,8 @@ def seeds_needed(
     Returns:
         Seeds of each side, at least 2; None where a difference is not positive, or more than 10,000 would be needed.
     """
-    differences = np.atleast_1d(differences)
-    if min(differences) <= 0:
+    each = np.atleast_1d(differences)
+    if each.min() <= 0:
         return None
     spread = float(np.hypot(*sds))
     if spread == 0:
@@ -264,7 +264,7 @@ def seeds_needed(
 
     def seen(seeds):
         freedom = (seeds - 1) * (1 if paired else 2)
-        missed = special.nctdtr(freedom, differences / spread * seeds**0.5, stats.t.isf(level, freedom))
+        missed = special.nctdtr(freedom, each / spread * seeds**0.5, stats.t.isf(level, freedom))
         return missed.sum() <= 1 - power
 
     few, enough = 1, 2
