@@ -83,6 +83,7 @@ def diagnose(config: Any, out: str | os.PathLike | None = None, figures: Sequenc
     """
     from closer_tf import plots
     from closer_tf.analysis.shared_signal import describe_samples, shared_signal, thinned, verdict
+
     config = as_config(config)
     import_keras()
     from closer_tf.training.experiment import load_splits, make_receptive_fields

@@ -287,8 +287,13 @@ def _of_other_data(path, run, config, fields, shape):
 
     known = run.read_data() or {}
     white = None
+    if fields.labels and not isinstance(config.dataset, RecordingSource):
+        raise DataError(
+            f"{path}: {run.path} was trained on a recording that Python or a source of its own made; how to read another "
+            f"is not known here: load {run.ensemble_file} with keras.saving.load_model and call its predict on what you have"
+        )
     if isinstance(config.dataset, RecordingSource):
-        columns, names = other_data.recording(path, config, fields)
+        columns, names = other_data.recording(path, config, fields, known)
     else:
         columns, names, white = other_data.images(path, config, shape, known)
     if known.get("scale"):

@@ -129,7 +129,7 @@ def export_ensemble(
     Args:
         ensemble: `CLoSeR` model.
         to: the folder to make.
-        stimuli: array (n, ...), what the exports are compared on.
+        stimuli: array (n, ...), what the exports are compared on; rows of as many values as an input has are taken as well.
         onnx: export to ONNX too.
         about: dict, what else the model card shall say.
         stimuli_name: what to call the stimuli in the model card.
@@ -139,8 +139,8 @@ def export_ensemble(
         dict, the content of model_card.json.
 
     Raises:
-        ExportError: the folder is there already or cannot be made, a library is missing, or an export differs from `predict`.
-            Nothing is left behind.
+        ExportError: the folder is there already or cannot be made, the stimuli are none of the ensemble's, a library is
+            missing, or an export differs from `predict`. Nothing is left behind.
     """
     _check_target(to)
     if saved_model or onnx:
@@ -148,7 +148,8 @@ def export_ensemble(
     if onnx:
         _check_onnx()
     to = given_path(to)
-    stimuli = np.asarray(stimuli, dtype="float32")[np.arange(CHECKED) % len(stimuli)]
+    stimuli = _as_its_inputs(ensemble, np.asarray(stimuli, dtype="float32"))
+    stimuli = stimuli[np.arange(CHECKED) % len(stimuli)]
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{to.name}.writing-", dir=to.parent) as aside:
@@ -342,6 +343,18 @@ def _stimuli(run, config, ensemble):
         shape = (CHECKED, *ensemble.input_shape[1:])
         stimuli = np.random.default_rng(0).uniform(0, largest, shape)
         return stimuli, f"random stimuli, since the run's are not to be had: {error}", None
+
+
+def _as_its_inputs(ensemble, stimuli):
+    """Stimuli (n, ...) of the ensemble's shape; rows, as scikit-learn takes them, brought to it."""
+    shape = tuple(ensemble.input_shape[1:])
+    if stimuli.ndim == 2 and None not in shape and stimuli.shape[1] == np.prod(shape):
+        stimuli = stimuli.reshape(-1, *shape)
+    fits = stimuli.ndim == len(shape) + 1 and all(wanted in (None, given) for wanted, given in zip(shape, stimuli.shape[1:]))
+    if not fits or not len(stimuli):
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ExportError(f"stimuli: expected one or more of shape ({expected}), found an array of shape {stimuli.shape}")
+    return stimuli
 
 
 def _check_target(to):

@@ -229,6 +229,19 @@ def test_labels_that_may_be_none(tmp_path):
         load_data("arrays", path=stored(tmp_path, y_train=None, y_test=None, labels=np.arange(20)))
 
 
+def test_arrays_that_nothing_reads_are_said(tmp_path):
+    with pytest.warns(CloserWarning, match="own.npz: what else it holds is not read: X_test"):
+        load_data("arrays", path=stored(tmp_path, x_test=None, y_test=None, X_test=np.zeros((3, 6, 5, 3), np.uint8)))
+    with pytest.raises(DataError, match="own.npz: y_test, but no array 'x_test'; found x_train, y_train, y_test"):
+        load_data("arrays", path=stored(tmp_path, x_test=None))
+
+
+def test_long_labels_of_two_types_keep_their_classes(tmp_path):
+    labels = 2**60 + np.arange(20) % 4
+    data = load_data("arrays", path=stored(tmp_path, y_train=labels.astype(np.uint64), y_test=labels[:8].astype(np.int64)))
+    assert data.test.labels.tolist() == [0, 1, 2, 3] * 2 and len(data.label_names) == 4
+
+
 def test_test_images_on_another_scale_are_refused(tmp_path):
     path = stored(tmp_path, x_test=np.random.default_rng(0).random((8, 6, 5, 3)).astype(np.float32))
     with pytest.raises(DataError, match="own.npz: x_test: float32 from .* but x_train: uint8 from 0 to 255: fractions beside"):

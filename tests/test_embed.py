@@ -56,10 +56,10 @@ def made(tmp_path_factory):
     return folder
 
 
-def session_of(trials=5, areas="AAABB", scale=1.0):
+def session_of(trials=5, areas="AAABB", scale=1.0, bin_width=0.03):
     rng = np.random.default_rng(trials)
     stimuli = {name: rng.poisson(scale, (trials, 8, len(areas))) for name in ("one", "two")}
-    return Session("s", np.arange(len(areas))[::-1].copy(), np.array(list(areas))[::-1].copy(), 0.03, stimuli)
+    return Session("s", np.arange(len(areas))[::-1].copy(), np.array(list(areas))[::-1].copy(), bin_width, stimuli)
 
 
 def run_of(made, name="images"):
@@ -245,7 +245,7 @@ def test_the_runs_own_data_is_not_needed_for_other(made, tmp_path):
         (dict(z=IMAGES), "no images: expected an array 'x'"),
         (dict(x=np.array(["a"])), "x: expected numbers"),
         (dict(x=IMAGES * np.nan), "holds values that are not finite"),
-        (dict(x=IMAGES, y=LABELS[:3]), "y: expected 60 integers or strings"),
+        (dict(x=IMAGES, y=LABELS[:3]), "y: expected 60 labels, one per image, found shape (3,)"),
         (dict(x=IMAGES, x_test=IMAGES[:, :5]), "images of different shapes"),
     ],
 )
@@ -274,6 +274,20 @@ def test_recordings(made, tmp_path):
     np.testing.assert_allclose(same["embeddings"][rows], own["embeddings"], rtol=1e-5, atol=1e-6)
     session_of(trials=1).save(tmp_path / "one.npz")  # too few trials to train on, enough to embed
     assert len(embed_of(made, tmp_path / "one_e.npz", "--data", str(tmp_path / "one.npz"), name="neurons")["embeddings"]) == 16
+
+
+def test_bins_of_another_width_are_warned_of(made, tmp_path):
+    for width in (0.0301, 0.06):
+        session_of(bin_width=width).save(tmp_path / f"{width}.npz")
+    with pytest.warns(CloserWarning, match="bins of 0.06 s, those that the run was trained on are of 0.03 s"):
+        embed.embed_run(made / "neurons", tmp_path / "e.npz", data=tmp_path / "0.06.npz")
+    embed.embed_run(made / "neurons", tmp_path / "f.npz", data=tmp_path / "0.0301.npz")  # a warning would fail
+
+
+def test_labels_are_those_that_a_training_takes(made, tmp_path):
+    np.savez(tmp_path / "x.npz", x=IMAGES[:6], y=LABELS[:6, None].astype(np.float64))
+    embed.embed_run(made / "images", tmp_path / "e.npz", data=tmp_path / "x.npz")
+    assert load(tmp_path / "e.npz")["labels"].tolist() == LABELS[:6].tolist()
 
 
 @pytest.mark.parametrize(

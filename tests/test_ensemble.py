@@ -373,6 +373,20 @@ def test_stimuli_of_another_shape_are_refused_also_after_a_fit(images):
             method(images[:, :4], batch_size=4, verbose=0)
 
 
+@pytest.mark.tensorflow
+def test_stimuli_under_a_name_or_in_a_list(images):
+    import tensorflow as tf
+
+    model = small_ensemble()
+    expected = model.predict(images, verbose=0)
+    np.testing.assert_allclose(model.predict([images], verbose=0), expected, atol=1e-6)
+    model.compile(Nadam(), CLoSeRLoss(), run_eagerly=False)
+    named = tf.data.Dataset.from_tensor_slices({"stimulus": images}).batch(10)
+    assert np.isfinite(model.fit(named, shuffle=False, verbose=0).history["loss"]).all()
+    with pytest.raises(ValueError, match="expected one input, the stimuli, found 2"):
+        model([images, images])
+
+
 def test_grey_images_need_no_axis_of_colours():
     grey = np.random.default_rng(0).random((12, 8, 8)).astype("float32")
     fields = gaussian_masks((8, 8), 3, 0.3, seed=1)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from closer_tf import build_ensemble, export, export_run, mlp
+from closer_tf import build_ensemble, export, export_ensemble, export_run, mlp
 from closer_tf.config import parse_config
 from closer_tf.errors import ExportError, RunError
 from closer_tf.masks import gaussian_masks
@@ -207,6 +207,18 @@ def test_mistakes(run, tmp_path):
     with pytest.raises(RunError, match="no trained ensemble here yet"):
         export_run(run_dir, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_stimuli_as_rows_and_those_of_another_shape(run, tmp_path):
+    ensemble = RunFolder(run()).load_ensemble()
+    shape = ensemble.input_shape[1:]
+    rows = np.random.default_rng(0).random((5, int(np.prod(shape)))).astype(np.float32)
+    export_ensemble(ensemble, tmp_path / "rows", rows)  # compares the export with `predict`
+    assert (tmp_path / "rows" / "saved_model").is_dir()
+    for wrong in (rows[:, 1:], rows[:0], rows[0]):
+        with pytest.raises(ExportError, match="stimuli: expected one or more of shape"):
+            export_ensemble(ensemble, tmp_path / "wrong", wrong)
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_onnx_says_what_is_missing(tmp_path, monkeypatch):

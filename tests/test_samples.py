@@ -96,6 +96,22 @@ def test_arguments_of_another_kind(changes, message):
         Session("mouse", [1, 2], ["A", "B"], 0.1, {"": np.ones((5, 6, 2))})
 
 
+def test_stimuli_named_by_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    counts = {angle: rng.poisson(1.0, (5, 6, 2)) for angle in (0, 90)}
+    of_trials = {angle: np.arange(5) + angle for angle in counts}
+    made = Session(
+        "m", [1, 2], ["A", "B"], 0.1, counts, trials=of_trials, labels={"choice": of_trials}, lengths={90: np.full(5, 6)}
+    )
+    made.save(tmp_path / "s.npz")
+    for found in (made, Session.load(tmp_path / "s.npz")):
+        assert list(found.stimuli) == ["0", "90"] and found.labels["choice"]["90"].tolist() == (np.arange(5) + 90).tolist()
+        np.testing.assert_array_equal(found.counts(90), found.counts("90"))
+        assert found.bins_of(90).tolist() == [6] * 5 and found.trials["90"][0] == 90
+    with pytest.raises(DataError, match="stimuli: '1' is there twice, as a number and as text"):
+        Session("m", [1, 2], ["A", "B"], 0.1, {1: counts[0], "1": counts[90]})
+
+
 def test_labels_that_tell_nothing_apart():
     mouse = session(labels={"side": {"one": ["left"] * 10}})
     with pytest.raises(DataError, match="label 'side' is 'left' everywhere: there is nothing to tell apart"):

@@ -7,7 +7,7 @@ from closer_tf.data.neuro.binning import Frames, Recording, Units, bin_recording
 from closer_tf.data.neuro.label_values import circular
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.data.neuro.spikes import blocks_of_time
-from closer_tf.errors import DataError
+from closer_tf.errors import CloserWarning, DataError
 
 WIDTH = 0.125  # exact as a float, so that spikes can lie on edges
 
@@ -147,6 +147,68 @@ def test_a_series_in_another_order_than_the_units_is_refused():
         Session.from_spike_times(spikes, pandas.Series(list("ABCD"), index=[3, 2, 1, 0]), (start, stop), WIDTH)
 
 
+def test_values_of_trials_in_another_order_than_their_table_are_refused():
+    pandas = pytest.importorskip("pandas")
+    spikes, start, stop, condition = recording()
+    table = pandas.DataFrame({"start": start, "stop": stop, "shown": condition, "reward": np.arange(12)})
+    by_shown = table.sort_values("shown")
+
+    def of(trials, condition, reward):
+        given = {"condition": condition, "labels": {"reward": reward}, "report": lambda line: None}
+        return Session.from_spike_times(spikes, list("AABB"), trials, WIDTH, **given).labels["reward"]
+
+    for refused, changes in (("condition", (table["shown"], "reward")), ("labels: reward", ("shown", table["reward"]))):
+        with pytest.raises(
+            DataError, match=f"{refused}: a Series whose index has the trials in another order than their table"
+        ):
+            of(by_shown, *changes)
+    expected = of(table, "shown", "reward")
+    for trials, *given in (
+        (by_shown, "shown", "reward"),
+        (by_shown, by_shown["shown"], by_shown["reward"]),
+        (table, table["shown"], table["reward"]),
+        (by_shown, by_shown["shown"], table["reward"].loc[by_shown.index].to_numpy()),
+    ):
+        found = of(trials, *given)
+        assert {name: values.tolist() for name, values in found.items()} == {k: v.tolist() for k, v in expected.items()}
+
+
+@pytest.mark.parametrize("of_type", [np.int64, np.uint64, np.float64, object])
+def test_long_numbers_are_one_condition_each(of_type):
+    spikes, start, stop, _ = recording()
+    shown = (9_509_290_000_000 + np.arange(12) % 3).astype(of_type)
+    session = Session.from_spike_times(spikes, list("AABB"), (start, stop, shown), WIDTH, report=lambda line: None)
+    assert list(session.stimuli) == ["9509290000000", "9509290000001", "9509290000002"]
+    near = np.array([0.1 + 0.2, 0.3, -0.0, 0.0, 2.0, 10.0] * 2)  # what differs by rounding is one
+    session = Session.from_spike_times(spikes, list("AABB"), (start, stop, near), WIDTH, report=lambda line: None)
+    assert list(session.stimuli) == ["0", "0.3", "2", "10"]
+
+
+@pytest.mark.parametrize("kind", [float, int])
+def test_bins_where_a_signal_was_lost_are_said(kind):
+    spikes, start, stop, _ = recording()
+    times = np.arange(-1.0, 30, 0.05)
+    lost = (times > 5.02) & (times < 11.02)
+    signal = (times[~lost], np.sin(times[~lost])) if kind is float else (times[~lost], (times[~lost] > 12).astype(int))
+    if kind is float:  # as gaps in a file, or as NaN
+        signal = (times, np.where(lost, np.nan, np.sin(times)))
+
+    def said(signal):
+        lines = []
+        given = {"labels": {"pupil": signal}, "report": lines.append}
+        session = Session.from_spike_times(spikes, list("AABB"), (start, stop), WIDTH, **given)
+        return [line for line in lines if "pupil" in line], session
+
+    (line,), session = said(signal)
+    centres = np.sort(start)[:, None] + WIDTH * (np.arange(session.counts("trials").shape[1]) + 0.5)
+    within = ((centres > 5.0) & (centres < 11.05)).sum()
+    what = "interpolated" if kind is float else "the nearest value is taken"
+    assert f"labels: pupil: {within} of {centres.size} bins lie where the signal has gaps" in line and what in line
+    assert "from 5 to 11.05 s" in line
+    assert said((times, np.sin(times)))[0] == []
+    assert said((times[::40], np.sin(times[::40])))[0] == []  # seldom, but regular
+
+
 def test_a_length_leaves_out_what_is_shorter_and_keeps_the_numbers():
     spikes, start, stop, _ = recording()
     lines = []
@@ -256,6 +318,29 @@ def test_padding_is_in_no_sample_and_no_row(tmp_path):
     place = make_samples(session, label="place", regress=True).test
     centres = start[order][place.about["trial"]] + WIDTH * (place.about["frame"] + 0.5)
     np.testing.assert_allclose(place.labels, 2 * centres, rtol=1e-5)
+
+
+def test_trials_too_short_for_a_window_are_said_and_no_part_is_left_empty():
+    from closer_tf.data.samples import make_samples
+
+    rng = np.random.default_rng(0)
+
+    def samples(lengths, **options):
+        counts = rng.poisson(2.0, (10, 8, 4))
+        counts[np.arange(8) >= np.array(lengths)[:, None]] = 0
+        made = Session("s", np.arange(4), list("AABB"), 0.1, {"m": counts}, lengths={"m": np.array(lengths)})
+        return make_samples(made, label="segment", segments=2, **options)
+
+    with pytest.warns(CloserWarning, match="stimulus 'm': 1 of 10 trials have fewer than 4 bins: no sample of them"):
+        found = samples([8, 8, 3, 8, 8, 8, 8, 8, 8, 8])
+    assert 2 not in found.train.about["trial"]
+    message = r"all its trials for '{}' \(numbers {}\) have fewer than {} bins, which a window takes here"
+    for short, part, numbers in (([1, 6], "validation", "1, 6"), ([3, 8], "test", "3, 8")):
+        lengths = np.full(10, 8)
+        lengths[short] = 3
+        with pytest.raises(DataError, match=message.format(part, numbers, 4)):
+            samples(lengths)
+        assert len(samples(lengths, full_range=True).test)  # every bin with a whole window
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.common.files import read_npz
+from closer_tf.common.values import as_labels
 from closer_tf.data.scales import Scale, check_same_scale, scale_of
 from closer_tf.errors import CloserWarning, DataError
 
@@ -38,13 +39,14 @@ def images(path, config, shape, known=None):
     return columns, names, white
 
 
-def recording(path, config, fields):
+def recording(path, config, fields, known=None):
     """Every bin of every trial of a recording, for a run's encoders; for recurrent ones every bin with a whole window.
 
     Args:
         path: a file as the run's own source takes it; a session file for a simulated session.
         config: the run's `RunConfig`.
         fields: the run's `ReceptiveFields`, by area.
+        known: dict, what the run remembers of its data (`RunFolder.read_data`); bins of another width are warned of.
 
     Returns:
         (columns, stimulus names): dict of `stimuli` (n, units), or windows (n, bins, units), `labels` (which stimulus),
@@ -62,6 +64,14 @@ def recording(path, config, fields):
     session = {"natural_movie": read_natural_movie}.get(config.dataset.name, Session.load)(path)
     session = session.take_units(np.argsort(session.unit_ids, kind="stable"))
     _check_units(path, session.unit_areas, fields)
+    trained_on = (known or {}).get("bin_width")
+    if trained_on and not np.isclose(session.bin_width, trained_on, rtol=0.01):
+        warnings.warn(
+            f"{path}: bins of {session.bin_width:.4g} s, those that the run was trained on are of {trained_on:.4g} s: encoders "
+            f"have seen counts over another time",
+            CloserWarning,
+            stacklevel=2,
+        )
     asked = getattr(config.dataset, "stimuli", None)
     names = [name for name in asked or session.stimuli if name in session.stimuli]
     if not names:
@@ -134,20 +144,23 @@ def _from_arrays(path):
         "positions": np.concatenate([np.arange(len(part)) for part in stimuli]),
         "splits": np.repeat([key.removeprefix("x").removeprefix("_") for key in keys], [len(part) for part in stimuli]),
     }
-    labels = [stored.get(f"y{key.removeprefix('x')}") for key in keys]
-    if any(part is None for part in labels):
+    names_of_labels = [f"y{key.removeprefix('x')}" for key in keys]
+    if not all(key in stored for key in names_of_labels):
         return columns, ()
-    for key, images, part in zip(keys, stimuli, labels):
-        if part.shape != (len(images),) or part.dtype.kind not in "iuUb":
-            raise DataError(
-                f"{path}: y{key.removeprefix('x')}: expected {len(images)} integers or strings, found {_described(part)}"
-            )
+    labels = [_labels(path, key, stored[key], len(images)) for key, images in zip(names_of_labels, stimuli)]
     values, positions = np.unique(np.concatenate(labels), return_inverse=True)
     if values.dtype.kind == "U":
         return columns | {"labels": positions}, tuple(values.tolist())
     names = tuple(str(name) for name in stored["label_names"].ravel()) if "label_names" in stored else ()
     fitting = bool(names) and values.min() >= 0 and values.max() < len(names)
-    return columns | {"labels": np.concatenate(labels).astype(np.int64)}, names if fitting else ()
+    return columns | {"labels": np.concatenate(labels)}, names if fitting else ()
+
+
+def _labels(path, key, stored, count):
+    labels = as_labels(stored, f"{path}: {key}")
+    if len(labels) != count:
+        raise DataError(f"{path}: {key}: expected {count} labels, one per image, found {_described(stored)}")
+    return labels
 
 
 def _checked(path, key, images):

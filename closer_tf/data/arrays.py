@@ -50,6 +50,9 @@ def source_of(path, stored, test_fraction=0.2):
 
 
 def _labelled(path, stored, raw, test_fraction, scale):
+    if "y_test" in stored and "x_test" not in stored:
+        raise DataError(f"{path}: y_test, but no array 'x_test'; found {', '.join(stored)}")
+    _warn_of_others(path, stored)
     labels = {key: _labels(path, stored, f"y_{key}", len(raw[key])) for key in raw}
     names, values = _names(path, stored, labels["train"])
     splits = {key: Split(raw[key], _positions(path, f"y_{key}", labels[key], values)) for key in raw}
@@ -59,14 +62,17 @@ def _labelled(path, stored, raw, test_fraction, scale):
 
 
 def _without_labels(path, stored, raw, test_fraction, scale):
-    others = [key for key in stored if key not in ARRAYS]
-    if others:
-        message = f"{path}: no labels ('y_train'); what else it holds is not read: {', '.join(others)}"
-        warnings.warn(message, CloserWarning, stacklevel=2)
+    _warn_of_others(path, stored, "no labels ('y_train'); ")
     splits = {key: Split(images, np.zeros(len(images), dtype=np.int64)) for key, images in raw.items()}
     if "test" not in splits:
         splits["train"], splits["test"] = hold_out(splits["train"], test_fraction, ("images",), str(path))
     return without_labels(Source(splits["train"], splits["test"], (), scale))
+
+
+def _warn_of_others(path, stored, because=""):
+    others = [key for key in stored if key not in ARRAYS]
+    if others:
+        warnings.warn(f"{path}: {because}what else it holds is not read: {', '.join(others)}", CloserWarning, stacklevel=3)
 
 
 def _unlabelled(path, stored):
@@ -142,7 +148,8 @@ def _labels(path, stored, key, count):
         raise DataError(f"{path}: {key}: {error}") from None
     if labels.dtype.kind not in "biuU":
         raise DataError(f"{path}: {key}: expected whole numbers, truth values or strings, found {labels.dtype}")
-    return labels
+    fits = labels.dtype.kind == "u" and labels.max(initial=0) <= np.iinfo(np.int64).max
+    return labels.astype(np.int64) if fits else labels  # beside uint64, NumPy takes int64 for float64
 
 
 def _names(path, stored, labels):

@@ -29,7 +29,7 @@ def identity_of(source):
         dict: `fingerprint` (SHA-256, hex, over what follows up to `unit_areas` but dtypes); per split (None where the source
         has none) `samples`, `shape` and `dtype` of one input, `inputs` and `labels` (SHA-256); `label_names`; `unit_areas`;
         `period`, where labels are angles;
-        `input_scale`; `scale`, the `Scale` of the training inputs; `white_level`, as of the `Source`.
+        `input_scale`; `scale`, the `Scale` of the training inputs; `white_level`, `bin_width`, as of the `Source`.
     """
     with ThreadPoolExecutor() as cores:
         found = {name: _of_split(getattr(source, name), cores) for name in SPLITS}
@@ -39,8 +39,11 @@ def identity_of(source):
     text = json.dumps({**found, **{name: _without_dtype(found[name]) for name in SPLITS}}, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     scales = {"input_scale": float(source.input_scale), "scale": scale_of(source.train.inputs)._asdict()}
-    white = None if source.white_level is None else float(source.white_level)
-    return {"fingerprint": fingerprint, **found, **scales, "white_level": white}
+    of_source = {
+        key: None if value is None else float(value)
+        for key, value in (("white_level", source.white_level), ("bin_width", source.bin_width))
+    }
+    return {"fingerprint": fingerprint, **found, **scales, **of_source}
 
 
 def differences(then, now, scaled=True):

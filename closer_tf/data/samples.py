@@ -1,5 +1,6 @@
 """From sessions to samples: windows of bins, labelled and split by trial."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from closer_tf.common.values import check_settings
 from closer_tf.config import suggestion
 from closer_tf.data.splits import Source, Split
 from closer_tf.data.trial_splits import PARTS, interleaved, parts_of
-from closer_tf.errors import DataError
+from closer_tf.errors import CloserWarning, DataError
 
 LABELS = ("stimulus", "segment", "time")
 
@@ -52,8 +53,8 @@ def make_samples(
         are validation, 3, 8, 13, ... test, the others training.
 
     Raises:
-        DataError: a stimulus or label is unknown, a stimulus has too few or too short trials or no spike at all, or there is
-            but one to tell apart.
+        DataError: a stimulus or label is unknown, a stimulus has too few or too short trials (over all, or for one part of the
+            split) or no spike at all, or there is but one to tell apart.
         ValueError: the window, lag, split or number of segments is none of the above.
     """
     stimuli = list(session.stimuli if stimuli is None else stimuli)
@@ -172,6 +173,27 @@ def _joined(parts):
     return Split(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("inputs", "labels")), about)
 
 
+def _check_short_trials(session, name, fewest, parts):
+    """Say which trials have fewer bins than a window takes; refuse to go on where they are all that there is for a part."""
+    short = session.bins_of(name) < fewest
+    if not short.any():
+        return
+    numbers, what = session.trials[name], f"session {session.name}: stimulus '{name}'"
+    for k, part in enumerate(PARTS):
+        if short[parts == k].all():
+            which = ", ".join([*map(str, numbers[parts == k][:5].tolist()), *["..."] * bool(np.sum(parts == k) > 5)])
+            raise DataError(
+                f"{what}: all its trials for '{part}' (numbers {which}) have fewer than "
+                f"{fewest} bins, which a window takes here; leave out short trials when the session is made (length), take "
+                f"shorter bins or windows, or another split"
+            )
+    warnings.warn(
+        f"{what}: {short.sum()} of {len(short)} trials have fewer than {fewest} bins: no sample of them",
+        CloserWarning,
+        stacklevel=2,
+    )
+
+
 def _stimulus_samples(session, index, name, window, full_range, lag, of_label, parts):
     """(what each sample is for, the samples) of one stimulus."""
     counts = session.counts(name)
@@ -188,7 +210,9 @@ def _stimulus_samples(session, index, name, window, full_range, lag, of_label, p
         raise DataError(f"session {session.name}: trials of '{name}' have {bins} bins, too few for windows of {window}{apart}")
     windows = np.lib.stride_tricks.sliding_window_view(counts, span, axis=1)[:, frames - span + 1, :, ::lag]
     lengths = session.bins_of(name)
-    trial, place = np.nonzero(frames < lengths[:, None] - (0 if full_range else 1))  # others reach into padding
+    beyond = 0 if full_range else 1
+    trial, place = np.nonzero(frames < lengths[:, None] - beyond)  # others reach into padding
+    _check_short_trials(session, name, frames[0] + 1 + beyond, parts)
     frame, bins = frames[place], lengths[trial]
     about = {"stimulus": np.full(len(frame), index), "trial": session.trials[name][trial], "frame": frame}
     inputs = windows.transpose(0, 1, 3, 2)

@@ -44,6 +44,11 @@ class CLoSeR(keras.Model):
         return self._over_bins(super().call, inputs, training=training, mask=mask, **kwargs)
 
     def _over_bins(self, embed, stimuli, *args, **kwargs):
+        if not hasattr(stimuli, "shape"):  # under a name or in a list, as Keras's functional models take them
+            flat = keras.tree.flatten(stimuli)
+            if len(flat) != 1:
+                raise ValueError(f"expected one input, the stimuli, found {len(flat)}")
+            (stimuli,) = flat
         if len(stimuli.shape) != len(self.inputs[0].shape) + 1:
             return embed(stimuli, *args, **kwargs)
         bins, rest = stimuli.shape[1], tuple(stimuli.shape[2:])

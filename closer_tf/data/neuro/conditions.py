@@ -4,7 +4,7 @@ import numbers
 
 import numpy as np
 
-from closer_tf.common.values import NO_AREA
+from closer_tf.common.values import EXACT, NO_AREA
 from closer_tf.errors import DataError
 
 
@@ -38,15 +38,18 @@ def named_conditions(columns, order, what, report):
 
 
 def _value(value):
-    """A number, a string, or None where a table has none."""
+    """A number, an int where it is whole, a string, or None where a table has none."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if value is None or type(value).__name__ == "NAType" or value != value:
         return None
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value))
+    if isinstance(value, numbers.Integral):
+        return int(value)
     if isinstance(value, numbers.Real):
-        return float(value)
+        value = float(value)
+        return int(value) if value.is_integer() and abs(value) <= EXACT else value
     text = str(value).strip()
     return None if text.lower() in NO_AREA else text
 
@@ -54,10 +57,10 @@ def _value(value):
 def _name(row):
     if None in row:
         return ""
-    texts = [f"{value:.12g}" if isinstance(value, float) else value for value in row]
+    texts = [f"{value:.12g}" if isinstance(value, float) else str(value) for value in row]  # 0.1 + 0.2 is 0.3
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
 
 
 def _place(value):
     """What a value is sorted by: numbers first."""
-    return (0, value, "") if isinstance(value, float) else (1, 0.0, value)
+    return (1, 0.0, value) if isinstance(value, str) else (0, value, "")

@@ -67,14 +67,11 @@ def unit_areas(areas, ids):
         if missing:
             raise DataError(f"areas: no area for {len(missing)} of {len(ids)} units, such as unit {missing[0]!r}; '' is none")
         areas = [areas[unit] for unit in ids]
-    index = getattr(areas, "index", None)
-    if index is not None and not callable(index):  # a pandas Series; a list's `index` is a method
-        index = list(index)
-        if index != ids and len(index) == len(ids) and set(index) == set(ids):
-            raise DataError(
-                "areas: a Series whose index has the units in another order than the spikes; give them in the order of the "
-                "spikes, such as areas.loc[unit_ids], or areas.to_numpy() if they are in that order"
-            )
+    if _in_another_order(_index(areas), ids):
+        raise DataError(
+            "areas: a Series whose index has the units in another order than the spikes; give them in the order of the "
+            "spikes, such as areas.loc[unit_ids], or areas.to_numpy() if they are in that order"
+        )
     return as_areas(areas, len(ids), "areas")
 
 
@@ -114,6 +111,25 @@ def columns_of(trials):
     return table
 
 
+def check_order(values, trials, what):
+    """Refuse values of trials, a pandas Series, whose index has the trials in another order than their table.
+
+    Args:
+        values: anything.
+        trials: the table, or anything else.
+        what: what the values are, for the message.
+
+    Raises:
+        DataError: they are in another order.
+    """
+    index = _index(trials)
+    if index is not None and not hasattr(values, "t") and _in_another_order(_index(values), index):  # `t`: pynapple's Tsd
+        raise DataError(
+            f"{what}: a Series whose index has the trials in another order than their table; name the table's column, or give "
+            f".loc[trials.index], or .to_numpy() if they are in that order"
+        )
+
+
 def column(table, name, what="condition"):
     """One column of a table.
 
@@ -128,6 +144,16 @@ def column(table, name, what="condition"):
 def in_seconds(values):
     """Values with a physical unit as seconds; others as they are."""
     return values.rescale("s").magnitude if hasattr(values, "rescale") else values
+
+
+def _index(values):
+    """The index of what pandas made, as a list; None for anything else: a list's `index` is a method."""
+    index = getattr(values, "index", None)
+    return None if index is None or callable(index) else list(index)
+
+
+def _in_another_order(index, order):
+    return index is not None and index != order and len(index) == len(order) and set(index) == set(order)
 
 
 def _only(table, known, what):

@@ -7,6 +7,9 @@ from closer_tf.config import suggestion
 from closer_tf.data.neuro.handed_over import in_seconds
 from closer_tf.errors import DataError
 
+GAP = 10
+"""Median steps of a signal beyond which two values are far apart."""
+
 
 def per_trial(label, values, count, chosen):
     """A label of which there is one value per trial.
@@ -29,7 +32,7 @@ def per_trial(label, values, count, chosen):
     return {stimulus: values[positions] for stimulus, positions in chosen.items()}
 
 
-def per_bin(label, signal, centres, period=None):
+def per_bin(label, signal, centres, period=None, report=print):
     """A label that is a signal in time, at the centre of every bin.
 
     Args:
@@ -38,6 +41,7 @@ def per_bin(label, signal, centres, period=None):
             interpolated linearly, of anything else the nearest value is taken.
         centres: dict of stimulus to float array (trials, bins), seconds.
         period: values are angles, which come full circle after so much: between two they go the shorter way round.
+        report: called with a line where bins lie in gaps between values.
 
     Returns:
         dict of stimulus to array (trials, bins); angles from 0 to below the period.
@@ -69,6 +73,7 @@ def per_bin(label, signal, centres, period=None):
             f"labels: {label}: expected values from {first:.6g} to {last:.6g} s, where the bins lie, found some {reach}; leave "
             f"out trials outside"
         )
+    _say_what_is_between(label, times, apart, centres, values.dtype.kind == "f", report)
     if values.dtype.kind == "f" and period is not None:
         turned = np.unwrap(values, period=period)
         return {stimulus: np.interp(c, times, turned) % period for stimulus, c in centres.items()}
@@ -76,6 +81,22 @@ def per_bin(label, signal, centres, period=None):
         return {stimulus: np.interp(c, times, values) for stimulus, c in centres.items()}
     middles = (times[:-1] + times[1:]) / 2
     return {stimulus: values[np.searchsorted(middles, c)] for stimulus, c in centres.items()}
+
+
+def _say_what_is_between(label, times, apart, centres, interpolated, report):
+    """Bins in gaps of many steps of a signal, where tracking was lost or nothing was written, have made-up values."""
+    bins = np.concatenate([c.ravel() for c in centres.values()])
+    width = max((float(np.diff(c[0]).max()) for c in centres.values() if c.shape[1] > 1), default=0.0)
+    after = np.clip(np.searchsorted(times, bins), 1, len(times) - 1)
+    gaps = times[after] - times[after - 1]
+    wide = (gaps > max(GAP * apart, width)) & (bins > times[0]) & (bins < times[-1])
+    if wide.any():
+        worst = after[np.argmax(np.where(wide, gaps, 0))]
+        report(
+            f"labels: {label}: {wide.sum()} of {len(bins)} bins lie where the signal has gaps of more than {GAP} steps, the "
+            f"longest from {times[worst - 1]:.6g} to {times[worst]:.6g} s: "
+            f"{'interpolated' if interpolated else 'the nearest value is taken'}; leave out trials there if it was lost"
+        )
 
 
 def circular(name, values, period):

@@ -104,13 +104,12 @@ class Session:
         if not self.stimuli:
             raise DataError(f"no stimulus: expected at least one array '{_PREFIX}<stimulus>' (trials, bins, units)")
         for key in ("stimuli", "trials", "lengths", "labels", "periods"):
-            if not isinstance(given := getattr(self, key), Mapping):
-                raise DataError(f"{key}: expected a dict, with a name for each, found {type(given).__name__}")
-        if "" in map(str, self.stimuli):
+            object.__setattr__(self, key, _named(getattr(self, key), key))
+        if "" in self.stimuli:
             raise DataError("stimuli: expected a name for each, found ''")
         if not isinstance(self.values, str) or self.values not in VALUES:
             raise DataError(f"values: expected one of {', '.join(VALUES)}, found {self.values!r}")
-        stimuli = {str(name): _checked(str(name), counts, len(unit_ids), self.values) for name, counts in self.stimuli.items()}
+        stimuli = {name: _checked(name, counts, len(unit_ids), self.values) for name, counts in self.stimuli.items()}
         for prefix, given in ((_TRIALS, self.trials), (_LENGTHS, self.lengths)):
             for name in given:
                 if name not in stimuli:
@@ -121,7 +120,7 @@ class Session:
         trials = {name: _checked_trials(name, self.trials.get(name), len(counts)) for name, counts in stimuli.items()}
         if self.bins_per_frame is not None:
             object.__setattr__(self, "bins_per_frame", _checked_bins_per_frame(self.bins_per_frame))
-        labels = {str(name): _checked_labels(str(name), given, stimuli) for name, given in self.labels.items()}
+        labels = {name: _checked_labels(name, given, stimuli) for name, given in self.labels.items()}
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "periods", _checked_periods(self.periods, labels))
         object.__setattr__(self, "trials", trials)
@@ -161,6 +160,7 @@ class Session:
         Raises:
             DataError: the session has no such stimulus.
         """
+        stimulus = str(stimulus)
         if stimulus not in self.stimuli:
             raise DataError(
                 f"session {self.name}: no stimulus '{stimulus}'; it has {', '.join(self.stimuli)}."
@@ -171,7 +171,7 @@ class Session:
     def bins_of(self, stimulus):
         """How many bins each trial of a stimulus has, padding left out: int array (trials,)."""
         counts = self.counts(stimulus)
-        return self.lengths.get(stimulus, np.full(len(counts), counts.shape[1]))
+        return self.lengths.get(str(stimulus), np.full(len(counts), counts.shape[1]))
 
     def is_bin(self, stimulus):
         """Which bins of a stimulus are no padding: bool array (trials, bins)."""
@@ -327,13 +327,25 @@ def _stored_labels(stored):
     return labels
 
 
+def _named(given, key):
+    """A mapping with its names as strings: tables name stimuli by numbers."""
+    if not isinstance(given, Mapping):
+        raise DataError(f"{key}: expected a dict, with a name for each, found {type(given).__name__}")
+    named = {str(name): value for name, value in given.items()}
+    if len(named) < len(given):
+        twice = next(name for name in named if sum(str(other) == name for other in given) > 1)
+        raise DataError(f"{key}: '{twice}' is there twice, as a number and as text")
+    return named
+
+
 def _checked_labels(label, given, stimuli):
     """One label's arrays, of one kind for all stimuli: int64, str or float64."""
     key = f"{_LABEL}{label}"
     if not label or "." in label:
         raise DataError(f"{key}: expected a name without a dot")
-    if not isinstance(given, dict) or set(map(str, given)) != set(stimuli):
-        found = ", ".join(map(str, given)) if isinstance(given, dict) else type(given).__name__
+    given = _named(given, key)
+    if set(given) != set(stimuli):
+        found = ", ".join(given)
         raise DataError(f"{key}: expected one array for each of the stimuli {', '.join(stimuli)}, found {found or 'none'}")
     arrays = {}
     for stimulus, counts in stimuli.items():

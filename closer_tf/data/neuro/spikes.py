@@ -8,7 +8,7 @@ from closer_tf.common.files import check_declared
 from closer_tf.data.neuro.binning import count_spikes
 from closer_tf.data.neuro.clock import check_clock, check_seconds
 from closer_tf.data.neuro.conditions import named_conditions
-from closer_tf.data.neuro.handed_over import column, columns_of, spike_trains, unit_areas
+from closer_tf.data.neuro.handed_over import check_order, column, columns_of, spike_trains, unit_areas
 from closer_tf.data.neuro.label_values import checked_periods, per_bin, per_trial
 from closer_tf.data.neuro.sessions import Session
 from closer_tf.errors import DataError
@@ -74,6 +74,8 @@ def count_in_trials(
     table = columns_of(trials)
     labels, periods = _mapping(labels, "labels", "its values"), _mapping(periods, "periods", "what a full turn is")
     periods = checked_periods(periods, labels)
+    for said, values in {"condition": condition, **{f"labels: {label}": given for label, given in labels.items()}}.items():
+        check_order(values, trials, said)
     asked = _asked_condition(condition, table)
     order = _usable(table, what, report)
     start, stop = table["start"][order], table["stop"][order]
@@ -105,7 +107,8 @@ def count_in_trials(
         trials=numbers,
         lengths={name: found for name, found in lengths.items() if found.min() < found.max()},
         labels={
-            label: _label(label, given, table, chosen, edges, lengths, periods.get(label)) for label, given in labels.items()
+            label: _label(label, given, table, chosen, edges, lengths, periods.get(label), report)
+            for label, given in labels.items()
         },
         periods=periods,
     )
@@ -255,7 +258,7 @@ def _counted(trains, edges, lengths):
     return counted.astype(np.min_scalar_type(int(counted.max())))
 
 
-def _label(label, given, table, chosen, edges, lengths, period):
+def _label(label, given, table, chosen, edges, lengths, period, report):
     """A label's array for each stimulus."""
     if isinstance(given, str):
         given = column(table, given, f"labels: {label}")
@@ -264,5 +267,5 @@ def _label(label, given, table, chosen, edges, lengths, period):
         for stimulus, of_it in centres.items():  # padding has the value of the last bin
             last = of_it[np.arange(len(of_it)), lengths[stimulus] - 1]
             centres[stimulus] = np.minimum(of_it, last[:, None])
-        return per_bin(label, given, centres, period)
+        return per_bin(label, given, centres, period, report)
     return per_trial(label, given, len(table["start"]), chosen)
