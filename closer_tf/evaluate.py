@@ -164,7 +164,10 @@ def _readout(run, config, data, redo, figures, trained):
     check_units(fields, data)
     trained = trained or load_trained(run, config, data)
     peak = peak_so_far(run.results_file)
-    results = begin_results(run, config, data, trained, None if redo else read(run.results_file))
+    stored = None if redo else read(run.results_file)
+    results = begin_results(run, config, data, trained, stored)
+    if results is not stored:
+        run.keep_results()  # a readout that is stopped half way leaves them
     embeddings, new = _read_out_conditions(run, config, data, fields, trained, results, peak, bool(figures))
     new += _read_out_layers(run, config, data, fields, trained, results)
     over_epochs = config.readout.at_epochs or results.at_epochs or results.not_kept
@@ -188,6 +191,7 @@ def _readout(run, config, data, redo, figures, trained):
         load("closer_tf.analysis.over_epochs:print_table")(config, results)
     for note in results.notes:
         print(f"note: {note}")
+    run.results_before.unlink(missing_ok=True)
     return results
 
 

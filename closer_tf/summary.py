@@ -75,8 +75,9 @@ def _main(options):
     if options.title is not None:
         summary["title"] = options.title
     out = given_path(options.out)
+    out = out.with_suffix("") if out.suffix in (".json", ".png") else out
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
+    write_atomically(out.with_name(f"{out.name}.json"), json.dumps(summary, indent=1) + "\n")
     values = {
         condition: {readout: found["test"] for readout, found in readouts.items() if readout in READOUTS}
         for condition, readouts in summary["accuracy"].items()
@@ -85,11 +86,11 @@ def _main(options):
     title = ", ".join(part for part in (summary["title"], "simulated data" * summary["simulated"], folds) if part)
     chance = None if summary["score"] == "R^2" else summary["chance"]
     figure = plots.plot_violins(values, chance, title, summary["score"])
-    plots.save(figure, out.with_suffix(".png"), options.figures)
-    written = [out.with_suffix(f".{kind}") for kind in dict.fromkeys(["json", "png", *options.figures])]
+    plots.save(figure, out.with_name(f"{out.name}.png"), options.figures)
+    written = [out.with_name(f"{out.name}.{kind}") for kind in dict.fromkeys(["json", "png", *options.figures])]
     _print(summary["accuracy"])
     if "at_epochs" in summary:
-        over_epochs = out.with_name(f"{out.stem}_accuracy_over_epochs.png")
+        over_epochs = out.with_name(f"{out.name}_accuracy_over_epochs.png")
         if _draw_over_epochs(summary, title, chance, over_epochs, options.figures):
             written += [over_epochs.with_suffix(f".{kind}") for kind in dict.fromkeys(["png", *options.figures])]
         for epoch, accuracy in summary["at_epochs"].items():

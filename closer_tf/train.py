@@ -213,11 +213,11 @@ def prepare(config: RunConfig, run: RunFolder, data: Splits | None = None) -> tu
     data = data or experiment.load_splits(config)
     if begun:
         run.check_data(data, config)
+        run.check_masks(config)
     if config.readout.after_training:
         check_readout(config, data)
     check_keep(config, data)
     fields = run.load_masks() if begun else experiment.make_receptive_fields(config, data)
-    experiment.check_masks(fields, config, data)
     experiment.check_units(fields, data)
     with experiment.on_devices(config):
         ensemble = experiment.make_ensemble(config, fields, data)

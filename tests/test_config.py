@@ -31,6 +31,19 @@ def test_seeds_derive_from_the_one_seed_and_can_be_set_alone(tmp_path):
     assert alone.seeds.masks == 5 and alone.seeds.dropout == zero.seeds.dropout
 
 
+def test_a_new_seed_takes_along_the_seeds_that_followed_from_the_last(tmp_path):
+    written_out = load(tmp_path, {"seed": 3}).to_dict()
+    anew = load(tmp_path, {"seed": 4})
+    assert load(tmp_path, written_out, "seed=4").seeds == anew.seeds
+    assert load(tmp_path, written_out, "seed=3").seeds == load(tmp_path, written_out).seeds
+    chosen = {**written_out, "seeds": {**written_out["seeds"], "masks": 77}}
+    assert load(tmp_path, chosen, "seed=4").seeds == anew.seeds.model_copy(update={"masks": 77})
+    assert load(tmp_path, written_out, "seeds.masks=5", "seed=4").seeds.masks == 5
+    (tmp_path / "below.json").write_text(json.dumps(written_out))
+    assert load(tmp_path, {"base": "below.json", "seed": 4}).seeds == anew.seeds
+    assert load(tmp_path, {"base": "below.json"}).seeds == load(tmp_path, {"seed": 3}).seeds
+
+
 def test_derived_seeds_are_the_same_for_ever():
     assert [configs.derived_seed(0, name) for name in configs.SEED_NAMES[:2]] == PINNED
 

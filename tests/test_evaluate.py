@@ -35,6 +35,26 @@ def test_peak_memory_is_the_largest_so_far(run, monkeypatch):
     assert evaluate.evaluate_run(run, redo=True)["peak_memory_gb"] == 2000.0
 
 
+def test_a_readout_that_is_stopped_leaves_the_one_before(run, monkeypatch):
+    before, features, calls = (run / "results.json").read_bytes(), evaluate.features, []
+
+    def stopping(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return features(*arguments)
+
+    monkeypatch.setattr(evaluate, "features", stopping)
+    for _ in range(2):  # stopped again, from the start again
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            evaluate.evaluate_run(run, redo=True)
+        assert (run / "results_before.json").read_bytes() == before != (run / "results.json").read_bytes()
+    monkeypatch.setattr(evaluate, "features", features)
+    assert evaluate.evaluate_run(run)["accuracy"] == json.loads(before)["accuracy"]
+    assert not (run / "results_before.json").exists()
+
+
 def test_peak_memory_grows_with_what_is_held():
     before = peak_memory_gb()
     held = bytearray(b"x") * int((before + 0.2) * 2**30)

@@ -1,11 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 
 from closer_tf import plots, summary, train
 from closer_tf.config import parse_config
 from closer_tf.errors import RunError
 from closer_tf.graphs import directional_ring, measures
+from closer_tf.masks import ReceptiveFields
 
 
 @pytest.fixture
@@ -50,6 +52,13 @@ def test_seeds_side_by_side(runs, tmp_path, capsys):
     assert "older.json: expected a file written by" in capsys.readouterr().err
 
 
+def test_names_with_dots_are_whole_names(runs, tmp_path):
+    for name in ("q0.1", "q0.2", "q0.3.json"):
+        assert summary.main([*runs, "-o", name]) == 0
+    made = {f"q0.{k}.{kind}" for k in (1, 2, 3) for kind in ("json", "png")}
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "tiny.json", *made}
+
+
 def test_a_run_without_readout_or_with_another_answer(runs, tmp_path, capsys):
     results = json.loads((tmp_path / "runs" / "closer_0" / "results.json").read_text())
     results["accuracy"]["untrained"]["single"]["test"] += 0.1
@@ -86,6 +95,11 @@ def stored_run(folder, seed=0, epochs=1, closer=0.5, simulated=False, **changes)
     return folder
 
 
+def change_results(run, **content):
+    stored = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps({**stored, **content}))
+
+
 def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path):
     ring = {"objective": {"graph": {"family": "bidirectional_ring"}}}
     folders = [stored_run(tmp_path / f"all_{k}", seed=k, closer=0.5 + k / 10) for k in (0, 1)]
@@ -103,6 +117,84 @@ def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path):
     figure = plots.plot_violins({name: {"single": values} for name, values in variants.items()}, 0.1)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["untrained", "CLoSeR, family=all_to_all", "CLoSeR, family=bidirectional_ring", "supervised"]
+
+
+def test_runs_that_were_done_otherwise_than_their_configs_say_are_told_apart(tmp_path):
+    runs = [stored_run(tmp_path / f"closer_{seed}", seed=seed, epochs=3) for seed in (0, 1, 2, 3)]
+
+    change_results(runs[1], epochs=2)
+    change_results(runs[2], epochs=2, step=4)
+    change_results(runs[3], changes=[{"event": "learning rate", "epoch": 1, "from": 0.1, "to": 0.01}])
+    found = summary.summarise(runs)["accuracy"]
+    of_closer = {name: values["single"]["seeds"] for name, values in found.items() if name.startswith("closer")}
+    rest = "learning rate changed at={}, steps of the next epoch={}, training.epochs={}"
+    assert of_closer == {
+        f"closer, {rest.format([], 0, 3)}": [0],
+        f"closer, {rest.format([], 0, 2)}": [1],
+        f"closer, {rest.format([], 4, 2)}": [2],
+        f"closer, {rest.format([[1, 0.01]], 0, 3)}": [3],
+    }
+    assert found["untrained"]["single"]["seeds"] == [0, 1, 2, 3]
+    assert summary.main([*map(str, runs), "-o", str(tmp_path / "all")]) == 0
+    assert summary.main([*map(str, runs[:2]), "-o", str(tmp_path / "two")]) == 0
+    assert summary.summarise([tmp_path / "all.json"])["accuracy"] == found
+    shorter = summary.summarise([tmp_path / "two.json"])["accuracy"]
+    assert {*shorter} == {"untrained", "closer, training.epochs=3", "closer, training.epochs=2"}
+
+
+def test_another_protocol_is_another_variant(tmp_path):
+    runs = [stored_run(tmp_path / f"closer_{seed}", seed=seed) for seed in (0, 1)]
+    for run, iterations in zip(runs, (10, 100)):
+        change_results(run, protocol={"name": "published", "max_iter": iterations, "C": [0.1]})
+    found = summary.summarise(runs)["accuracy"]
+    assert {name for name in found if "closer" in name} == {f"closer, readout.max_iter={count}" for count in (10, 100)}
+
+
+def test_conditions_that_a_config_did_not_ask_for_stay_in_a_file(tmp_path):
+    runs = [stored_run(tmp_path / f"closer_{seed}", seed=seed) for seed in (0, 1)]
+    accuracy = json.loads((runs[0] / "results.json").read_text())["accuracy"]
+    change_results(runs[0], accuracy={**accuracy, "pca": {"single": {"test": 0.61}}}, seconds={"pca": 1.0})
+    assert summary.main([str(runs[0]), "-o", str(tmp_path / "one")]) == 0
+    made = json.loads((tmp_path / "one.json").read_text())
+    assert summary.summarise([tmp_path / "one.json", runs[1]])["accuracy"]["pca"]["single"]["test"] == [0.61]
+    (about,) = made["runs"].values()
+    about["config"]["readout"]["conditions"] = ["untrained"]  # a file from before
+    (tmp_path / "one.json").write_text(json.dumps(made))
+    assert summary.summarise([tmp_path / "one.json", runs[1]])["accuracy"]["pca"]["single"]["test"] == [0.61]
+
+
+def test_masks_of_one_name_and_another_content_are_told_apart(tmp_path):
+    runs = []
+    for seed, cells in enumerate(([0, 1], [0, 1], [2, 5])):
+        masks = {"scheme": "custom", "path": str(tmp_path / str(seed) / "m.npy")}
+        runs.append(stored_run(tmp_path / f"closer_{seed}", seed=seed, masks=masks))
+        (runs[-1] / "masks.npz").write_bytes(ReceptiveFields((np.array(cells),) * 3, (8, 8)).to_bytes())
+    found = summary.summarise(runs)
+    seeds = [
+        values["single"]["seeds"] for name, values in found["accuracy"].items() if name.startswith("closer, masks.content=")
+    ]
+    assert sorted(seeds) == [[0, 1], [2]] and "masks.content" in "".join(found["accuracy"])
+    assert {*summary.summarise(runs[:2])["accuracy"]} == {"untrained", "closer"}
+    (tmp_path / "all.json").write_text(json.dumps({"title": "", **found}))
+    assert summary.summarise([tmp_path / "all.json"])["accuracy"] == found["accuracy"]
+
+
+def test_one_run_done_twice_is_no_two_seeds(tmp_path):
+    seeds = parse_config({"seed": 0, "num_encoders": 3}).resolved().seeds.model_dump()
+    runs = [stored_run(tmp_path / f"closer_{seed}", seed=seed, seeds=seeds) for seed in (0, 1)]
+    with pytest.raises(
+        RunError, match="closer_1: seed 1, but all its seeds.* are those of .*closer_0, seed 0: the two are one"
+    ):
+        summary.summarise(runs)
+    fixed = [stored_run(tmp_path / f"fixed_{seed}", seed=seed, seeds={"masks": 3}) for seed in (0, 1)]
+    assert summary.summarise(fixed)["accuracy"]["closer"]["single"]["seeds"] == [0, 1]
+
+
+def test_a_readout_that_was_stopped_is_no_result(tmp_path):
+    run = stored_run(tmp_path / "closer_0")
+    change_results(run, accuracy={"untrained": {"single": {"test": 0.3}}})
+    with pytest.raises(RunError, match=r"closer is not among what was read out \(untrained\): was the readout stopped"):
+        summary.summarise([run])
 
 
 def test_a_file_stands_for_the_runs_that_it_is_of(tmp_path, capsys):

@@ -176,6 +176,30 @@ def test_overrides_come_last_but_not_over_what_varies(content):
     assert {(config.training.epochs, config.seed) for _, config, _ in points} == {(9, 3)}
     with pytest.raises(ConfigError, match="the sweep varies 'masks.fraction' itself"):
         run_configs(parse_sweep(content), overrides=["masks.fraction=.1"])
+    for override in ('masks={"scheme": "gaussian", "fraction": 0.25}', "masks.fraction.x=1"):
+        with pytest.raises(ConfigError, match="the sweep varies 'masks.fraction' itself"):
+            run_configs(parse_sweep(content), overrides=[override])
+
+
+def test_a_key_is_given_its_value_once(content):
+    objectives = [{"stop_gradient": True}, {"stop_gradient": False}]
+    lost = content | {"set": {"objective.temperature": 7}, "grid": {"objective": objectives}, "list": []}
+    with pytest.raises(ConfigError, match="set.objective.temperature: each value of grid.objective takes its place"):
+        run_configs(parse_sweep(lost))
+    both = content | {"list": [{"grid": {"masks": [{"scheme": "gaussian", "fraction": 0.3}]}}]}
+    with pytest.raises(ConfigError, match="list.0.grid.masks.fraction: grid.masks gives it a value, too"):
+        run_configs(parse_sweep(both))
+    below = content | {"set": {"objective": {"stop_gradient": True}}, "grid": {"objective.temperature": [7, 8]}, "list": []}
+    found = [config.objective for _, config, _ in run_configs(parse_sweep(below))]
+    assert {(one.stop_gradient, one.temperature) for one in found} == {(True, 7.0), (True, 8.0)}
+
+
+def test_seeds_of_a_base_with_every_default_written_out_are_seeds(content):
+    (_, resolved, _), *_ = run_configs(parse_sweep(content))
+    again = content | {"base": resolved.to_dict(), "grid": {}, "list": [], "seeds": [0, 1, 2]}
+    configs = [config for _, config, _ in run_configs(parse_sweep(again))]
+    assert len({config.seeds.initialization for config in configs}) == 3
+    assert configs[0].seeds == resolved.seeds
 
 
 def test_two_points_that_differ_in_the_readout_alone_are_refused(content):
@@ -210,6 +234,26 @@ def test_how_far_a_point_is(tiny_config, tmp_path):
     with pytest.raises(RunError, match="holds a run of another config"):
         progress_of(changed, tmp_path)
     assert Sweep("s", [changed], tmp_path).outcomes[0].state == "failed"
+
+
+def test_a_point_without_epochs_is_done_when_it_is(tiny_config, tmp_path):
+    tiny_config["training"]["epochs"] = 0
+    point, *_ = sweep_points(parse_sweep({"base": tiny_config, "baselines": ["untrained"]}))
+    assert point.config.condition == "closer"
+    train_run(point.config, tmp_path / point.name)
+    assert progress_of(point, tmp_path) == ("done", 0)
+
+
+def test_masks_that_have_changed_are_no_result_of_what_they_are_now(tiny_config, tmp_path):
+    masks = np.random.default_rng(0).random((tiny_config["num_encoders"], 8, 8)) < 0.4
+    np.save(tmp_path / "m.npy", masks)
+    tiny_config |= {"masks": {"scheme": "custom", "path": str(tmp_path / "m.npy")}, "condition": "untrained"}
+    points = sweep_points(parse_sweep({"base": tiny_config, "baselines": []}))
+    train_run(points[0].config, tmp_path / points[0].name)
+    assert Sweep("s", points, tmp_path).outcomes[0].state == "done"
+    np.save(tmp_path / "m.npy", ~masks)
+    (outcome,) = Sweep("s", points, tmp_path).outcomes
+    assert outcome.state == "failed" and "no longer holds the masks" in outcome.error
 
 
 class Cluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 
 from closer_tf.common.files import given_path, read_text
 from closer_tf.config import RecordingSource, RunConfig, parse_config
+from closer_tf.config.conditions import CONDITIONS
 from closer_tf.config.identity import data_named, result_of, without_folders
 from closer_tf.data.splits import held_out, steps_per_epoch
 from closer_tf.errors import RunError
@@ -42,9 +44,9 @@ def summarise(
 ) -> dict[str, Any]:
     """The readouts of several runs.
 
-    Runs that differ in more than seeds are told apart by what differs: 'closer, objective.graph.family=star'. Only what a
-    condition's result follows from counts, so that what several runs of one seed share (masked input, untrained) is counted
-    once per seed.
+    Runs that differ in more than seeds are told apart by what differs: 'closer, objective.graph.family=star'; so are those that
+    were stopped at another epoch, or read out by another protocol, than their configs say. Only what a condition's result
+    follows from counts, so that what several runs of one seed share (masked input, untrained) is counted once per seed.
 
     Args:
         sources: run folders, and files of summaries, whose runs are added as if their folders were there.
@@ -64,9 +66,10 @@ def summarise(
         `by_fold`, a list per seed.
 
     Raises:
-        RunError: a folder has no readout or an outdated one, a file is no summary or one over folds, the runs have different
-            data, two runs of one seed and condition differ, no file has a run that is to be left out, or over folds: a run has
-            none, there is only one, or a seed lacks one that another has.
+        RunError: a folder has no readout or an outdated or unfinished one, a file is no summary or one over folds, the runs
+            have different data, two runs of one seed and condition differ, two of different seeds are the same run, no file
+            has a run that is to be left out, or over folds: a run has none, there is only one, or a seed lacks one that
+            another has.
     """
     found: list[_Run] = []
     in_files: list[str] = []
@@ -97,16 +100,17 @@ def summarise(
         raise RunError(f"the runs have different data or labels: {'; '.join(said)}{hint}")
     _check_one_data(found)
     over_epochs = [run for run in found if run.results.at_epochs]
-    pairs = [(condition, run.config) for run in found for condition in run.results.accuracy]
+    _check_seeds(found)
     folds = _folds(found) if over_folds else []
-    names = _names(pairs + [(run.config.condition, run.config) for run in over_epochs], folds)
+    of_runs = [(run, {*run.results.accuracy, *[run.config.condition] * bool(run.results.at_epochs)}) for run in found]
+    names = _names({(c, _variant(c, run.config, run.about, folds)) for run, conditions in of_runs for c in conditions})
     accuracy: _Values = {}
     validation: _Values = {}
     measures: _Values = {}
     matrices: dict[tuple[str, str], Any] = {}
     for run in found:
         for condition, readouts in run.results.accuracy.items():
-            name = names[condition, _variant(condition, run.config, folds)]
+            name = names[condition, _variant(condition, run.config, run.about, folds)]
             likelihood = getattr(run.results.measures.get(condition), "class_pseudo_likelihood", None)
             if likelihood is not None and not folds and len(likelihood.per_encoder[0]) <= MOST_CLASSES:
                 matrices.setdefault(name, {}).setdefault(run.config.seed, likelihood)  # of runs that differ in draws the first
@@ -146,7 +150,23 @@ def _of_folder(run_dir):
             f"{run.path}: read out after {results.epochs} epochs, before its config was changed; finish the training, "
             f"or read it out as it is: python -m closer_tf.evaluate {run.path}"
         )
+    if config.condition not in results.accuracy and (results.epochs or results.step or not config.trains):
+        raise RunError(
+            f"{run.path}: {config.condition} is not among what was read out ({', '.join(results.accuracy) or 'nothing'}): was "
+            f"the readout stopped? It goes on with: python -m closer_tf.evaluate {run.path}"
+        )
+    config = _as_read_out(config, results)
     return _Run(str(run.path), str(run.path.resolve()), config, results, _about_run(run, config, results))
+
+
+def _as_read_out(config, results):
+    """The config of what was done: as many epochs as were trained, and the protocol and the conditions of the readout."""
+    keys = {"name": "protocol", **{key: key for key in ("C", "max_iter", "validation_fraction", "knn_neighbours")}}
+    said = {keys[key]: value for key, value in results.protocol.to_dict().items() if key in keys}  # older files say less
+    compared = [condition for condition in results.accuracy if condition != config.condition]
+    readout = config.readout.model_copy(update={**said, "conditions": compared})
+    training = config.training.model_copy(update={"epochs": results.epochs} if config.trains else {})
+    return config.model_copy(update={"readout": readout, "training": training})
 
 
 def _of_file(file):
@@ -187,7 +207,7 @@ def _at_epochs(found, names, folds):
     by_epoch, published = {}, {}
     for run in found:
         condition = run.config.condition
-        name = names[condition, _variant(condition, run.config, folds)]
+        name = names[condition, _variant(condition, run.config, run.about, folds)]
         for epoch, readouts in run.results.over_epochs().items():
             for readout, score in readouts.items():
                 _note(by_epoch.setdefault(epoch, {}), run, (name, readout), score.test)
@@ -215,6 +235,24 @@ def _check_one_data(found):
             )
 
 
+def _check_seeds(found):
+    """Refuse runs of different `seed` whose random numbers are all the same: they are one run, done twice.
+
+    Args:
+        found: list of `_Run`.
+    """
+    first = {}
+    for run in found:
+        condition = run.config.condition
+        key = json.dumps([condition, sorted(_variant(condition, run.config, run.about, [])), run.config.seeds.model_dump()])
+        other = first.setdefault(key, run)
+        if other.config.seed != run.config.seed:
+            raise RunError(
+                f"{run.source}: seed {run.config.seed}, but all its seeds.* are those of {other.source}, seed "
+                f"{other.config.seed}: the two are one run done twice and no two seeds; leave one out"
+            )
+
+
 def _free_name(run, taken):
     """What a summary calls a run: its folder, with those around it where another run has the name.
 
@@ -238,6 +276,7 @@ def _about_run(run, config, results):
         "config": without_folders(config.to_dict()),
         "changes": results.changes,
         "epochs": results.epochs,
+        "step": results.step,
         "steps_per_epoch": steps,
         "seconds_per_epoch": per_epoch,
         "seconds_per_step": per_epoch / steps if seconds else None,
@@ -247,7 +286,13 @@ def _about_run(run, config, results):
     }
     gauge = {key: history[-1][key] for key in ("embedding_sd", "effective_rank") if history and key in history[-1]}
     about |= {"collapse_gauge": gauge} if gauge else {}
+    about |= {"masks": _digest_of_masks(run.load_masks())} if config.masks.scheme == "custom" else {}
     return about | {key: content[key] for key in ("best", "peak_memory_gb", "data", "graph") if content.get(key) is not None}
+
+
+def _digest_of_masks(fields):
+    """SHA-256 (hex) of which cells each encoder sees."""
+    return hashlib.sha256(json.dumps([cells.tolist() for cells in fields.indices]).encode()).hexdigest()
 
 
 def _steps(config, samples):
@@ -276,12 +321,20 @@ def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]
     try:
         summary = json.loads(read_text(file))
         configs = {name: parse_config(about["config"], f"{file}: {name}").resolved() for name, about in summary["runs"].items()}
-        conditions = {name: {config.condition, *config.readout.conditions} for name, config in configs.items()}
+        conditions = {  # files from before may have more of a run than its config asks for
+            name: {config.condition, *config.readout.conditions, *summary["runs"][name].get("readout_seconds", {})}
+            & {*CONDITIONS}
+            for name, config in configs.items()
+        }
         folds = summary.get("folds", [])
-        names = _names([(condition, configs[name]) for name in configs for condition in conditions[name]], folds)
+
+        def variant(condition, name):
+            return _variant(condition, configs[name], summary["runs"][name], folds)
+
+        names = _names({(condition, variant(condition, name)) for name in configs for condition in conditions[name]})
         found = {}
         for name, config in configs.items():
-            named = {condition: names[condition, _variant(condition, config, folds)] for condition in conditions[name]}
+            named = {condition: names[condition, variant(condition, name)] for condition in conditions[name]}
             accuracy, measures = (
                 {c: _of_run(summary[key].get(named[c], {}), config, folds) for c in named} for key in _BY_SEED
             )
@@ -350,19 +403,25 @@ def _folds(found):
     return folds
 
 
-def _variant(condition, config, folds):
-    """What a condition's result follows from, as `result_of`; over folds without which of them it is."""
-    return frozenset(found for found in result_of(condition, config) if not folds or found[0] != "dataset.fold")
+def _variant(condition, config, about, folds):
+    """What a condition's result follows from, as `result_of` and what a summary says of the run; over folds without which of
+    them it is."""
+    found = {pair for pair in result_of(condition, config) if not folds or pair[0] != "dataset.fold"}
+    happened = {}
+    if CONDITIONS[condition].reads != "input" and config.masks.scheme == "custom":
+        happened["masks.content"] = about.get("masks", "")[:12]
+    if CONDITIONS[condition].trained:
+        rates = [[change["epoch"], change["to"]] for change in about.get("changes", ()) if change["event"] == "learning rate"]
+        happened |= {"learning rate changed at": rates, "steps of the next epoch": about.get("step", 0)}
+    return frozenset(found | {(key, json.dumps(value)) for key, value in happened.items()})
 
 
-def _names(pairs, folds):
+def _names(identities):
     """dict (condition, `_variant`) -> name: the condition, and its keys that differ between conditions that have them.
 
     Args:
-        pairs: list of (condition, config). Weights of temporal terms are compared within a condition alone.
-        folds: as from `_folds`, or none.
+        identities: set of (condition, `_variant`). Weights of temporal terms are compared within a condition alone.
     """
-    identities = {(condition, _variant(condition, config, folds)) for condition, config in pairs}
     seen = {}
     for condition, found in identities:
         for key, value in found:

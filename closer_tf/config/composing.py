@@ -12,6 +12,7 @@ from typing import Any
 from closer_tf.config.base import KIND_KEYS, json_kind
 from closer_tf.config.files import read_json
 from closer_tf.config.shipped import config_file
+from closer_tf.config.training import drop_derived_seeds
 from closer_tf.errors import ConfigError
 
 Layers = Sequence[tuple[Any, dict[str, Any]]]
@@ -87,6 +88,9 @@ def compose(layers: Layers) -> dict[str, Any]:
     (below, content), *above = reversed(layers)
     for source, own in above:
         try:
+            if "seed" in own:
+                content = dict(content)
+                drop_derived_seeds(content)
             content = merge(content, own)
         except RecursionError:
             raise ConfigError(f"{source}: nested too deeply") from None

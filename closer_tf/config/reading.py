@@ -11,6 +11,7 @@ from closer_tf.config.base import json_kind, suggestion
 from closer_tf.config.composing import Layers, compose, described, layers_of, located, place_of, read_layers
 from closer_tf.config.own_parts import HINT
 from closer_tf.config.run_config import RunConfig
+from closer_tf.config.training import drop_derived_seeds
 from closer_tf.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -165,7 +166,8 @@ def apply_override(content: dict[str, Any], override: str) -> None:
 
 
 def set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set one key of a config given as plain data, which is changed.
+    """Set one key of a config given as plain data, which is changed. A new `seed` takes along those that followed from the one
+    before.
 
     Args:
         content: dict.
@@ -177,6 +179,8 @@ def set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None:
         ConfigError: the path leads through something without keys.
     """
     *parents, last = key.strip().split(".")
+    if [*parents, last] == ["seed"]:
+        drop_derived_seeds(content)
     target = content
     for depth, part in enumerate(parents):
         target = _descend(target, part, ".".join(parents[: depth + 1]), source)

@@ -1,6 +1,6 @@
 """Config sections: augmentation, optimizer, length and batches, computing, seeds."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -119,3 +119,16 @@ def derived_seed(seed: int, name: str) -> int:
     """
     sequence = np.random.SeedSequence([seed, SEED_NAMES.index(name)])
     return int(sequence.generate_state(1)[0] >> 1)
+
+
+def drop_derived_seeds(content: dict[str, Any]) -> None:
+    """Before a config gets another `seed`: drop those of its `seeds` that follow from the one that it has, as in a config with
+    every default written out. Others were chosen and stay.
+
+    Args:
+        content: a config as plain data, which is changed.
+    """
+    seed, seeds = content.get("seed", 0), content.get("seeds")
+    if isinstance(seeds, dict) and type(seed) is int and 0 <= seed <= MAX_SEED:
+        followed = {name for name in seeds if name in SEED_NAMES and seeds[name] == derived_seed(seed, name)}
+        content["seeds"] = {name: value for name, value in seeds.items() if name not in followed}

@@ -166,12 +166,25 @@ def _check_keys(sweep, group, grid, overrides, where):
     if "readout.conditions" in {**sweep.set, **group.set, **grid}:
         raise ConfigError(f"{where}readout.conditions: expected under 'baselines', found under 'grid' or 'set'")
     for key in grid:
-        if key in group.set or (key in sweep.set and key in sweep.grid):
+        beside = {**(sweep.set if key in sweep.grid else {}), **group.set}
+        if key in beside:
             raise ConfigError(f"{where}grid.{key}: expected under 'grid' or under 'set', found under both")
+        for other in beside:
+            if other.startswith(f"{key}."):
+                raise ConfigError(f"{where}set.{other}: each value of grid.{key} takes its place; expected it in these")
+    for key, other in itertools.permutations(grid, 2):
+        if other.startswith(f"{key}."):
+            raise ConfigError(f"{where}grid.{other}: grid.{key} gives it a value, too; expected one of the two")
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if key in grid or key == "seed":
-            raise ConfigError(f"--set {override}: the sweep varies '{key}' itself; expected a key that it does not vary")
+        if key == "seed" or any(_overlap(key, varied) for varied in grid):
+            varied = next((varied for varied in grid if _overlap(key, varied)), key)
+            raise ConfigError(f"--set {override}: the sweep varies '{varied}' itself; expected a key that it does not vary")
+
+
+def _overlap(key, other):
+    """Whether a key is another, above it or below it."""
+    return key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.")
 
 
 def _short(value):

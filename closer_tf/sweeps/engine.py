@@ -90,7 +90,9 @@ class Sweep:
         try:
             state, _ = progress_of(point, self.runs_dir)
             if state == "done":
-                check_data(point, RunFolder(self.runs_dir / point.name), self.loaded)
+                run = RunFolder(self.runs_dir / point.name)
+                check_data(point, run, self.loaded)
+                run.check_masks(point.config)
         except RunError as error:
             return Outcome(point, "failed", "failed", error=str(error))
         return Outcome(point, state, state)

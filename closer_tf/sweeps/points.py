@@ -156,7 +156,8 @@ def is_finished(run, config):
         results = read(run.results_file)
     except RunError:
         return False  # is read out again
-    asked = [*config.readout.conditions, config.condition]
+    own = [config.condition] if epochs or not config.trains else []  # 0 epochs are read out as untrained, if at all
+    asked = [*config.readout.conditions, *own]
     return (
         run.ensemble_file.exists()
         and results is not None

@@ -183,30 +183,6 @@ def _own_masks(options, size, count, seed, unit_areas):
         return fields
 
 
-def check_masks(receptive_fields, config, data):
-    """Refuse a run's stored receptive fields when the file that they were read from now holds others.
-
-    Args:
-        receptive_fields: `ReceptiveFields` of a run folder.
-        config: resolved `RunConfig`.
-        data: `Splits`.
-
-    Raises:
-        DataError: the file's masks are others. A file that is gone says nothing.
-    """
-    if config.masks.scheme != "custom":
-        return
-    try:
-        now = make_receptive_fields(config, data).indices
-    except (ConfigError, DataError):
-        return
-    if len(now) != len(receptive_fields.indices) or not all(map(np.array_equal, now, receptive_fields.indices)):
-        raise DataError(
-            f"{config.masks.path}: no longer holds the masks that the run was made with, which it keeps in masks.npz. Put them "
-            f"back, move the file away to go on with the run's own, or train with these in another folder with --run-dir"
-        )
-
-
 def check_units(receptive_fields, data):
     """Refuse a run's stored receptive fields when the data's units lie in another order than when they were made, or its images
     have another size.

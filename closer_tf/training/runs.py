@@ -12,6 +12,7 @@ weights/          the ensemble after the epochs of `readout.at_epochs`; absent w
 best/             the state after the best epoch, for `training.keep: best`; absent where a checkpoint is of that epoch
 ensemble.keras    the trained ensemble; read out where there is no checkpoint
 results.json      the readout
+results_before.json  the one before, until one that began anew is done
 figures/          pictures
 tensorboard/      what TensorBoard shows; absent unless --tensorboard asks for it
 .lock             held by the process that writes, which .holder.json names
@@ -31,6 +32,8 @@ import socket
 import time
 import zipfile
 
+import numpy as np
+
 from closer_tf.common.backend import versions
 from closer_tf.common.files import (
     ASIDE,
@@ -47,7 +50,7 @@ from closer_tf.config.identity import differences as config_differences
 from closer_tf.config.identity import digests, same_weights
 from closer_tf.data.fingerprint import differences
 from closer_tf.errors import BusyError, DataError, RunError
-from closer_tf.masks import ReceptiveFields
+from closer_tf.masks import ReceptiveFields, read_masks
 from closer_tf.results import read as read_results
 from closer_tf.training.checkpoints import checkpoint_files
 
@@ -84,6 +87,7 @@ class RunFolder:
         self.best = self.path / "best"
         self.ensemble_file = self.path / "ensemble.keras"
         self.results_file = self.path / "results.json"
+        self.results_before = self.path / "results_before.json"
         self.figures = self.path / "figures"
 
     def check(self, config):
@@ -355,6 +359,11 @@ class RunFolder:
         os.replace(self.ensemble_file, kept)
         print(f"what was there after {epoch} epochs stays: {kept.name}" + f", results_{name}.json" * self.results_file.exists())
 
+    def keep_results(self):
+        """Before a readout begins anew: keep the results that are there under another name until it is done."""
+        if self.results_file.exists() and not self.results_before.exists():
+            write_atomically(self.results_before, self.results_file.read_bytes())
+
     def read_data(self):
         """What the run was trained on, as `closer_tf.data.fingerprint.identity_of` says it; None for runs from before."""
         if not self.data_file.exists():
@@ -392,6 +401,29 @@ class RunFolder:
                 f"{self.path}: the data ({where}) is not what this run was trained on: {'; '.join(differing)}. Put that data "
                 f"back, or train on this in another folder with --run-dir. If it is the same to you, such as the same files "
                 f"read by another version of a library, remove {self.data_file}"
+            )
+
+    def check_masks(self, config):
+        """Refuse receptive fields of a file of your own that now holds others than the run was made with.
+
+        Args:
+            config: the run's `RunConfig`.
+
+        Raises:
+            RunError: they are others. A file that is gone says nothing.
+        """
+        if config.masks.scheme != "custom":
+            return
+        try:
+            now = read_masks(config.masks.path, config.masks.patch_size).indices
+        except (DataError, ValueError):
+            return
+        then = self.load_masks().indices
+        if len(now) != len(then) or not all(map(np.array_equal, now, then)):
+            raise RunError(
+                f"{config.masks.path}: no longer holds the masks that {self.path} was made with, which it keeps in masks.npz. "
+                f"Put them back, move the file away to go on with the run's own, or train with these in another folder with "
+                f"--run-dir"
             )
 
     def has_labels(self, config):
