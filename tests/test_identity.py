@@ -276,6 +276,18 @@ def test_more_epochs_in_one(folder, capsys):
 # ------------------------------------------------------------------------------------- what else a config names by its path
 
 
+def test_a_run_goes_on_where_its_file_of_masks_was_moved(folder, capsys):
+    np.save("m.npy", RNG.random((2, 6, 6)) < 0.4)
+    arguments = ["tiny.json", "--run-dir", "run", "--set", "condition=untrained", "--set"]
+    assert train.main([*arguments, 'masks={"scheme": "custom", "path": "m.npy"}']) == 0
+    (folder / "m.npy").rename(folder / "moved.npy")
+    moved = [*arguments, 'masks={"scheme": "custom", "path": "moved.npy"}']
+    assert train.main(moved) == 2
+    said = capsys.readouterr().err
+    assert "masks were moved: it keeps them, and goes on with --set masks.path=" in said
+    assert train.main([*moved, *said.strip().rpartition(" with ")[2].split()]) == 0
+
+
 def test_a_changed_file_of_masks_is_refused(folder, capsys):
     masks = RNG.random((2, 6, 6)) < 0.4
     np.save("m.npy", masks)

@@ -322,8 +322,8 @@ def read_summary(file: str | os.PathLike) -> dict[str, tuple[RunConfig, Results]
         summary = json.loads(read_text(file))
         configs = {name: parse_config(about["config"], f"{file}: {name}").resolved() for name, about in summary["runs"].items()}
         conditions = {  # files from before may have more of a run than its config asks for
-            name: {config.condition, *config.readout.conditions, *summary["runs"][name].get("readout_seconds", {})}
-            & {*CONDITIONS}
+            name: {config.condition, *config.readout.conditions}
+            | {condition for condition in summary["runs"][name].get("readout_seconds", {}) if condition in CONDITIONS}
             for name, config in configs.items()
         }
         folds = summary.get("folds", [])

@@ -114,13 +114,15 @@ class RunFolder:
         stored = self.load_config()
         if not same_weights(stored, config) and not self._may_go_on_with(stored, config):
             self._refuse_epochs(stored, config)
-            differing = [
-                f"{key}: there {json.dumps(there)}, here {json.dumps(here)}"
-                for key, there, here in config_differences(stored, config)
-            ]
+            found = config_differences(stored, config)
+            differing = [f"{key}: there {json.dumps(there)}, here {json.dumps(here)}" for key, there, here in found]
+            moved = [there for key, there, here in found if key == "masks.path" and there and here]
             raise RunError(
                 f"{self.path}: holds a run of another config ({'; '.join(differing[:3])}"
                 f"{' ...' if len(differing) > 3 else ''}). Choose another folder with --run-dir, or remove this one."
+                + "".join(
+                    f" If its masks were moved: it keeps them, and goes on with --set masks.path={there}" for there in moved
+                )
             )
         return True
 
