@@ -83,18 +83,18 @@ def diagnose(config: Any, out: str | os.PathLike | None = None, figures: Sequenc
     """
     from closer_tf import plots
     from closer_tf.analysis.shared_signal import describe_samples, shared_signal, thinned, verdict
+    from closer_tf.plots.runs import has_trials
 
     config = as_config(config)
     import_keras()
     from closer_tf.training.experiment import load_splits, make_receptive_fields
 
-    loaded = load_splits(config)
-    data = loaded.current()
+    data = load_splits(config).current()
     if not data.labelled:
         raise DataError(f"{data.name}: has no labels here, so there is nothing that receptive fields could agree about")
     fields = make_receptive_fields(config, data)
     parts = [split for split in (data.train, data.validation) if len(split)]
-    is_sequence = loaded.windowed and "trial" in data.train.about
+    is_sequence = has_trials(data) and bool(np.ptp(data.train.about["frame"]))  # else trials of one bin
     split = thinned(_joined(parts), is_sequence)
     samples = describe_samples(split, is_sequence, _places(data, split))
     views = [fields.apply(split.inputs, i) for i in range(fields.num_encoders)]

@@ -75,7 +75,7 @@ def _main(options):
     if options.title is not None:
         summary["title"] = options.title
     out = given_path(options.out)
-    out = out.with_suffix("") if out.suffix in (".json", ".png") else out
+    out = out.with_suffix("") if out.suffix in (".json", ".png", ".pdf", ".svg") else out
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out.with_name(f"{out.name}.json"), json.dumps(summary, indent=1) + "\n")
     values = {

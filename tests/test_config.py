@@ -39,6 +39,9 @@ def test_a_new_seed_takes_along_the_seeds_that_followed_from_the_last(tmp_path):
     chosen = {**written_out, "seeds": {**written_out["seeds"], "masks": 77}}
     assert load(tmp_path, chosen, "seed=4").seeds == anew.seeds.model_copy(update={"masks": 77})
     assert load(tmp_path, written_out, "seeds.masks=5", "seed=4").seeds.masks == 5
+    pinned = written_out["seeds"]["masks"]  # on purpose, such as the receptive fields of another run
+    assert load(tmp_path, {"seed": 3, "seeds": {"masks": pinned}}, "seed=4").seeds.masks == pinned
+    assert load(tmp_path, {"seed": 3}, f"seeds.masks={pinned}", "seed=4").seeds.masks == pinned
     (tmp_path / "below.json").write_text(json.dumps(written_out))
     assert load(tmp_path, {"base": "below.json", "seed": 4}).seeds == anew.seeds
     assert load(tmp_path, {"base": "below.json"}).seeds == load(tmp_path, {"seed": 3}).seeds

@@ -143,6 +143,15 @@ def session(path, independent):
     ).save(path)
 
 
+@pytest.mark.parametrize("condition", ["closer", "untrained"])
+def test_a_movie_is_a_movie_whatever_the_condition(tmp_path, condition):
+    session(tmp_path / "s.npz", False)
+    dataset = {"name": "session", "path": str(tmp_path / "s.npz"), "label": "segment"}
+    config = {"num_encoders": 2, "dataset": dataset, "masks": {"scheme": "areas"}, "training": {"batch_size": 16}}
+    found = diagnose(config | {"condition": condition})
+    assert found["condition_is"] == "a moment of a stimulus" and found["conditions"] == 37 and found["drift"] is not None
+
+
 @pytest.mark.parametrize("independent", [False, True])
 def test_the_command(tmp_path, monkeypatch, capsys, independent):
     monkeypatch.chdir(tmp_path)

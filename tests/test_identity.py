@@ -1,6 +1,7 @@
 """A run knows its data, and goes on to more epochs: the commands, as a user meets them."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -284,8 +285,8 @@ def test_a_run_goes_on_where_its_file_of_masks_was_moved(folder, capsys):
     moved = [*arguments, 'masks={"scheme": "custom", "path": "moved.npy"}']
     assert train.main(moved) == 2
     said = capsys.readouterr().err
-    assert "masks were moved: it keeps them, and goes on with --set masks.path=" in said
-    assert train.main([*moved, *said.strip().rpartition(" with ")[2].split()]) == 0
+    assert "masks were moved: it keeps them and goes on with --set masks.path=" in said
+    assert train.main([*moved, *shlex.split(said.strip().rpartition(" with ")[2])]) == 0
 
 
 def test_a_changed_file_of_masks_is_refused(folder, capsys):

@@ -108,6 +108,7 @@ def test_stimuli_named_by_numbers(tmp_path):
         assert list(found.stimuli) == ["0", "90"] and found.labels["choice"]["90"].tolist() == (np.arange(5) + 90).tolist()
         np.testing.assert_array_equal(found.counts(90), found.counts("90"))
         assert found.bins_of(90).tolist() == [6] * 5 and found.trials["90"][0] == 90
+        assert make_samples(found, stimuli=[90, 0]).label_names == ("90", "0")
     with pytest.raises(DataError, match="stimuli: '1' is there twice, as a number and as text"):
         Session("m", [1, 2], ["A", "B"], 0.1, {1: counts[0], "1": counts[90]})
 

@@ -207,6 +207,7 @@ def test_bins_where_a_signal_was_lost_are_said(kind):
     assert "from 5 to 11.05 s" in line
     assert said((times, np.sin(times)))[0] == []
     assert said((times[::40], np.sin(times[::40])))[0] == []  # seldom, but regular
+    assert said((centres.ravel(), np.sin(centres.ravel())))[0] == []  # nothing between trials, but in every bin
 
 
 def test_a_length_leaves_out_what_is_shorter_and_keeps_the_numbers():

@@ -138,6 +138,12 @@ def test_runs_that_were_done_otherwise_than_their_configs_say_are_told_apart(tmp
     assert summary.main([*map(str, runs), "-o", str(tmp_path / "all")]) == 0
     assert summary.main([*map(str, runs[:2]), "-o", str(tmp_path / "two")]) == 0
     assert summary.summarise([tmp_path / "all.json"])["accuracy"] == found
+    before = json.loads((tmp_path / "two.json").read_text())  # a file from before says less, and keeps what it has
+    for about in before["runs"].values():
+        del about["step"]
+        about["changes"] = [{"event": "learning rate", "epoch": 1, "to": 0.01}] * (about["epochs"] == 3)
+    (tmp_path / "before.json").write_text(json.dumps(before))
+    assert summary.summarise([tmp_path / "before.json"])["accuracy"] == before["accuracy"]
     shorter = summary.summarise([tmp_path / "two.json"])["accuracy"]
     assert {*shorter} == {"untrained", "closer, training.epochs=3", "closer, training.epochs=2"}
 
@@ -148,6 +154,12 @@ def test_another_protocol_is_another_variant(tmp_path):
         change_results(run, protocol={"name": "published", "max_iter": iterations, "C": [0.1]})
     found = summary.summarise(runs)["accuracy"]
     assert {name for name in found if "closer" in name} == {f"closer, readout.max_iter={count}" for count in (10, 100)}
+    config = json.loads((runs[0] / "config.json").read_text())
+    config["readout"]["precision"] = "float32"
+    (runs[0] / "config.json").write_text(json.dumps(config))
+    change_results(runs[0], protocol={"name": "converged", "max_iter": 5000, "C": [0.1]})
+    (tmp_path / "one.json").write_text(json.dumps({"title": "", **summary.summarise(runs[:1])}))
+    assert summary.summarise([tmp_path / "one.json"])["accuracy"]["closer"]["single"]["test"] == [0.5]
 
 
 def test_conditions_that_a_config_did_not_ask_for_stay_in_a_file(tmp_path):
@@ -177,6 +189,10 @@ def test_masks_of_one_name_and_another_content_are_told_apart(tmp_path):
     assert {*summary.summarise(runs[:2])["accuracy"]} == {"untrained", "closer"}
     (tmp_path / "all.json").write_text(json.dumps({"title": "", **found}))
     assert summary.summarise([tmp_path / "all.json"])["accuracy"] == found["accuracy"]
+    one = {"title": "", **summary.summarise(runs[:1])}
+    del one["runs"]["closer_0"]["masks"]  # a file from before
+    (tmp_path / "one.json").write_text(json.dumps(one))
+    assert {*summary.summarise([tmp_path / "one.json", runs[1]])["accuracy"]} == {"untrained", "closer"}
 
 
 def test_one_run_done_twice_is_no_two_seeds(tmp_path):

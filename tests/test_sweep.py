@@ -176,19 +176,31 @@ def test_overrides_come_last_but_not_over_what_varies(content):
     assert {(config.training.epochs, config.seed) for _, config, _ in points} == {(9, 3)}
     with pytest.raises(ConfigError, match="the sweep varies 'masks.fraction' itself"):
         run_configs(parse_sweep(content), overrides=["masks.fraction=.1"])
-    for override in ('masks={"scheme": "gaussian", "fraction": 0.25}', "masks.fraction.x=1"):
-        with pytest.raises(ConfigError, match="the sweep varies 'masks.fraction' itself"):
-            run_configs(parse_sweep(content), overrides=[override])
+    with pytest.raises(ConfigError, match="the sweep varies 'masks.fraction' itself"):
+        run_configs(parse_sweep(content), overrides=['masks={"scheme": "gaussian", "fraction": 0.25}'])
+    whole = content | {"grid": {"objective": [{"stop_gradient": True}, {"stop_gradient": False}]}}
+    points = run_configs(parse_sweep(whole), overrides=["objective.temperature=7"])  # of all alike
+    assert {config.objective.temperature for _, config, _ in points} == {7.0}
 
 
 def test_a_key_is_given_its_value_once(content):
     objectives = [{"stop_gradient": True}, {"stop_gradient": False}]
     lost = content | {"set": {"objective.temperature": 7}, "grid": {"objective": objectives}, "list": []}
-    with pytest.raises(ConfigError, match="set.objective.temperature: each value of grid.objective takes its place"):
-        run_configs(parse_sweep(lost))
-    both = content | {"list": [{"grid": {"masks": [{"scheme": "gaussian", "fraction": 0.3}]}}]}
-    with pytest.raises(ConfigError, match="list.0.grid.masks.fraction: grid.masks gives it a value, too"):
-        run_configs(parse_sweep(both))
+    in_list = lost | {"grid": {}, "list": [{"grid": {"objective": objectives}}]}
+    for where, wrong in (("", lost), ("list.0.", in_list)):
+        with pytest.raises(ConfigError, match=f"{where}objective.temperature: 'objective', which is set after it, takes"):
+            run_configs(parse_sweep(wrong))
+    schemes = [{"scheme": "gaussian"}, {"scheme": "random_patches", "patch_size": 2}]
+    varied = {"masks": schemes, "masks.fraction": [0.25, 0.5]}
+    found = run_configs(parse_sweep(content | {"grid": varied, "list": [], "seeds": [0]}))
+    assert [(config.masks.scheme, config.masks.fraction) for _, config, _ in found] == [
+        (scheme, q) for scheme in ("gaussian", "random_patches") for q in (0.25, 0.5)
+    ]
+    with pytest.raises(ConfigError, match="masks.fraction: 'masks', which is set after it, takes its place"):
+        run_configs(parse_sweep(content | {"grid": {"masks.fraction": [0.25, 0.5], "masks": schemes}, "list": []}))
+    schemes[0]["fraction"] = 0.3
+    with pytest.raises(ConfigError, match="masks.fraction: values of 'grid.masks' hold it, too"):
+        run_configs(parse_sweep(content | {"grid": varied, "list": []}))
     below = content | {"set": {"objective": {"stop_gradient": True}}, "grid": {"objective.temperature": [7, 8]}, "list": []}
     found = [config.objective for _, config, _ in run_configs(parse_sweep(below))]
     assert {(one.stop_gradient, one.temperature) for one in found} == {(True, 7.0), (True, 8.0)}
@@ -200,6 +212,10 @@ def test_seeds_of_a_base_with_every_default_written_out_are_seeds(content):
     configs = [config for _, config, _ in run_configs(parse_sweep(again))]
     assert len({config.seeds.initialization for config in configs}) == 3
     assert configs[0].seeds == resolved.seeds
+    pinned = content | {"set": {"seeds.masks": resolved.seeds.masks}, "grid": {}, "list": [], "seeds": [0, 1, 2]}
+    configs = [config for _, config, _ in run_configs(parse_sweep(pinned))]
+    assert {config.seeds.masks for config in configs} == {resolved.seeds.masks}
+    assert len({config.seeds.initialization for config in configs}) == 3
 
 
 def test_two_points_that_differ_in_the_readout_alone_are_refused(content):
@@ -236,10 +252,12 @@ def test_how_far_a_point_is(tiny_config, tmp_path):
     assert Sweep("s", [changed], tmp_path).outcomes[0].state == "failed"
 
 
-def test_a_point_without_epochs_is_done_when_it_is(tiny_config, tmp_path):
+@pytest.mark.parametrize("condition", ["closer", "supervised"])  # which has no graph to note
+def test_a_point_without_epochs_is_done_when_it_is(tiny_config, tmp_path, condition):
     tiny_config["training"]["epochs"] = 0
+    tiny_config["condition"] = condition
     point, *_ = sweep_points(parse_sweep({"base": tiny_config, "baselines": ["untrained"]}))
-    assert point.config.condition == "closer"
+    assert point.config.condition == condition
     train_run(point.config, tmp_path / point.name)
     assert progress_of(point, tmp_path) == ("done", 0)
 

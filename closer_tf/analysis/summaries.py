@@ -163,6 +163,8 @@ def _as_read_out(config, results):
     """The config of what was done: as many epochs as were trained, and the protocol and the conditions of the readout."""
     keys = {"name": "protocol", **{key: key for key in ("C", "max_iter", "validation_fraction", "knn_neighbours")}}
     said = {keys[key]: value for key, value in results.protocol.to_dict().items() if key in keys}  # older files say less
+    if said.get("protocol") == "converged":
+        said["precision"] = "float64"  # the only one that it has
     compared = [condition for condition in results.accuracy if condition != config.condition]
     readout = config.readout.model_copy(update={**said, "conditions": compared})
     training = config.training.model_copy(update={"epochs": results.epochs} if config.trains else {})
@@ -174,7 +176,12 @@ def _of_file(file):
     found, summary = read_summary(file), json.loads(read_text(given_path(file)))
     if "folds" in summary:
         raise RunError(f"{file}: a summary over folds stays as it was made; give the run folders instead")
-    return [_Run(f"{file}: {name}", name, config, results, summary["runs"][name]) for name, (config, results) in found.items()]
+    runs = []
+    for name, (config, results) in found.items():
+        config = _as_read_out(config, results)
+        about = summary["runs"][name] | {"config": without_folders(config.to_dict())}
+        runs.append(_Run(f"{file}: {name}", name, config, results, about))
+    return runs
 
 
 def _check_left_out(leave_out, in_files, kept):
@@ -408,11 +415,11 @@ def _variant(condition, config, about, folds):
     them it is."""
     found = {pair for pair in result_of(condition, config) if not folds or pair[0] != "dataset.fold"}
     happened = {}
-    if CONDITIONS[condition].reads != "input" and config.masks.scheme == "custom":
-        happened["masks.content"] = about.get("masks", "")[:12]
-    if CONDITIONS[condition].trained:
-        rates = [[change["epoch"], change["to"]] for change in about.get("changes", ()) if change["event"] == "learning rate"]
-        happened |= {"learning rate changed at": rates, "steps of the next epoch": about.get("step", 0)}
+    if CONDITIONS[condition].reads != "input" and "masks" in about:
+        happened["masks.content"] = about["masks"][:12]
+    if CONDITIONS[condition].trained and "step" in about:  # files of earlier versions have their names without
+        rates = [[change["epoch"], change["to"]] for change in about["changes"] if change["event"] == "learning rate"]
+        happened |= {"learning rate changed at": rates, "steps of the next epoch": about["step"]}
     return frozenset(found | {(key, json.dumps(value)) for key, value in happened.items()})
 
 

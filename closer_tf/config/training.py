@@ -42,7 +42,7 @@ class Nadam(Section):
 class Training(Section):
     """The training loop."""
 
-    epochs: int = Field(100, **BOUNDS["epochs"])
+    epochs: int = Field(100, **BOUNDS["epochs"], le=99_999)  # five digits in the names of checkpoints, which are sorted by them
     """Passes over the training set. The paper: 1000 (MLP), 2000 (ViT), 300 (neurons). The last epoch is what is read out,
     unless `training.keep` is 'best'."""
     batch_size: int = Field(128, **BOUNDS["batch_size"])
@@ -122,13 +122,13 @@ def derived_seed(seed: int, name: str) -> int:
 
 
 def drop_derived_seeds(content: dict[str, Any]) -> None:
-    """Before a config gets another `seed`: drop those of its `seeds` that follow from the one that it has, as in a config with
-    every default written out. Others were chosen and stay.
+    """Before a config gets another `seed`: where all its `seeds` are written out, as in a run's config, drop those that follow
+    from the one that it has. Others were chosen and stay, and so does one that is given alone.
 
     Args:
         content: a config as plain data, which is changed.
     """
     seed, seeds = content.get("seed", 0), content.get("seeds")
-    if isinstance(seeds, dict) and type(seed) is int and 0 <= seed <= MAX_SEED:
+    if isinstance(seeds, dict) and {*SEED_NAMES} <= {*seeds} and type(seed) is int and 0 <= seed <= MAX_SEED:
         followed = {name for name in seeds if name in SEED_NAMES and seeds[name] == derived_seed(seed, name)}
         content["seeds"] = {name: value for name, value in seeds.items() if name not in followed}

@@ -57,7 +57,7 @@ def make_samples(
             split) or no spike at all, or there is but one to tell apart.
         ValueError: the window, lag, split or number of segments is none of the above.
     """
-    stimuli = list(session.stimuli if stimuli is None else stimuli)
+    stimuli = [str(name) for name in (session.stimuli if stimuli is None else stimuli)]
     check_settings(window=window, lag=lag, folds=folds, fold=fold)
     if label == "segment":
         check_settings(segments=segments)

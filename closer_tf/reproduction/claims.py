@@ -292,8 +292,8 @@ def _tests(one):
         margin = one.claim.margin
         pair = level_test(one.first, one.second, margin), _apart_test(one.first, one.second, margin)
     else:
-        by_grid = paired_permutation_test if one.claim.compare == "best x" else paired_t_test
-        tested = permutation_test if one.claim.test == "permutation" else by_grid
+        paired = paired_permutation_test if one.claim.compare == "best x" else paired_t_test
+        tested = permutation_test if one.claim.test == "permutation" else paired
         pair = tested(one.first, one.second), tested(one.second, one.first)
     return None if pair[0].p is None else pair
 

@@ -131,7 +131,7 @@ def run_configs(sweep, source="sweep", overrides=(), seeds=None):
                 label = ", ".join([*(f"{key}={_short(value)}" for key, value in varied.items()), f"seed={seed}"])
                 point, content, own = f"{source}: point {label}", json.loads(json.dumps(base)), {}
                 for target in (content, own):
-                    for key, value in {**sweep.set, **varied, "seed": seed}.items():
+                    for key, value in {"seed": seed, **sweep.set, **varied}.items():
                         set_key(target, key, json.loads(json.dumps(value)), point)
                     for override in overrides:
                         apply_override(target, override)
@@ -166,25 +166,27 @@ def _check_keys(sweep, group, grid, overrides, where):
     if "readout.conditions" in {**sweep.set, **group.set, **grid}:
         raise ConfigError(f"{where}readout.conditions: expected under 'baselines', found under 'grid' or 'set'")
     for key in grid:
-        beside = {**(sweep.set if key in sweep.grid else {}), **group.set}
-        if key in beside:
+        if key in group.set or (key in sweep.set and key in sweep.grid):
             raise ConfigError(f"{where}grid.{key}: expected under 'grid' or under 'set', found under both")
-        for other in beside:
-            if other.startswith(f"{key}."):
-                raise ConfigError(f"{where}set.{other}: each value of grid.{key} takes its place; expected it in these")
-    for key, other in itertools.permutations(grid, 2):
-        if other.startswith(f"{key}."):
-            raise ConfigError(f"{where}grid.{other}: grid.{key} gives it a value, too; expected one of the two")
+    for first, later in itertools.combinations({**sweep.set, **group.set, **grid}, 2):  # in the order in which they are set
+        if first.startswith(f"{later}."):
+            raise ConfigError(f"{where}{first}: '{later}', which is set after it, takes its place; expected it in there")
+        if later.startswith(f"{first}.") and any(_holds(value, later[len(first) + 1 :]) for value in grid.get(first, ())):
+            raise ConfigError(f"{where}{later}: values of 'grid.{first}' hold it, too; expected it in one of the two")
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if key == "seed" or any(_overlap(key, varied) for varied in grid):
-            varied = next((varied for varied in grid if _overlap(key, varied)), key)
-            raise ConfigError(f"--set {override}: the sweep varies '{varied}' itself; expected a key that it does not vary")
+        for varied in ("seed", *grid):
+            if key == varied or varied.startswith(f"{key}."):
+                raise ConfigError(f"--set {override}: the sweep varies '{varied}' itself; expected a key that it does not vary")
 
 
-def _overlap(key, other):
-    """Whether a key is another, above it or below it."""
-    return key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.")
+def _holds(value, key):
+    """Whether plain data has a key below it."""
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
 
 
 def _short(value):

@@ -18,7 +18,7 @@ from pathlib import Path
 from closer_tf.common.backend import versions
 from closer_tf.common.command import Interrupted
 from closer_tf.common.files import given_path, make_folder, write_atomically
-from closer_tf.errors import BusyError, CloserError, DivergedError, RunError
+from closer_tf.errors import BusyError, CloserError, DataError, DivergedError, RunError
 from closer_tf.results import READOUTS, read
 from closer_tf.sweeps import worker
 from closer_tf.sweeps.points import check_data, progress_of
@@ -93,7 +93,7 @@ class Sweep:
                 run = RunFolder(self.runs_dir / point.name)
                 check_data(point, run, self.loaded)
                 run.check_masks(point.config)
-        except RunError as error:
+        except (DataError, RunError) as error:
             return Outcome(point, "failed", "failed", error=str(error))
         return Outcome(point, state, state)
 

@@ -158,6 +158,8 @@ def is_finished(run, config):
         return False  # is read out again
     own = [config.condition] if epochs or not config.trains else []  # 0 epochs are read out as untrained, if at all
     asked = [*config.readout.conditions, *own]
+    if not asked and results is None:
+        return run.ensemble_file.exists()
     return (
         run.ensemble_file.exists()
         and results is not None

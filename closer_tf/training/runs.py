@@ -28,6 +28,7 @@ import json
 import math
 import os
 import re
+import shlex
 import socket
 import time
 import zipfile
@@ -116,13 +117,11 @@ class RunFolder:
             self._refuse_epochs(stored, config)
             found = config_differences(stored, config)
             differing = [f"{key}: there {json.dumps(there)}, here {json.dumps(here)}" for key, there, here in found]
-            moved = [there for key, there, here in found if key == "masks.path" and there and here]
+            moved = [f"masks.path={there}" for key, there, here in found if key == "masks.path" and there and here]
             raise RunError(
                 f"{self.path}: holds a run of another config ({'; '.join(differing[:3])}"
                 f"{' ...' if len(differing) > 3 else ''}). Choose another folder with --run-dir, or remove this one."
-                + "".join(
-                    f" If its masks were moved: it keeps them, and goes on with --set masks.path={there}" for there in moved
-                )
+                + "".join(f" If its masks were moved: it keeps them and goes on with --set {shlex.quote(way)}" for way in moved)
             )
         return True
 

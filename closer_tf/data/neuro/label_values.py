@@ -8,7 +8,7 @@ from closer_tf.data.neuro.handed_over import in_seconds
 from closer_tf.errors import DataError
 
 GAP = 10
-"""Median steps of a signal beyond which two values are far apart."""
+"""Median steps of a signal, or one bin where that is longer, beyond which two values are far apart."""
 
 
 def per_trial(label, values, count, chosen):
@@ -86,14 +86,15 @@ def per_bin(label, signal, centres, period=None, report=print):
 def _say_what_is_between(label, times, apart, centres, interpolated, report):
     """Bins in gaps of many steps of a signal, where tracking was lost or nothing was written, have made-up values."""
     bins = np.concatenate([c.ravel() for c in centres.values()])
-    width = max((float(np.diff(c[0]).max()) for c in centres.values() if c.shape[1] > 1), default=0.0)
+    width = max((float(np.diff(c, axis=1).max()) for c in centres.values() if c.shape[1] > 1), default=0.0)
+    most = max(GAP * apart, width)
     after = np.clip(np.searchsorted(times, bins), 1, len(times) - 1)
     gaps = times[after] - times[after - 1]
-    wide = (gaps > max(GAP * apart, width)) & (bins > times[0]) & (bins < times[-1])
+    wide = (gaps > most) & (np.minimum(bins - times[after - 1], times[after] - bins) > apart)
     if wide.any():
         worst = after[np.argmax(np.where(wide, gaps, 0))]
         report(
-            f"labels: {label}: {wide.sum()} of {len(bins)} bins lie where the signal has gaps of more than {GAP} steps, the "
+            f"labels: {label}: {wide.sum()} of {len(bins)} bins lie where the signal has gaps of more than {most:.3g} s, the "
             f"longest from {times[worst - 1]:.6g} to {times[worst]:.6g} s: "
             f"{'interpolated' if interpolated else 'the nearest value is taken'}; leave out trials there if it was lost"
         )
