@@ -176,12 +176,7 @@ def _of_file(file):
     found, summary = read_summary(file), json.loads(read_text(given_path(file)))
     if "folds" in summary:
         raise RunError(f"{file}: a summary over folds stays as it was made; give the run folders instead")
-    runs = []
-    for name, (config, results) in found.items():
-        config = _as_read_out(config, results)
-        about = summary["runs"][name] | {"config": without_folders(config.to_dict())}
-        runs.append(_Run(f"{file}: {name}", name, config, results, about))
-    return runs
+    return [_Run(f"{file}: {name}", name, config, results, summary["runs"][name]) for name, (config, results) in found.items()]
 
 
 def _check_left_out(leave_out, in_files, kept):
