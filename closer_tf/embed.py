@@ -249,13 +249,13 @@ def _ensemble(run, config, fields, epoch, needs_data):
 
 
 def _restore(run, config, ensemble, epoch, num_labels):
-    from closer_tf.training.checkpoints import checkpoint_files, load_weights, restore_weights
+    from closer_tf.training.checkpoints import checkpoint_files, load_weights, moment_of, restore_weights
     from closer_tf.training.experiment import make_training_model
 
     checkpoint = load_weights(run, config, epoch)
     if checkpoint is None:
         files = [path.name for folder in (run.weights, run.checkpoints) for path in checkpoint_files(folder)]
-        there = sorted({int(name[6:11]) for name in files if name.endswith("-step-000000.npz")})
+        there = sorted({epoch for epoch, step in map(moment_of, files) if not step})
         raise RunError(
             f"{run.path}: --epoch {epoch}: no weights of that moment; expected 0 (untrained) or one of: "
             f"{', '.join(map(str, there)) or 'none'}. readout.at_epochs and training.keep_checkpoints say which are kept"

@@ -19,6 +19,7 @@ from closer_tf.errors import CloserError, ConfigError, DataError, ExportError, R
 from closer_tf.report.reading import run_folders
 from closer_tf.sweeps.config import load_sweep, run_configs
 from closer_tf.sweeps.engine import Sweep
+from closer_tf.training.checkpoints import PATTERN, checkpoint_files, moment_of
 from closer_tf.training.runs import RunFolder
 
 BOM = b"\xef\xbb\xbf"
@@ -150,3 +151,12 @@ def test_other_encodings_are_refused_in_one_line(tmp_path, encoding, says):
             read()
         assert isinstance(error.value, kind) and says in str(error.value) and "\n" not in str(error.value)
         assert "run.json" in str(error.value) or "graph.json" in str(error.value) or "config.json" in str(error.value)
+
+
+def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
+    moments = [(99_999, 0), (100_000, 3), (100_000, 0), (7, 12)]
+    for moment in moments:
+        (tmp_path / PATTERN.format(*moment)).touch()
+    (tmp_path / "epoch-of-mine.npz").touch()
+    found = [moment_of(path.name) for path in checkpoint_files(tmp_path)]
+    assert found == [*sorted(moments, reverse=True), (-1, -1)]

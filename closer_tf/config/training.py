@@ -42,7 +42,7 @@ class Nadam(Section):
 class Training(Section):
     """The training loop."""
 
-    epochs: int = Field(100, **BOUNDS["epochs"], le=99_999)  # five digits in the names of checkpoints, which are sorted by them
+    epochs: int = Field(100, **BOUNDS["epochs"])
     """Passes over the training set. The paper: 1000 (MLP), 2000 (ViT), 300 (neurons). The last epoch is what is read out,
     unless `training.keep` is 'best'."""
     batch_size: int = Field(128, **BOUNDS["batch_size"])

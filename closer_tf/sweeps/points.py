@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from closer_tf.readout.features import protocol
 from closer_tf.readout.scores import has_layers, has_whitened
 from closer_tf.results import read
 from closer_tf.sweeps.config import run_configs
-from closer_tf.training.checkpoints import checkpoint_files
+from closer_tf.training.checkpoints import checkpoint_files, moment_of
 from closer_tf.training.runs import RunFolder
 
 
@@ -137,8 +136,7 @@ def progress_of(point, runs_dir):
     if is_finished(run, point.config):
         return "done", point.config.training.epochs if point.trained else 0
     files = checkpoint_files(run.checkpoints)
-    found = re.match(r"epoch-(\d+)", files[0].name) if files else None
-    return ("interrupted" if files or not point.trained else "new"), int(found[1]) if found else 0
+    return ("interrupted" if files or not point.trained else "new"), max(0, moment_of(files[0].name)[0]) if files else 0
 
 
 def is_finished(run, config):

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,13 @@ def _store(folder, moment, values):
 
 def checkpoint_files(folder):
     """The checkpoint files in a folder, latest first."""
-    return sorted(Path(folder).glob("epoch-*.npz"), reverse=True)
+    return sorted(Path(folder).glob("epoch-*.npz"), key=lambda path: (moment_of(path.name), path.name), reverse=True)
+
+
+def moment_of(name):
+    """(epochs done, steps of the next) of a checkpoint file's name; (-1, -1) for another name."""
+    found = re.fullmatch(r"epoch-(\d+)-step-(\d+)\.npz", name)
+    return (int(found[1]), int(found[2])) if found else (-1, -1)
 
 
 def latest_checkpoint(folder, digests):
@@ -268,7 +275,7 @@ def begin_weights(run, config, epochs):
         epochs: epochs done.
     """
     for path in checkpoint_files(run.weights):
-        if path.name > PATTERN.format(epochs, 0):
+        if moment_of(path.name) > (epochs, 0):
             remove(path)
     for epoch in config.read_out_at():
         kept, checkpoint = (folder / PATTERN.format(epoch, 0) for folder in (run.weights, run.checkpoints))
@@ -438,7 +445,7 @@ class BestWeights:
         self.run, self.config = run, config
         self.held = None  # (Checkpoint with arrays, None) of the best epoch since the last checkpoint
         for path in checkpoint_files(run.best):
-            if path.name > PATTERN.format(start.epoch, 0):
+            if moment_of(path.name) > (start.epoch, 0):
                 remove(path)
         best = best_epoch(start.history)
         if best is not None:
@@ -477,8 +484,8 @@ class BestWeights:
 
     def prune(self, history):
         """Remove what no checkpoint needs any more; after the old ones are gone."""
-        moments = [int(path.name[6:11]) for path in checkpoint_files(self.run.checkpoints)]
-        best = [best_epoch(history[:epoch]) for epoch in moments]
+        moments = [moment_of(path.name) for path in checkpoint_files(self.run.checkpoints)]
+        best = [best_epoch(history[:epoch]) for epoch, _ in moments]
         needed = {PATTERN.format(int(row["epoch"]), 0) for row in best if row is not None}
         for path in checkpoint_files(self.run.best):
             if path.name not in needed:

@@ -27,7 +27,6 @@ import io
 import json
 import math
 import os
-import re
 import shlex
 import socket
 import time
@@ -53,7 +52,7 @@ from closer_tf.data.fingerprint import differences
 from closer_tf.errors import BusyError, DataError, RunError
 from closer_tf.masks import ReceptiveFields, read_masks
 from closer_tf.results import read as read_results
-from closer_tf.training.checkpoints import checkpoint_files
+from closer_tf.training.checkpoints import checkpoint_files, moment_of
 
 CHANGEABLE = {"learning rate": "optimizer.learning_rate", "epochs": "training.epochs"}
 """Event of changes.json -> the key that it changed: the learning rate after a stop for a loss that was not finite, the number
@@ -294,10 +293,7 @@ class RunFolder:
 
     def moment(self):
         """(epochs done, steps done of the next), as the name of the latest checkpoint says; (0, 0) without one."""
-        for path in checkpoint_files(self.checkpoints):
-            if found := re.fullmatch(r"epoch-(\d+)-step-(\d+)\.npz", path.name):
-                return int(found[1]), int(found[2])
-        return 0, 0
+        return max([(0, 0), *(moment_of(path.name) for path in checkpoint_files(self.checkpoints))])
 
     def _may_go_on_with(self, stored, config):
         """Whether nothing differs but what may: the epochs, to a number that is not passed, or the learning rate, if the run
