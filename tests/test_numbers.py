@@ -258,6 +258,16 @@ def results_untrained():
         seen.append(len(set(np.concatenate(fields.indices).tolist())))
     expected = 64 * (1 - (63 / 64) ** 10)
     yield f"cover {np.mean(seen):.1f} of the 64 patches at q = .025 on average, where chance expects {expected:.1f}"
+    ensembles = content(UNTRAINED_FULL)["accuracy"]["untrained, masks.fraction=0.025, masks.scheme=random_patches"]["ensemble"]
+    others = {seed: content(f"untrained_masks_of_seed_{seed}") for seed in (1, 3)}
+    for seed, found in others.items():  # other weights, the same receptive fields
+        fields = load_config("mlp_random_patches", [f"seed={seed}"]).seeds.masks
+        assert {about["config"]["seeds"]["masks"] for about in found["runs"].values()} == {fields}
+        assert {about["config"]["masks"]["fraction"] for about in found["runs"].values()} == {0.025}
+    own = {seed: r(ensembles["test"][seed]) for seed in others}
+    with_these = {seed: " and ".join(map(r, of["accuracy"]["untrained"]["ensemble"]["test"])) for seed, of in others.items()}
+    yield f"with the receptive fields of seed 1 ({own[1]}) other initial weights give {with_these[1]}"
+    yield f"with those of seed 3 ({own[3]}) {with_these[3]}"
     (masked,) = untrained_rows("2d", "masked input")
     yield (
         f"single {r(masked['ours'], 4)} ({r(masked['ours_sd'], 4)}, {masked['ours_seeds']} seeds), "
