@@ -82,22 +82,10 @@ def summarise(
         else:
             found.append(_of_folder(source))
     _check_left_out(leave_out, in_files, found)
-    kinds: dict[tuple[str, bool], dict[int | None, set[float]]] = {}  # (score, simulated) -> fold -> chances
     runs: dict[str, Any] = {}
     for run in found:
-        fold = _fold(run.config) if over_folds else None
-        kinds.setdefault((run.results.score, run.results.simulated), {}).setdefault(fold, set()).add(run.results.chance)
         runs[_free_name(run, runs)] = run.about
-    (measured, simulated), chances = next(iter(kinds.items()))
-    if len(kinds) > 1 or any(len(of_fold) > 1 for of_fold in chances.values()):
-        said = [
-            f"{name}, chance {chance:.4f}{', simulated' * made_up}"
-            for (name, made_up), of_kind in sorted(kinds.items())
-            for chance in sorted(set().union(*of_kind.values()))
-        ]
-        several = len({_fold(run.config) for run in found}) > 1 and not over_folds
-        hint = ". Folds of one recording go together with --over-folds" * several
-        raise RunError(f"the runs have different data or labels: {'; '.join(said)}{hint}")
+    (measured, simulated), chances = _kind_of(found, over_folds)
     _check_one_data(found)
     over_epochs = [run for run in found if run.results.at_epochs]
     _check_seeds(found)
@@ -135,6 +123,30 @@ def summarise(
         **single_epochs,
         "runs": runs,
     }
+
+
+def _kind_of(found, over_folds):
+    """What all runs are measured by and on: ((score, simulated), dict fold -> set of the one chance); the fold is None where
+    folds are no parts of one.
+
+    Raises:
+        RunError: they differ.
+    """
+    kinds = {}
+    for run in found:
+        fold = _fold(run.config) if over_folds else None
+        kinds.setdefault((run.results.score, run.results.simulated), {}).setdefault(fold, set()).add(run.results.chance)
+    kind, chances = next(iter(kinds.items()))
+    if len(kinds) > 1 or any(len(of_fold) > 1 for of_fold in chances.values()):
+        said = [
+            f"{name}, chance {chance:.4f}{', simulated' * made_up}"
+            for (name, made_up), of_kind in sorted(kinds.items())
+            for chance in sorted(set().union(*of_kind.values()))
+        ]
+        several = len({_fold(run.config) for run in found}) > 1 and not over_folds
+        hint = ". Folds of one recording go together with --over-folds" * several
+        raise RunError(f"the runs have different data or labels: {'; '.join(said)}{hint}")
+    return kind, chances
 
 
 def _of_folder(run_dir):
