@@ -13,6 +13,7 @@ EPILOG = """examples:
   python -m closer_tf.reproduce fig3b fig3c --scale full --scheduler tcp://10.0.0.5:8786
   python -m closer_tf.reproduce --all --dry-run
   python -m closer_tf.reproduce fig3 fig5 --scale full --conditions untrained,masked_input --set readout.precision=float32
+  python -m closer_tf.reproduce fig5 --scale full --conditions untrained --only masks.fraction=0.1,0.25 --seeds 0-3
   python -m closer_tf.reproduce fig4 --no-run --from my_runs --from results/of_last_year.json
 
 A panel's runs are made by the sweep engine in --runs-dir, where panels share them; what is finished is used. The picture shows
@@ -40,6 +41,13 @@ def main(arguments=None):
     add_seeds(parser, "seeds in place of the scale's")
     parser.add_argument(
         "--conditions", metavar="NAMES", help="run these alone, such as untrained,masked_input, which train nothing"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="KEY=VALUES",
+        action="append",
+        default=[],
+        help="run those points alone whose config has one of these values, such as masks.fraction=0.1,0.25; can be repeated",
     )
     parser.add_argument("--out", default="results/figures", help="folder of pictures and tables (default: results/figures)")
     parser.add_argument("--claims", action="store_true", help="check the paper's orderings on finished runs; run nothing")
@@ -72,6 +80,7 @@ def _main(options):
     """Do what the command line asks; returns the exit code."""
     from closer_tf.reproduction.panels import choose_panels
     from closer_tf.reproduction.results import Shelf
+    from closer_tf.reproduction.selection import selected
 
     check_running(options)
     say_what_one_seed_is(options)
@@ -79,8 +88,7 @@ def _main(options):
     runs_dir = given_path(options.runs_dir).absolute()
     shelf = Shelf(runs_dir, options.others)
     of_file = {path: panel_points(path, file, options) for path, file, _, _ in chosen}
-    wanted = conditions_of(options)
-    asked = [point for points in of_file.values() for point in points if wanted is None or point.config.condition in wanted]
+    asked = selected([point for points in of_file.values() for point in points], options.conditions, options.only)
     missing = {point.name: point for point in asked if shelf.find(point) is None}
     if options.claims:
         write_claims(chosen, of_file, shelf, options)
@@ -145,26 +153,6 @@ def checked(override):
     if override.partition("=")[0] in free:
         return override
     raise ConfigError(f"--set {override}: a panel's runs are as the paper's; expected one of the keys {', '.join(free)}")
-
-
-def conditions_of(options):
-    """The conditions that `--conditions` names, or None: all.
-
-    Raises:
-        ConfigError: there is no such condition.
-    """
-    from closer_tf.config import suggestion
-    from closer_tf.config.conditions import CONDITIONS
-    from closer_tf.errors import ConfigError
-
-    if options.conditions is None:
-        return None
-    names = [name.strip() for name in options.conditions.split(",")]
-    for name in names:
-        if name not in CONDITIONS:
-            hint = suggestion(name, list(CONDITIONS))
-            raise ConfigError(f"--conditions: expected some of {', '.join(CONDITIONS)}, found '{name}'.{hint}")
-    return names
 
 
 def write_panel(name, panel, file, found, options):

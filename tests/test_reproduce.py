@@ -520,6 +520,26 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "| cannot be seen yet | no runs" in (tmp_path / "results/figures/claims_quick.md").read_text()
 
 
+def test_points_can_be_chosen_by_their_settings(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    untrained = ["--no-run", "--scale", "full", "--conditions", "untrained"]
+    some = ["--seeds", "1,2", "--only", "masks.fraction=0.1,0.25"]
+    assert reproduce.main(["fig5c", "fig5f", *untrained, *some]) == 0
+    assert "8 of the runs behind these panels are not there" in capsys.readouterr().out  # two schemes, two q, two seeds
+    assert reproduce.main(["fig5c", "fig5f", *untrained, *some, "--only", "masks.scheme=random_patches"]) == 0
+    assert "4 of the runs behind these panels are not there" in capsys.readouterr().out
+    assert reproduce.main(["fig5c", *untrained, "--only", "masks.fraction=0.1,0.11"]) == 2
+    said = capsys.readouterr().err
+    assert "--only masks.fraction=0.1,0.11: no point of these panels has masks.fraction 0.11; there are 0.025, 0.04, " in said
+    assert reproduce.main(["fig5c", *untrained, "--only", "masks.fracton=0.1"]) == 2
+    assert (
+        "no point of these panels has the key masks.fracton; expected a run config's, dotted. Did you mean"
+        in capsys.readouterr().err
+    )
+    assert reproduce.main(["fig5c", *untrained, "--only", "masks.fraction"]) == 2
+    assert "expected KEY=VALUES, such as masks.fraction=0.1,0.25" in capsys.readouterr().err
+
+
 def test_keys_that_change_no_result_can_be_set(tmp_path, capsys):
     from closer_tf.reproduce import main
 
