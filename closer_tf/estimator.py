@@ -225,7 +225,7 @@ class CLoSeRTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 check_same_scale(self._trained_on, scale, "X in fit", "X")
             except DataError as error:
                 raise ValueError(str(error)) from None
-        embeddings = embed(self.ensemble_, stimuli).reshape(len(stimuli), -1)
+        embeddings = embed(self.ensemble_, stimuli).reshape(len(stimuli), -1).astype(np.float32, copy=False)
         if not np.isfinite(embeddings).all():
             row = np.isfinite(embeddings).all(axis=1).argmin()
             raise ValueError(

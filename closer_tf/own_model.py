@@ -138,6 +138,12 @@ def _check_model(model, data):
         check_objective(model.loss, "model")
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if _inner(model.optimizer).use_ema:
+        raise ConfigError(
+            "model: its optimizer has use_ema, whose averages Keras puts in place of the weights whenever it stops; a run that "
+            "goes on after a stop could not be the same. Expected an optimizer without; keras.callbacks.SwapEMAWeights and fit "
+            "work with such a one"
+        )
     if getattr(model.loss, "needs_previous", False) and not data.windowed:
         raise ConfigError(f"model: its objective needs consecutive bins; the data '{data.name}' has none")
 
@@ -206,6 +212,11 @@ def _fingerprint(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _inner(optimizer):
+    """The optimizer itself, where one that scales the loss is around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def _optimizer_config(optimizer):
     """An optimizer's settings without the step size, which the config has, unless that is a schedule."""
     config = _without_chance(optimizer.get_config())
@@ -218,8 +229,9 @@ def _optimizer_section(optimizer):
 
     from closer_tf.nn.optimizers import Nadam
 
-    if isinstance(optimizer, Nadam):
-        names = ("learning_rate", "beta_1", "beta_2", "epsilon", "schedule_decay")
-        return {name: float(value) for name, value in optimizer.get_config().items() if name in names}
+    optimizer = _inner(optimizer)
     is_number = isinstance(optimizer._learning_rate, keras.Variable)
+    if isinstance(optimizer, Nadam):
+        names = ("beta_1", "beta_2", "epsilon", "schedule_decay") + ("learning_rate",) * is_number
+        return {name: float(value) for name, value in optimizer.get_config().items() if name in names}
     return {"learning_rate": float(np.asarray(optimizer.learning_rate))} if is_number else {}

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from closer_tf import CLoSeRLoss, build_ensemble, mlp
+from closer_tf.masks import gaussian_masks
 from closer_tf.nn.layers import RandomAffine, affine
 
 
@@ -73,3 +75,25 @@ def test_draws_follow_from_the_seed(images):
 def test_each_image_gets_its_own_draw(images):
     changed = np.array(RandomAffine(rotation=0.1, zoom=0.2)(np.repeat(images[:1], 6, axis=0), training=True))
     assert len(np.unique(changed.reshape(6, -1), axis=0)) == 6
+
+
+def test_the_order_of_axes_is_that_of_the_package(images):
+    first = RandomAffine(rotation=0.1, zoom=0.1, seed=1)(images, training=True)
+    keras.config.set_image_data_format("channels_first")  # as a keras.json may say
+    try:
+        second = RandomAffine(rotation=0.1, zoom=0.1, seed=1)(images, training=True)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_step_with_it_is_not_compiled_by_xla(images):
+    """TensorFlow's resampling has no XLA kernel; where a GPU is, Keras compiles what does not say so."""
+    fields = gaussian_masks(images.shape[1:3], 2, 0.2)
+    ensemble = build_ensemble(
+        images.shape[1:], fields, lambda i, shape: mlp(shape, (), 2), augmentation=RandomAffine(rotation=0.1)
+    )
+    with pytest.warns(UserWarning, match="jit_compile"):
+        ensemble.compile(loss=CLoSeRLoss(), jit_compile=True)
+    assert ensemble.jit_compile is False
+    assert np.isfinite(ensemble.fit(images, batch_size=2, verbose=0).history["loss"]).all()

@@ -228,3 +228,15 @@ def test_encoders_that_nothing_moves_stay_at_their_initialisation_with_penalties
             np.abs(weight - before).max() > 0 for weight, before in zip(encoder.get_weights(), start[i]) if weight.ndim == 2
         ]
         assert all(moved) if i not in at_rest else not any(moved)
+
+
+def test_labels_of_the_supervised_condition(images):
+    ensemble = build_ensemble(images.shape[1:], gaussian_masks(images.shape[1:3], 2, 0.2), lambda i, shape: mlp(shape, (), 2))
+    model = SupervisedLoss().training_model(ensemble, 3)
+    outputs, labels = model(images), np.arange(len(images)) % 3
+    flat, column = (SupervisedLoss().terms(outputs, y) for y in (labels, labels[:, None]))  # Keras's CIFAR has a column
+    assert float(flat["loss"]) == float(column["loss"]) and float(flat["accuracy"]) == float(column["accuracy"])
+    with pytest.raises(ValueError, match="needs the labels of the samples"):
+        SupervisedLoss().terms(outputs)
+    with pytest.raises(ValueError, match=r"found shape \(.*, 3\); of one-hot rows take y.argmax"):
+        SupervisedLoss().terms(outputs, np.eye(3)[labels])

@@ -245,13 +245,32 @@ def test_a_model_made_in_python_gets_a_run(folder, parts, capsys):
     assert "dataset: the source was made in Python; closer_tf.train_model" in capsys.readouterr().err
 
 
+def test_a_loss_scale_around_a_schedule_goes_on(folder, parts):
+    def model():
+        made = model_of(parts)
+        schedule = keras.optimizers.schedules.CosineDecay(1e-2, 100)
+        made.compile(keras.optimizers.LossScaleOptimizer(closer_tf.Nadam(schedule)), parts.NearMean(0.5))
+        return made
+
+    data, settings = load_data("digits"), {"epochs": 2, "batch_size": 256}
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(stop.model, "stop_training", epoch == 0))
+    closer_tf.train_model(model(), data, "parts", settings, {"after_training": False}, callbacks=[stop])
+    closer_tf.train_model(model(), data, "parts", settings, {"after_training": False})
+    closer_tf.train_model(model(), data, "whole", settings, {"after_training": False})
+    whole, parts_of_it = (RunFolder(folder / name).load_ensemble().get_weights() for name in ("whole", "parts"))
+    for a, b in zip(whole, parts_of_it, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_models_that_cannot_be_trained(folder, parts):
     data = load_data("digits")
-    model = model_of(parts)
+    model, averaged = model_of(parts), model_of(parts)
+    averaged.compile(keras.optimizers.Adam(1e-2, use_ema=True), parts.NearMean(0.5))
     unknown = parts.Forgetful(1.0)
     for wrong, says in (
         (keras.Sequential(), "model: expected a CLoSeR model"),
         (build_ensemble((8, 8, 1), gaussian_masks((8, 8), 2, 0.2), lambda i, shape: mlp(shape, (), 2)), "model: not compiled"),
+        (averaged, "model: its optimizer has use_ema"),
         (model_of(parts, objective=unknown), "model: Forgetful is not registered with Keras"),
         (model_of(parts, objective=closer_tf.TemporalLoss()), "model: its objective needs consecutive bins"),
     ):

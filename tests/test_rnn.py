@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from trainers import Trainers
 
-from closer_tf import build_ensemble, embed, evaluate, export, rnn, train, with_previous
+from closer_tf import build_ensemble, embed, evaluate, export, mlp, rnn, train, with_previous
 from closer_tf.config import load_config, parse_config
 from closer_tf.data import load_data
 from closer_tf.data.neuro.sessions import Session
@@ -18,6 +18,7 @@ from closer_tf.errors import ConfigError, DataError
 from closer_tf.fused import check_alike
 from closer_tf.masks import ReceptiveFields, area_masks
 from closer_tf.nn.distilled import DistilledLoss
+from closer_tf.nn.ensemble import receptive_fields_of
 from closer_tf.nn.temporal import TemporalLoss, temporal_terms
 from closer_tf.training import experiment
 from closer_tf.training.checkpoints import checkpoint_files, load_checkpoint
@@ -342,3 +343,20 @@ def test_saved_and_loaded(tmp_path):
     both = with_previous(again)
     both.save(tmp_path / "both.keras")
     assert keras.saving.load_model(tmp_path / "both.keras").output_shape == (None, 2, 2, 3)
+
+
+def test_encoders_of_different_kinds_keep_their_order():
+    """Keras sorts layers by depth, and an encoder over bins has more behind it."""
+    fields = ReceptiveFields((np.array([2, 7]), np.array([0, 1]), np.array([1, 10])), (1, 12), 1)
+
+    def make(i, shape):
+        if i == 1:
+            return rnn(shape, units=[4], embedding_dim=4, over_bins=True, init_seed=i)
+        return mlp(shape, hidden=[4], embedding_dim=4, init_seed=i, dropout_seed=i)
+
+    ensemble = build_ensemble((3, 12), fields, make)
+    assert [encoder.name for encoder in ensemble.encoders] == ["encoder_0", "encoder_1", "encoder_2"]
+    for ours, given in zip(receptive_fields_of(ensemble).indices, fields.indices, strict=True):
+        np.testing.assert_array_equal(ours, given)
+    found = DistilledLoss(momentum=0.9).training_model(ensemble)(np.random.default_rng(0).normal(size=(6, 3, 12)))
+    np.testing.assert_allclose(found["targets"], found["embeddings"], atol=1e-6)  # the average of nothing else yet

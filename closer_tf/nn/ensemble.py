@@ -181,7 +181,16 @@ class CLoSeR(keras.Model):
     @property
     def encoders(self) -> list[keras.Model]:
         """The N encoders, each a Keras model from its receptive field to an embedding (B, D), or (B, bins, D) over windows."""
-        return [layer for layer in self.layers if layer.name.startswith("encoder_")]
+        return numbered(self, "encoder_")
+
+
+def numbered(model: keras.Model, prefix: str) -> list[keras.layers.Layer]:
+    """The layers of a model that are called `prefix` and a number, in order of the numbers.
+
+    Keras sorts layers by depth, in which encoders of different kinds differ.
+    """
+    found = {layer.name.removeprefix(prefix): layer for layer in model.layers if layer.name.startswith(prefix)}
+    return [found[number] for number in sorted(filter(str.isdecimal, found), key=int)]
 
 
 def _check_data(given, alone, prefix=""):
@@ -329,7 +338,7 @@ def with_previous(ensemble: CLoSeR) -> CLoSeR:
     Raises:
         ValueError: its encoders give embeddings of one bin alone.
     """
-    bins = [layer for layer in ensemble.layers if layer.name.startswith("current_bin_")]
+    bins = numbered(ensemble, "current_bin_")
     if len(bins) < len(ensemble.encoders) or any(layer.input.shape[1] < 2 for layer in bins):
         raise ValueError("expected encoders that embed two bins at least, of windows of two bins at least")
     outputs = Stack(name="embeddings_of_bins")([layer.input[:, -2:] for layer in bins])
@@ -342,7 +351,7 @@ def receptive_fields_of(ensemble: CLoSeR) -> ReceptiveFields:
 
     side, shape = ensemble.get_layer("cells").patch_size, ensemble.input_shape[1:]
     grid = (shape[0] // side, shape[1] // side) if len(shape) == 3 else (1, shape[-1])
-    indices = [np.array(layer.cells) for layer in ensemble.layers if isinstance(layer, ReceptiveField)]
+    indices = [np.array(layer.cells) for layer in numbered(ensemble, "receptive_field_")]
     return ReceptiveFields(tuple(indices), grid, side)
 
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from closer_tf.common.backend import true_float32, unsaid
 from closer_tf.common.values import load
+from closer_tf.nn.ensemble import numbered
 from closer_tf.nn.layers import RandomAffine, affine
 from closer_tf.nn.objectives import Objective, collapse_gauge
 from closer_tf.nn.optimizers import Nadam
@@ -286,7 +287,7 @@ class MeanOfRuns(keras.metrics.Metric):
 
 def _cells(model):
     """The cells that each encoder of an ensemble sees: list of int arrays."""
-    return [np.array(layer.cells) for layer in model.layers if layer.name.startswith("receptive_field_")]
+    return [np.array(layer.cells) for layer in numbered(model, "receptive_field_")]
 
 
 def _front(model):

@@ -177,6 +177,8 @@ class RandomAffine(keras.layers.Layer):
         self.zoom = zoom
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        if keras.backend.backend() == "tensorflow":
+            self.supports_jit = False  # XLA has no such resampling; JAX has
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         """Changed images in training; the images themselves otherwise."""
@@ -233,4 +235,6 @@ def affine(images: Tensor, xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor) -> Te
     none = ops.zeros_like(xx)
     transforms = ops.stack([xx, xy, shift_x, yx, yy, shift_y, none, none], axis=1)
     with true_float32():  # of the coordinates
-        return ops.image.affine_transform(images, transforms, interpolation="bilinear", fill_mode="reflect")
+        return ops.image.affine_transform(
+            images, transforms, interpolation="bilinear", fill_mode="reflect", data_format="channels_last"
+        )

@@ -388,10 +388,27 @@ class SupervisedLoss(Objective):
     def terms(self, outputs: dict[str, Tensor], labels: Tensor = None) -> dict[str, Tensor]:
         """dict of scalars: `loss`, the mean cross-entropy over encoders and samples, and the heads' mean `accuracy`."""
         logits = _at_least_float32(outputs["logits"])
-        targets = ops.broadcast_to(ops.expand_dims(ops.cast(labels, "int32"), 1), ops.shape(logits)[:2])
+        labels = ops.reshape(ops.cast(_one_per_sample(labels), "int32"), (-1, 1))
+        targets = ops.broadcast_to(labels, ops.shape(logits)[:2])
         loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
         hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=2), "int32"), targets), "float32")
         return {"loss": ops.mean(loss), "accuracy": ops.mean(hits)}
+
+
+def _one_per_sample(labels):
+    """Labels (B,) or (B, 1), as they are.
+
+    Raises:
+        ValueError: there are none, or they have another shape.
+    """
+    if labels is None:
+        raise ValueError("y: SupervisedLoss needs the labels of the samples, an array of integers (samples,); found none")
+    if len(labels.shape) == 1 or (len(labels.shape) == 2 and labels.shape[1] == 1):
+        return labels
+    raise ValueError(
+        f"y: expected one integer label per sample, (samples,), found shape {tuple(labels.shape)}; of one-hot rows take "
+        f"y.argmax(axis=1)"
+    )
 
 
 def collapse_gauge(embeddings: Tensor) -> dict[str, Tensor]:

@@ -86,7 +86,8 @@ def _train(models, data, configs, runs, checkpoints, callbacks):
     for model, config, run, checkpoint in zip(models, configs, runs, checkpoints):
         if checkpoint is not None:
             restore_checkpoint(model, checkpoint)
-            if isinstance(model.optimizer._learning_rate, keras.Variable):  # no schedule
+            inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a loss scale
+            if isinstance(inner._learning_rate, keras.Variable):  # no schedule
                 model.optimizer.learning_rate = config.optimizer.learning_rate  # may have changed since
         start = checkpoint or Checkpoint(epoch=0, step=0, history=[], digest=config.digest(), arrays=[])
         records.append(RunRecord(run, config, model, start, steps))
