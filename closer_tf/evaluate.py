@@ -26,7 +26,7 @@ from closer_tf.common.command import (
     run_command,
 )
 from closer_tf.common.files import make_folder
-from closer_tf.common.values import load
+from closer_tf.common.values import counted, load
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED, title_of
 from closer_tf.errors import CloserWarning, ConfigError, RunError
 from closer_tf.readout.features import (
@@ -70,6 +70,7 @@ exit codes: 0 done, 2 a mistake that the message explains, 4 another process is 
 __all__ = ["evaluate_run", "main", "readout", "trained_ensemble"]
 
 ON_A_LINE = 1.1  # an effective rank below this: the embeddings of a batch lie on a line, nearly
+BELOW = 0.005  # nothing is said of smaller differences: a few test samples
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -299,7 +300,7 @@ def print_table(results: Results) -> None:
     from rich.table import Table
 
     simulated = ", simulated data" if results.simulated else ""
-    length = f"{results.epochs} epochs" + (f" and {results.step} steps" if results.step else "")
+    length = counted(results.epochs) + (f" and {results.step} steps" if results.step else "")
     if results.best is not None and results.best.kept:
         length += f", weights of epoch {results.best.epoch}"
     title = f"test {results.score} after {length} (chance {results.chance:.3f}{simulated})"
@@ -359,13 +360,13 @@ def advice(results: Results, config: RunConfig, history: list[dict]) -> list[str
     below = [
         f"{readout} {trained[readout].test:.3f} against {untrained[readout].test:.3f}"
         for readout in READOUTS
-        if readout in trained and readout in untrained and trained[readout].test < untrained[readout].test
+        if readout in trained and readout in untrained and trained[readout].test < untrained[readout].test - BELOW
     ]
     notes, passed = [], has_passed_its_best(history, config.training.epochs)
     if passed:
         notes.append(f"{describe_best(history)}: {advice_on_it(config, history)}")
     if below:
-        says = f"{name} is below untrained after {results.epochs} epochs ({', '.join(below)})"
+        says = f"{name} is below untrained after {counted(results.epochs)} ({', '.join(below)})"
         if not passed:
             climbs = "Accuracy falls at the beginning of most trainings and climbs later"
             notes.append(f"{says}. {climbs}: {_longer(config)}{_softer(config, 'or ')}")

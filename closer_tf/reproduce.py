@@ -180,9 +180,7 @@ def write_panel(name, panel, file, found, options):
     make_folder(out.parent, parents=True)
     of_paper = is_of_paper(name)
     title = f"Figure {name}: {panel.title}" if of_paper else panel.title
-    scale = scale_note(found, rows, options.scale)
-    if panel.form == "matrices":
-        scale = scale.partition("; bars")[0]
+    scale = scale_note(found, rows, options.scale, panel.form)
     for suffix in ("png", "svg"):
         plots.save(draw(panel, name, found, rows, f"{title}\n{scale}"), out.with_suffix(f".{suffix}"))
     notes = [file.about, scale]
@@ -280,14 +278,17 @@ def put_between_marks(path, text):
     write_atomically(path, f"{before}{begin}\n{text}\n{end}{after}")
 
 
-def scale_note(found, rows, scale):
+def scale_note(found, rows, scale, form="lines"):
     """One sentence that says how much was trained for a picture, beside what the paper trained.
 
     Args:
         found: list of `Found`.
         rows: the panel's table.
         scale: 'quick' or 'full'.
+        form: the panel's.
     """
+    from closer_tf.common.values import counted
+
     if not found:
         return f"{scale} scale: no run is finished yet"
     seeds = sorted({row["ours_seeds"] for row in rows if row["ours_seeds"]})
@@ -297,11 +298,14 @@ def scale_note(found, rows, scale):
     there = sum(row["published"] is not None for row in rows)
     ours = f"{_range(epochs)} epochs" if epochs else "nothing trained"
     if published:
-        ours += f" (published: {published[0][0]})"
+        ours += f" (published: {counted(published[0][0])})"
     ours += f", {_range(seeds)} seed{'s' * (seeds[-1:] != [1])}"
     if published:
         ours += f" (published: {published[0][1]})"
-    return f"{scale} scale: {ours}, {points} points" + (f" (published: {there})" if there else "") + "; bars: 95% CI over seeds"
+    shown = {"lines": "points", "violins": "distributions", "matrices": "matrices"}[form]
+    ours += f", {points} {shown}" + (f" (published: {there})" if there else "")
+    bars = "" if form == "matrices" else "; bars: 95% CI, from three seeds on"
+    return f"{scale} scale: {ours}{bars}"
 
 
 def _range(numbers):

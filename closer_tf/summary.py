@@ -11,7 +11,7 @@ from closer_tf.analysis.summaries import read_summary, summarise
 from closer_tf.common.command import add_figures, add_plugins, add_version, command_parser, run_command
 from closer_tf.common.files import given_path, read_text, write_atomically
 from closer_tf.common.values import counted
-from closer_tf.config.conditions import UNTRAINED
+from closer_tf.config.conditions import UNTRAINED, title_of
 from closer_tf.errors import RunError
 from closer_tf.results import READOUTS
 
@@ -83,7 +83,9 @@ def _main(options):
         for condition, readouts in summary["accuracy"].items()
     }
     folds = f"means over {len(summary['folds'])} folds" if "folds" in summary else ""
-    title = ", ".join(part for part in (summary["title"], "simulated data" * summary["simulated"], folds) if part)
+    title = ", ".join(
+        part for part in (summary["title"] or _of_what(summary), "simulated data" * summary["simulated"], folds) if part
+    )
     chance = None if summary["score"] == "R^2" else summary["chance"]
     figure = plots.plot_violins(values, chance, title, summary["score"])
     plots.save(figure, out.with_name(f"{out.name}.png"), options.figures)
@@ -101,8 +103,21 @@ def _main(options):
     print(f"read: {', '.join(options.sources)}\nwritten: {', '.join(map(str, written))}")
 
 
+def _of_what(summary):
+    """What a summary without a title is headed by: data, epochs and seeds."""
+    runs = summary.get("runs", {}).values()
+    data = sorted({run["config"]["dataset"]["name"] for run in runs})
+    epochs = sorted({run["epochs"] for run in runs if run.get("epochs")})
+    seeds = sorted({len(found["test"]) for readouts in summary["accuracy"].values() for found in readouts.values()})
+    length = f"{epochs[0]} to {counted(epochs[-1])}" if len(epochs) > 1 else counted(epochs[0]) if epochs else "nothing trained"
+    many = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' * (seeds[0] != 1)}" if seeds else ""
+    return ", ".join(part for part in (*data, length, many) if part)
+
+
 def _print(accuracy, after=""):
-    for condition, readouts in accuracy.items():
+    for name, readouts in accuracy.items():
+        condition, comma, keys = name.partition(",")
+        condition = f"{title_of(condition)}{comma}{keys}"
         for readout in READOUTS:
             if readout in readouts:
                 found = readouts[readout]

@@ -26,7 +26,7 @@ from closer_tf.common.command import (
     run_command,
     run_stoppable,
 )
-from closer_tf.common.values import load
+from closer_tf.common.values import counted, load
 from closer_tf.config import as_config, load_config
 from closer_tf.config.composing import located_in
 from closer_tf.config.conditions import CONDITIONS
@@ -430,7 +430,7 @@ def _describe(config, data, fields, model, run):
         + _interactions(config, fields)
         + f"compute: {_computing(config, steps, getattr(model, 'loss', None))}\n"
         + (
-            f"training: {config.condition}, {config.training.epochs} epochs of {steps} steps, "
+            f"training: {config.condition}, {counted(config.training.epochs)} of {steps} steps, "
             f"batch {config.training.batch_size}, seed {config.seed}"
             if config.trains
             else f"condition: {config.condition}, nothing is trained; seed {config.seed}"

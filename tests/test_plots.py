@@ -331,4 +331,53 @@ def test_a_panels_legend_names_what_is_drawn_and_writes_formulas():
     figure = plot_panel_lines(series, "h", "x", "y", has_published=False)
     plots.style.make_legible(figure)
     found = [(text.get_text(), text.get_parse_math()) for text in figure.legends[0].get_texts()]
-    assert found == [("$G_N^k$", True), ("a$b$", False), ("ours", False)]
+    assert found == [("$G_N^k$", True), ("a$b$", False), ("ours", False), ("our seeds", False)]
+
+
+def test_marks_are_moved_aside_only_where_several_stand():
+    from closer_tf.plots.panels import plot_panel_lines
+
+    def one(name, places):
+        points = [{"x": x, "mean": 0.5, "half": None, "values": [0.5]} for x in places]
+        return {"name": name, "colour": "C0", "constant": False, "ours": points, "published": []}
+
+    figure = plot_panel_lines([one("a", [0.1, 0.2]), one("b", [0.2])], "h", "x", "y")
+    axis = figure.axes[0]
+    FigureCanvasAgg(figure).draw()
+    marks = [line for line in axis.lines if line.get_marker() == "o"]
+    aside = [line.get_transform().transform([(line.get_xdata()[0], 0)])[0, 0] - axis.transData.transform([(x, 0)])[0, 0]
+             for line, x in zip(marks, (0.1, 0.2, 0.2))]  # fmt: skip
+    assert aside[0] == pytest.approx(0, abs=1e-6) and aside[1] < -1 and aside[2] > 1
+
+
+def test_images_of_any_number_of_channels_are_shown():
+    fields = masks.gaussian_masks((8, 8), 2, 0.2)
+    for channels in (1, 2, 3, 4, 7):
+        figure = plots.plot_receptive_fields(fields, np.random.default_rng(0).uniform(size=(8, 8, channels)))
+        FigureCanvasAgg(figure).draw()
+
+
+def test_long_names_leave_room_for_what_is_named():
+    names = [f"Primary somatosensory area, layer {i}" for i in range(8)]
+    figure = plots.plot_graph(graphs.directional_ring(8), names)
+    assert [text.get_text() for text in figure.axes[0].texts][:2] == ["Primar…yer 0", "Primar…yer 1"]
+    low, high = figure.axes[0].get_xlim()
+    assert high < 2.5 and low > -2.5
+
+
+def test_variants_beyond_the_colours_have_marks_of_their_own():
+    curves = {f"closer, masks.fraction={k / 100}": {"single": {1: [0.2], 20: [0.3, 0.4]}} for k in range(12)}
+    figure = plots.plot_accuracy_over_epochs(curves)
+    lines = [container.lines[0] for container in figure.axes[0].containers]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 12
+    assert "mean and sd of 1 to 2 seeds" in figure.axes[0].get_legend().get_texts()[0].get_text()
+    ends = figure.axes[0].containers[0].lines[2][0].get_segments()
+    assert not len(ends[0]) and len(ends[1])  # one value has no spread
+
+
+def test_maps_say_their_temperature():
+    figure = plots.plot_pseudo_likelihoods({"closer": [np.eye(2)] * 12}, ("a", "b"), (), {"closer": 640.0})
+    assert [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel().startswith("CL")] == [
+        "CLoSeR, τ = 640\nb in class"
+    ] * 2
+    assert figure.get_size_inches()[0] < 20

@@ -174,7 +174,7 @@ def test_every_form_is_drawn_and_says_its_scale(points, name, tmp_path):
         assert [one["ours"] is not None for one in content["matrices"]] == [True] * 3
         assert content["matrices"][0]["series"] in (tmp_path / f"fig{name}_quick.md").read_text()
     if name == "2b":
-        assert "20 epochs (published: 1000), 1 to 2 seeds (published: 10)" in content["scale_note"]
+        assert "20 epochs (published: 1000 epochs), 1 to 2 seeds (published: 10)" in content["scale_note"]
 
 
 def test_points_within_two_joint_standard_errors_are_counted(points, tmp_path, capsys):
@@ -518,6 +518,13 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert reproduce.main(["--claims"]) == 0
     assert "cannot be seen yet: CLoSeR above untrained at q = 0.025, single encoder: no runs" in capsys.readouterr().out
     assert "| cannot be seen yet | no runs" in (tmp_path / "results/figures/claims_quick.md").read_text()
+
+
+def test_two_seeds_have_no_bar():
+    from closer_tf.reproduction.draw import _interval
+
+    assert _interval({"ours_seeds": 2, "ours_ci95": 0.2}) is None and _interval({"ours_seeds": 3, "ours_ci95": 0.2}) == 0.2
+    assert _interval({"ours_seeds": None, "ours_ci95": None}) is None
 
 
 def test_points_can_be_chosen_by_their_settings(tmp_path, capsys, monkeypatch):

@@ -341,7 +341,7 @@ def test_cross_validation_is_a_mean_over_folds_of_each_seed(tmp_path, capsys):
     assert single["seeds"] == [0, 1] and single["test"] == pytest.approx([0.6, 0.4]) and single["mean"] == pytest.approx(0.5)
     assert single["sd"] == pytest.approx(0.1 * 2**0.5) and single["by_fold"] == [[0.5, 0.6, 0.7], [0.3, 0.5, 0.4]]
     said = capsys.readouterr().out.splitlines()
-    assert f"{'tcloser':>14} {'single':>9}  0.5000 +- 0.1414 (sd, 2 seeds, 3 folds each, sd over folds 0.1000)" in said
+    assert f"{'TCLoSeR':>14} {'single':>9}  0.5000 +- 0.1414 (sd, 2 seeds, 3 folds each, sd over folds 0.1000)" in said
     assert found["chance_by_fold"] == pytest.approx([0.1, 0.12, 0.1]) and found["chance"] == pytest.approx(0.32 / 3)
     again = summary.read_summary(tmp_path / "cv.json")
     assert {config.dataset.fold: results.chance for config, results in again.values()} == dict(

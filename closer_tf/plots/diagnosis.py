@@ -3,12 +3,12 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from closer_tf.plots.shared import name_ticks
+from closer_tf.plots.shared import in_short, name_ticks
 from closer_tf.plots.style import in_style
 
 PANELS = {
     "averages": "trial averages:\ncanonical correlations",
-    "dissimilarities": "dissimilarities of conditions:\nrank correlations",
+    "dissimilarities": "dissimilarities of conditions:\nrank correlations, diagonal: with itself",
     "residuals": "single trials less averages:\ncanonical correlations",
     "residuals_without_drift": "the same without slow drift",
 }
@@ -24,6 +24,8 @@ def plot_diagnosis(found, names, title="", says=()):
         title: which data.
         says: sentences to write below.
     """
+    names = in_short(names)
+    turned = 90 if max(map(len, names), default=0) > 6 and len(names) > 5 else 30
     shown = [key for key in PANELS if found[key] is not None]
     count = len(shown) + (found["drift"] is not None)
     figure = Figure(figsize=(max(7, 0.6 + 3.0 * count), 3.7 + 0.3 * len(says)), layout="constrained")
@@ -32,15 +34,15 @@ def plot_diagnosis(found, names, title="", says=()):
     for axis, key in zip(axes, shown):
         matrix = np.array([[np.nan if value is None else value for value in row] for row in found[key]["matrix"]])
         image = axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
-        name_ticks(axis, names, every=1 + len(names) // 15)
+        name_ticks(axis, names, every=1 + len(names) // 15, turned=turned)
         axis.set_yticks(range(len(names)), names) if axis is axes[0] and len(names) <= 15 else axis.set_yticks([])
         chance = f", chance below {found[key]['chance']:.2f}" if "chance" in found[key] else ""
         axis.set_title(f"{PANELS[key]}\nmean {found[key]['mean']:.2f}{chance}", fontsize=9)
     if shown:
-        figure.colorbar(image, ax=axes[: len(shown)].tolist(), fraction=0.03)
+        figure.colorbar(image, ax=axes[: len(shown)].tolist(), fraction=0.03, label="correlation")
     if found["drift"] is not None:
         axes[-1].bar(range(len(names)), found["drift"], color="0.4")
-        name_ticks(axes[-1], names, every=1 + len(names) // 15)
+        name_ticks(axes[-1], names, every=1 + len(names) // 15, turned=turned)
         axes[-1].set_ylim(0, max(0.1, *found["drift"]) * 1.1)
         axes[-1].set_title("slow drift:\nshare of the residuals' variance", fontsize=9)
     if not count:

@@ -15,6 +15,7 @@ CONTRAST_IS_OF_A_BATCH = "; contrast grows with batch size"
 """What is said where both curves of the loss are shown."""
 
 VARIANT_COLOURS = ("C0", "C2", "C4", "C9", "C6", "C8", "C5", "C7", "C3")  # none like that of the untrained
+VARIANT_MARKS = "osD^vP*X"  # as many as share no factor with the colours: 72 variants look each their own way
 
 
 @in_style
@@ -39,7 +40,7 @@ def plot_training_curves(history):
         if f"val_{name}" in history[0]:
             axis.plot(epochs, [row[f"val_{name}"] for row in history], color=VALIDATION, label="validation*", **style)
         axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     handles, labels = axes[0].get_legend_handles_labels()
     said = VALIDATION_IS_APART + CONTRAST_IS_OF_A_BATCH * ("contrast" in history[0])
     note = {"title": said} if len(handles) > 1 else {}
@@ -69,10 +70,10 @@ def plot_accuracy_over_epochs(
     figure.suptitle(title)
     for axis, (readout, heading) in zip(figure.subplots(1, 2, sharey=True), READOUT_TITLES.items()):
         drawn = []
-        for name, of in curves.items():
+        for (name, of), mark in zip(curves.items(), itertools.cycle(VARIANT_MARKS)):
             by_epoch = {epoch: values for epoch, values in sorted(of.get(readout, {}).items()) if epoch}
             if by_epoch:
-                drawn.append(_curve(axis, by_epoch, colours[name], labels[name]))
+                drawn.append(_curve(axis, by_epoch, colours[name], labels[name], mark))
             found = (published or {}).get(name, {}).get(readout)
             if found:
                 label = f"published, {found['epochs']} epochs: {found['mean']:.3f}"
@@ -99,18 +100,18 @@ def plot_accuracy_over_epochs(
     return figure
 
 
-def _curve(axis, by_epoch, colour, name):
+def _curve(axis, by_epoch, colour, name, mark):
     """Means over seeds as a line with bars of one standard deviation; returns what the legend shows."""
-    seeds = max(len(values) for values in by_epoch.values())
+    fewest, seeds = (of(len(values) for values in by_epoch.values()) for of in (min, max))
     means = [np.mean(values) for values in by_epoch.values()]
-    between = "\n" if len(name) > 20 else " "
+    between = "\n" if len(name) > 14 else " "
     label = f"{name},{between}after {counted(list(by_epoch)[-1])}: {means[-1]:.3f}"
     style = {"color": colour, "markersize": 5, "zorder": 3}
     if seeds == 1:
-        return axis.plot(list(by_epoch), means, "o-", label=label, **style)[0]
-    spreads = [np.std(values, ddof=1) if len(values) > 1 else 0 for values in by_epoch.values()]
-    label = f"{label} (mean and sd of {seeds} seeds)"
-    return axis.errorbar(list(by_epoch), means, spreads, fmt="o-", capsize=3, label=label, **style)
+        return axis.plot(list(by_epoch), means, f"{mark}-", label=label, **style)[0]
+    spreads = [np.std(values, ddof=1) if len(values) > 1 else np.nan for values in by_epoch.values()]
+    label = f"{label} (mean and sd of {seeds if fewest == seeds else f'{fewest} to {seeds}'} seeds)"
+    return axis.errorbar(list(by_epoch), means, spreads, fmt=f"{mark}-", capsize=3, label=label, **style)
 
 
 def _epoch_ticks(axis, epochs):

@@ -4,7 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from closer_tf.plots.shared import in_short
 from closer_tf.plots.style import TRAINING, in_style
+
+MOST_LEVEL = 12  # names around a circle that are written level
 
 
 @in_style
@@ -68,11 +71,13 @@ def plot_coverage(fields, centres, sigmas, expected):
 
 
 def _shown(image):
-    """An image as RGB in [0, 1]."""
+    """An image as RGB in [0, 1]; of two channels, or of more than four, their mean in grey."""
     image = np.asarray(image, dtype=np.float64)
     low, high = image.min(), image.max()
     image = (image - low) / (high - low) if high > low else np.zeros_like(image)
-    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+    if image.shape[-1] in (3, 4):
+        return image[..., :3]
+    return np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
 
 
 @in_style
@@ -93,9 +98,9 @@ def plot_graph(graph, names=(), centres=None):
     drawn.add_edges_from(graph.edges.tolist())
     figure = Figure(figsize=(8.4, 3.9), layout="constrained")
     circle, matrix = figure.subplots(1, 2)
-    largest = graph.weights.max()
+    largest, names = graph.weights.max(), in_short(names)
     at = networkx.circular_layout(drawn) if centres is None else {i: (x, -y) for i, (y, x) in enumerate(centres)}
-    size = min(260, (600 / count) ** 2)
+    size = min(260, (600 / count / _reach(names if named else ())) ** 2)  # points squared: no two in a circle touch
     networkx.draw_networkx(
         drawn,
         at,
@@ -129,9 +134,19 @@ def plot_graph(graph, names=(), centres=None):
 
 def _name_nodes(axis, places, names):
     """Names outside a circle of nodes, each turned towards the outside."""
-    for (x, y), name in zip(places, names):
+    if len(names) > MOST_LEVEL:
+        for (x, y), name in zip(places, names):
+            turned, left = np.degrees(np.arctan2(y, x)), x < -1e-9
+            style = {"ha": "right" if left else "left", "va": "center", "rotation_mode": "anchor", "fontsize": 6}
+            axis.text(1.1 * x, 1.1 * y, name, rotation=turned + 180 * left, **style)
+    for (x, y), name in zip(places, names) if len(names) <= MOST_LEVEL else ():
         across = "center" if abs(x) < 0.2 else "left" if x > 0 else "right"
         upwards = "center" if abs(y) < 0.2 else "bottom" if y > 0 else "top"
         axis.text(1.16 * x, 1.16 * y, name, ha=across, va=upwards, fontsize=8)
-    reach = 1.0 + 0.09 * max(map(len, names))
-    axis.set(xlim=(-reach, reach), ylim=(-1.4, 1.4))
+    reach = _reach(names)
+    axis.set(xlim=(-reach, reach), ylim=(-1.4, 1.4) if len(names) <= MOST_LEVEL else (-reach, reach))
+
+
+def _reach(names):
+    """How far names reach around a circle of radius 1."""
+    return 1.0 + 0.09 * max(map(len, names), default=0)

@@ -10,6 +10,7 @@ from closer_tf.plots.shared import side_by_side, write_chance
 from closer_tf.plots.style import in_style, write_formula
 
 OURS = Line2D([], [], color="0.3", marker="o", markersize=5, label="ours")
+SEEDS = Line2D([], [], color="0.3", marker=".", markersize=3, linestyle="", label="our seeds")
 PUBLISHED = Line2D([], [], color="0.3", marker="D", markersize=5, linestyle="--", markerfacecolor="white", label="published")
 
 BAND = Patch(color="0.3", alpha=0.15, linewidth=0, label="95% CI, published")
@@ -30,14 +31,13 @@ def plot_panel_lines(series, heading, x_label, y_label, chance=None, has_publish
     figure = Figure(figsize=(6.6, 4.6), layout="constrained")
     axis = figure.subplots()
     figure.suptitle(heading, fontsize=9)
-    own = [one["name"] for one in series if one["ours"] and not one["constant"]]
-    beside = dict(zip(own, side_by_side(len(own), 1.5 * (len(own) - 1))))  # in points: intervals at one place side by side
+    own = {one["name"]: [point["x"] for point in one["ours"]] for one in series if one["ours"] and not one["constant"]}
     for one in series:
         if one["constant"]:
             _constant(axis, one)
             continue
         _published_line(axis, one["published"], one["colour"])
-        _own_line(axis, one["ours"], one["colour"], beside.get(one["name"], 0))
+        _own_line(axis, one["ours"], one["colour"], [_aside(one["name"], point["x"], own) for point in one["ours"]])
     if chance is not None:
         _chance_line(axis, chance)
     axis.set(xlabel=x_label, ylabel=y_label)
@@ -47,16 +47,25 @@ def plot_panel_lines(series, heading, x_label, y_label, chance=None, has_publish
     return figure
 
 
-def _own_line(axis, points, colour, offset):
+def _aside(name, x, own):
+    """By how many points a series' mark at x is moved aside: those of several series at one place stand side by side."""
+    here = [other for other, places in own.items() if any(abs(place - x) < 1e-6 for place in places)]
+    return side_by_side(len(here), 1.5 * (len(here) - 1))[here.index(name)]
+
+
+def _own_line(axis, points, colour, offsets):
     if not points:
         return
-    aside = axis.transData + ScaledTranslation(offset / 72, 0, axis.figure.dpi_scale_trans)
-    for point in points:
-        x = [point["x"]] * len(point["values"])
-        axis.plot(x, point["values"], ".", color=colour, markersize=3, alpha=0.6, transform=aside)
     x, y, half = _arrays(points)
-    axis.errorbar(x, y, half, color=colour, marker="o", markersize=5, capsize=3, linewidth=1.8, zorder=3, transform=aside)
-    axis.update_datalim([(each, value) for each, mean, reach in zip(x, y, half) for value in (mean - reach, mean + reach)])
+    axis.plot(x, y, color=colour, linewidth=1.8, zorder=3)
+    style = {"color": colour, "marker": "o", "markersize": 5, "capsize": 3, "linewidth": 1.8, "zorder": 3}
+    for point, offset, mean, reach in zip(points, offsets, y, half):
+        aside = axis.transData + ScaledTranslation(offset / 72, 0, axis.figure.dpi_scale_trans)
+        place = [point["x"]] * len(point["values"])
+        axis.plot(place, point["values"], ".", color=colour, markersize=3, alpha=0.6, transform=aside)
+        axis.errorbar([point["x"]], [mean], [reach] if reach else None, transform=aside, **style)
+        seen = [*point["values"], mean - reach, mean + reach]
+        axis.update_datalim([(point["x"], value) for value in seen])
     axis.autoscale_view()
 
 
@@ -126,8 +135,8 @@ def _violin(axis, k, one):
         body.set(facecolor=colour, alpha=0.4)
     if values:
         spread = np.linspace(-0.06, 0.06, len(values)) if len(values) > 1 else np.zeros(1)
-        axis.plot(k - 0.12 + spread, values, ".", color="black", markersize=3, zorder=4)
-        style = {"marker": "o", "markersize": 6, "capsize": 3, "linewidth": 1.8, "zorder": 3}
+        axis.plot(k - 0.12 + spread, values, ".", color="black", markersize=3, zorder=3)
+        style = {"marker": "o", "markersize": 7, "markeredgecolor": "white", "capsize": 4, "linewidth": 2.2, "zorder": 4}
         axis.errorbar(k - 0.12, one["mean"], one["half"], color=colour, **style)
     if one["published"] is not None:
         style = {"marker": "D", "markersize": 6, "markerfacecolor": "white", "capsize": 3, "linewidth": 1, "zorder": 3}
@@ -157,6 +166,10 @@ def plot_panel_matrices(columns, names, heading):
                 image = axis.imshow(column[key], cmap="viridis", vmin=0, vmax=largest)
             axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
             axis.set_yticks(range(len(names)), names, fontsize=7)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("b in class", fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("k in class", fontsize=8)
     if image is not None:
         figure.colorbar(image, ax=axes.ravel().tolist(), fraction=0.03, label="mean p(k | b)", format="%.4f")
     return figure
@@ -170,7 +183,7 @@ def _chance_line(axis, chance):
 def _legend(figure, series, has_published, bands=False):
     drawn = [one for one in series if one["ours"] or one["published"]]
     handles = [Line2D([], [], color=one["colour"], linewidth=3, label=one["name"]) for one in drawn]
-    handles.append(OURS)
+    handles += [OURS, SEEDS]
     if has_published:
         handles.append(PUBLISHED)
     if has_published and bands:

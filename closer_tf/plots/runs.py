@@ -71,10 +71,11 @@ def draw_readout(run, data, fields, results, embeddings, formats=()):
         if found.class_pseudo_likelihood is not None
     }
     if maps:
+        temperatures = {condition: results.measures[condition].class_pseudo_likelihood.temperature for condition in maps}
         first = {condition: matrices[0] for condition, matrices in maps.items()}
-        figure = plots.plot_pseudo_likelihood(first, data.label_names, title=names[0])
+        figure = plots.plot_pseudo_likelihood(first, data.label_names, names[0], temperatures)
         plots.save(figure, run.figures / "class_pseudo_likelihood.png", formats)
-        figure = plots.plot_pseudo_likelihoods(maps, data.label_names, names)
+        figure = plots.plot_pseudo_likelihoods(maps, data.label_names, names, temperatures)
         plots.save(figure, run.figures / "class_pseudo_likelihood_all.png", formats)
     if has_trials(data):
         _draw_trials(run, data, fields, embeddings, formats)

@@ -15,9 +15,22 @@ def side_by_side(count, reach):
     return np.linspace(-reach, reach, count) if count > 1 else np.zeros(count)
 
 
-def name_ticks(axis, names, every=1):
+def in_short(names, most=12):
+    """Names for a picture: of long ones the beginning and the end, which tell 'area, layer 1' from 'area, layer 2'."""
+    end = (most - 1) // 2
+    return [name if len(name) <= most else f"{name[: most - 1 - end]}…{name[-end:]}" for name in map(str, names)]
+
+
+def name_ticks(axis, names, every=1, turned=30):
     """One tick per name, or per some names where there are many, the end of the name at its tick."""
-    axis.set_xticks(range(0, len(names), every), names[::every], rotation=30, ha="right", rotation_mode="anchor")
+    axis.set_xticks(
+        range(0, len(names), every),
+        names[::every],
+        rotation=turned,
+        ha="right",
+        va="center" if turned == 90 else "top",
+        rotation_mode="anchor",
+    )
 
 
 def score_label(score):

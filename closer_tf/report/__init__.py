@@ -20,6 +20,7 @@ from closer_tf.report.reading import differing_keys, group_runs, one_per_seed, r
 from closer_tf.results import READOUTS, each_encoder
 
 DETAILS = 4  # groups whose receptive fields, graphs, maps and embeddings are drawn
+TEST_SCORES = {"accuracy": "Test accuracy", "R^2": "Test R²"}
 MOST_KEYS, MOST_CURVES, MOST_MASKS, MOST_MAPS, MOST_CLASSES = 40, 100, 24, 10, 20
 METHOD_NAMES = {"pca": "principal components", "tsne": "t-SNE", "umap": "UMAP"}
 
@@ -142,6 +143,7 @@ def _render(title, runs, groups, unreadable, method, details):
         rows=rows,
         has_published=any(found["published"] for row in rows for found in row["readouts"].values()),
         published_source=reference()["source"],
+        test_score=TEST_SCORES[scores[0]] if len(scores) == 1 else "Test score" if scores else "Test accuracy",
         strips=[(score, drawing.strips([row for row in rows if row["score"] == score], names, many)) for score in scores],
         other_readouts=sorted({name for row in rows for name in row["readouts"]} - {"single", "ensemble"}),
         over_epochs=over_epochs,
@@ -342,10 +344,12 @@ def _likelihoods(run, label_names):
 
     from closer_tf.report import drawing
 
-    maps = {}
+    maps, told = {}, {}
     for condition, measures in (run.results.measures if run.results else {}).items():
         if measures.class_pseudo_likelihood is not None:
             maps[condition] = np.asarray(measures.class_pseudo_likelihood.per_encoder, dtype=np.float64)
+            temperature = measures.class_pseudo_likelihood.temperature
+            told[condition] = "" if temperature is None else f", τ = {temperature:.3g}"
     if not maps:
         return None
     largest, conditions = max(matrices.max() for matrices in maps.values()), []
@@ -357,7 +361,8 @@ def _likelihoods(run, label_names):
         says = f"{title_of(condition)}, {encoder}: {classes} classes; {diagonal:.4g} on average within a class."
         most = MOST_MAPS if classes <= MOST_CLASSES else 1
         rest = [(drawing.heat(matrix, name, 44, largest), name) for name, matrix in zip(run.encoders[1:most], matrices[1:most])]
-        conditions.append((f"{title_of(condition)}, {encoder}", drawing.labelled_heat(matrices[0], names, says, largest), rest))
+        title = f"{title_of(condition)}{told[condition]}, {encoder}"
+        conditions.append((title, drawing.labelled_heat(matrices[0], names, says, largest), rest))
     return {"largest": largest, "conditions": conditions}
 
 

@@ -6,7 +6,6 @@ variables of the page. `data-` attributes carry what is shown when the pointer i
 
 import base64
 import io
-import itertools
 import math
 
 import numpy as np
@@ -317,7 +316,7 @@ def scatter(points, labels, label_names, says, axes=("", "")):
     """
     size, left, below = 230, 46, 32
     x, y = Scale(points[:, 0], 6, size - 6), Scale(points[:, 1], size - 6, 6)
-    kinds, names, colours = labels, list(label_names), CLASS_COLOURS
+    kinds, names, colours = labels, list(label_names), class_colours(len(label_names))
     if not label_names:
         from closer_tf.plots.pixels import hex_colours
 
@@ -340,11 +339,18 @@ def scatter(points, labels, label_names, says, axes=("", "")):
     return _svg(size, size, says, parts, box=(-left, -2, size + left + 2, size + below + 2))
 
 
+def class_colours(count):
+    """A colour for each of so many classes: distinct ones up to ten, from there on in steps from dark to light."""
+    from closer_tf.plots.pixels import hex_colours
+
+    return CLASS_COLOURS if count <= len(CLASS_COLOURS) else hex_colours(count)
+
+
 def key(label_names):
     """The colours of a scatter plot's classes, as list items; nothing where labels are numbers or there are too many."""
     if not 1 < len(label_names) <= 20:
         return Markup("")
-    dots = (f'<span class="dot" style="background:{colour}"></span>' for colour in itertools.cycle(CLASS_COLOURS))
+    dots = (f'<span class="dot" style="background:{colour}"></span>' for colour in class_colours(len(label_names)))
     items = "".join(f"<li>{dot}{escape(shortened(name, 30))}</li>" for dot, name in zip(dots, label_names))
     return Markup(f'<ul class="key">{items}</ul>')
 

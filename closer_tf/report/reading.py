@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from closer_tf.common.files import given_path, read_text
-from closer_tf.common.values import last_part, shortened
+from closer_tf.common.values import counted, last_part, shortened
 from closer_tf.config import PATH_KEYS, build_graph
 from closer_tf.config.conditions import CONDITIONS, title_of
 from closer_tf.config.identity import settings_of
@@ -216,7 +216,7 @@ def _of_readout(run, trains):
     notes, results = [], run.results
     if trains and (results.epochs, results.step) != (run.epochs, 0):
         steps = f" and {results.step} steps" if results.step else ""
-        notes.append(f"read out after {results.epochs} epochs{steps}")
+        notes.append(f"read out after {counted(results.epochs)}{steps}")
     if results.not_kept:
         notes.append(f"not read out after {', '.join(map(str, results.not_kept))} epochs: weights not kept")
     if results.config_digest not in (None, run.config.digest()):

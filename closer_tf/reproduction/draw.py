@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from closer_tf.common.values import counted
 from closer_tf.config.conditions import CONDITIONS, colour_of
 from closer_tf.plots.matrices import CIFAR10_CLASS_ORDER
 from closer_tf.plots.panels import plot_panel_lines, plot_panel_matrices, plot_panel_violins
 from closer_tf.reproduction.matrices import matrices_of
 from closer_tf.reproduction.panels import published_points
 
+FEWEST_FOR_AN_INTERVAL = 3  # seeds
 READOUT_NAMES = {"single": "single encoder", "ensemble": "ensemble", "alignment": "alignment of embedding maps"}
 
 
@@ -50,7 +52,12 @@ def _lines(panel, rows, heading, chance):
 
 
 def _point(row, whose):
-    return {"x": row["x"], "mean": row[whose], "half": row[f"{whose}_ci95"]}
+    return {"x": row["x"], "mean": row[whose], "half": _interval(row) if whose == "ours" else row["published_ci95"]}
+
+
+def _interval(row):
+    """Half of our interval, from three seeds on: of two it is 12.7 standard errors long and hides what is there."""
+    return row["ours_ci95"] if (row["ours_seeds"] or 0) >= FEWEST_FOR_AN_INTERVAL else None
 
 
 def _violins(panel, rows, heading, chance):
@@ -72,7 +79,7 @@ def _distribution(series, row):
     """What is drawn of a series, from its first row; None without one."""
     if row is None:
         return None
-    own = {"colour": _colour(series), "values": row["values"], "mean": row["ours"], "half": row["ours_ci95"]}
+    own = {"colour": _colour(series), "values": row["values"], "mean": row["ours"], "half": _interval(row)}
     return {**own, "published": row["published"], "published_half": row["published_ci95"]}
 
 
@@ -81,7 +88,8 @@ def _matrices(panel, found, heading):
     for one in matrices_of(panel, found):
         ours, published = "no run yet", "never published"
         if one["ours"] is not None:
-            ours = f"ours, seed {one['seed']}, {one['epochs']} epochs\n{one['smallest']:.4f} to {one['largest']:.4f}"
+            tau = "" if one["temperature"] is None else f", τ = {one['temperature']:.3g}"
+            ours = f"ours, seed {one['seed']}, {counted(one['epochs'])}{tau}\n{one['smallest']:.4f} to {one['largest']:.4f}"
             if one["correlation"] is not None:
                 ours += f", correlation {one['correlation']:.2f}"
         if one["published"] is not None:

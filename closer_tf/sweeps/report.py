@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from closer_tf.common.command import console, duration
+from closer_tf.common.values import counted
 from closer_tf.errors import RunError
 from closer_tf.sweeps.points import progress_of
 from closer_tf.training.runs import RunFolder
@@ -109,7 +110,7 @@ def print_plan(sweep):
             "interrupted": f"goes on after epoch {progress_of(outcome.point, sweep.runs_dir)[1]}"
             if outcome.point.trained and outcome.found == "interrupted"
             else "is read out",
-            "new": f"trains {outcome.point.config.training.epochs} epochs" if outcome.point.trained else "is read out",
+            "new": f"trains {counted(outcome.point.config.training.epochs)}" if outcome.point.trained else "is read out",
             "failed": f"cannot run: {outcome.error}",
         }[outcome.state]
         console().print(f"{outcome.point.name}: {outcome.point.label}: {what}", markup=False)
