@@ -181,8 +181,9 @@ def write_panel(name, panel, file, found, options):
     of_paper = is_of_paper(name)
     title = f"Figure {name}: {panel.title}" if of_paper else panel.title
     scale = scale_note(found, rows, options.scale, panel.form)
+    in_lines = scale.replace("; bars", "\nbars")
     for suffix in ("png", "svg"):
-        plots.save(draw(panel, name, found, rows, f"{title}\n{scale}"), out.with_suffix(f".{suffix}"))
+        plots.save(draw(panel, name, found, rows, f"{title}\n{in_lines}"), out.with_suffix(f".{suffix}"))
     notes = [file.about, scale]
     if said := agreement_note(rows):
         print(f"figure {name}: {said}")

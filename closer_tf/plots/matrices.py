@@ -78,7 +78,7 @@ def plot_pseudo_likelihoods(maps, label_names, names=(), temperatures=None):
 def _titled(condition, temperatures):
     """A condition's title, and the temperature of its map where it is known: maps of different ones have different ranges."""
     known = (temperatures or {}).get(condition)
-    return title_of(condition) if known is None else f"{title_of(condition)}, τ = {known:.3g}"
+    return title_of(condition) if known is None else f"{title_of(condition)}, τ = {known:.4g}"
 
 
 def _name_classes(axis, names, fontsize):

@@ -349,7 +349,7 @@ def _likelihoods(run, label_names):
         if measures.class_pseudo_likelihood is not None:
             maps[condition] = np.asarray(measures.class_pseudo_likelihood.per_encoder, dtype=np.float64)
             temperature = measures.class_pseudo_likelihood.temperature
-            told[condition] = "" if temperature is None else f", τ = {temperature:.3g}"
+            told[condition] = "" if temperature is None else f", τ = {temperature:.4g}"
     if not maps:
         return None
     largest, conditions = max(matrices.max() for matrices in maps.values()), []

@@ -88,7 +88,7 @@ def _matrices(panel, found, heading):
     for one in matrices_of(panel, found):
         ours, published = "no run yet", "never published"
         if one["ours"] is not None:
-            tau = "" if one["temperature"] is None else f", τ = {one['temperature']:.3g}"
+            tau = "" if one["temperature"] is None else f", τ = {one['temperature']:.4g}"
             ours = f"ours, seed {one['seed']}, {counted(one['epochs'])}{tau}\n{one['smallest']:.4f} to {one['largest']:.4f}"
             if one["correlation"] is not None:
                 ours += f", correlation {one['correlation']:.2f}"
