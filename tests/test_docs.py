@@ -62,6 +62,7 @@ def run(line):
 
 def check_neuroscientists(names):
     assert names["embeddings"].shape == (10, 60, 3, 32)
+    assert set(names["scores"]) == {"counts", "untrained", "TCLoSeR"} and min(names["scores"].values()) > 0.8
     accuracy = json.loads(Path("runs/mine/results.json").read_text())["accuracy"]["tcloser"]["single"]["per_encoder"]
     assert accuracy[0] > 0.6 > accuracy[2]  # the third area knows nothing of the stimulus
     assert Path("report.html").exists() and Path("results/mine.png").exists()
