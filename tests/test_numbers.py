@@ -268,6 +268,15 @@ def results_untrained():
     with_these = {seed: " and ".join(map(r, of["accuracy"]["untrained"]["ensemble"]["test"])) for seed, of in others.items()}
     yield f"with the receptive fields of seed 1 ({own[1]}) other initial weights give {with_these[1]}"
     yield f"with those of seed 3 ({own[3]}) {with_these[3]}"
+    few, by_count = content("untrained_few_different_patches"), {}
+    masks = {about["config"]["seed"]: about["config"]["seeds"]["masks"] for about in few["runs"].values()}
+    for seed, value in zip(*(few["accuracy"]["untrained"]["ensemble"][key] for key in ("seeds", "test"))):
+        fields = random_patch_masks((32, 32), 10, 0.025, 4, masks[seed])
+        by_count.setdefault(len(set(np.concatenate(fields.indices).tolist())), []).append(value)
+    assert {count: len(values) for count, values in by_count.items()} == {7: 3, 8: 3}
+    seven, eight = (", ".join(map(r, by_count[count])) for count in (7, 8))
+    all_of_them = few["accuracy"]["untrained"]["ensemble"]["mean"]
+    yield f"three with seven different ones give {seven}, three with eight {eight}, {r(all_of_them)} on average"
     (masked,) = untrained_rows("2d", "masked input")
     yield (
         f"single {r(masked['ours'], 4)} ({r(masked['ours_sd'], 4)}, {masked['ours_seeds']} seeds), "
