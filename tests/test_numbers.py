@@ -300,18 +300,18 @@ def results_untrained_vit():
             yield f"| {fields} | {r(x).rstrip('0')} | {seeds} | {' | '.join(cells)} |"
     apart = np.abs(apart)
     yield f"Of these {len(apart)} points {sum(apart <= 2)} lie within 2 and {sum(apart <= 3)} within 3"
-    values = [next(row["values"] for row in untrained_rows(panel) if row["x"] == 0.1) for panel in VIT_FULL["random"]]
-    single, ensemble = ((r(of[0]), r(np.mean(of[1:]))) for of in values)
-    yield f"at q = .1 it has {single[0]} and {ensemble[0]}, seeds 1 to 3 have {single[1]} and {ensemble[1]} on average"
-    untrained = content(UNTRAINED_FULL)["accuracy"]
-    mlp = untrained["untrained, masks.fraction=0.025, masks.scheme=random_patches"]["ensemble"]
-    config = load_config("vit_random_patches", ["seed=0", "masks.fraction=0.025"])
-    cells = np.concatenate(random_patch_masks((32, 32), 10, 0.025, 4, config.seeds.masks).indices)
-    inside = sum(0 < row < 7 and 0 < column < 7 for row, column in zip(cells // 8, cells % 8))
-    assert (len(set(cells.tolist())), inside) == (10, 8)
-    yield f"where chance expects {64 * (1 - (63 / 64) ** 10):.1f} and {10 * 36 / 64:.1f}"
-    ours, theirs = mlp["test"][mlp["seeds"].index(0)], published("3f", "untrained", "ensemble", 0.025)
-    yield f"with these masks have {r(ours)} against {theirs}"
+    untrained, different = content(UNTRAINED_FULL)["accuracy"], []
+    single = untrained["untrained, masks.fraction=0.025, masks.scheme=random_patches"]["single"]
+    vit = content("cifar10_vit_untrained_full")["accuracy"]
+    seeds = vit["untrained, masks.fraction=0.025, masks.scheme=random_patches"]["single"]["seeds"]
+    for seed in seeds:
+        config = load_config("vit_random_patches", [f"seed={seed}", "masks.fraction=0.025"])
+        cells = np.concatenate(random_patch_masks((32, 32), 10, 0.025, 4, config.seeds.masks).indices)
+        different.append(len(set(cells.tolist())))
+    assert seeds == [0, 1, 2, 3] and single["seeds"][:4] == seeds
+    yield f"the ten patches of seeds 0 to 3 are {', '.join(map(str, different[:3]))} and {different[3]} different ones"
+    theirs = published("3e", "untrained", "single", 0.025)
+    yield f"single MLPs with these receptive fields have {r(np.mean(single['test'][:4]))} against {theirs}"
 
 
 def estimator_example():
