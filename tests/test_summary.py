@@ -37,7 +37,7 @@ def test_seeds_side_by_side(runs, tmp_path, capsys):
     assert "validation" not in found["accuracy"]["closer"]["majority_vote"]  # which chooses nothing
     assert len(found["accuracy"]["untrained"]["single"]["test"]) == 2 and len(found["runs"]) == 4
     *said, read, written = capsys.readouterr().out.splitlines()
-    assert "closer" in "\n".join(said)
+    assert "CLoSeR" in "\n".join(said)
     assert read == f"read: {', '.join(runs)}" and written == "written: results/all.json, results/all.png"
     assert summary.main(["results/all.json", "-o", "anew/all", "--title", "Digits", "--figures", "svg"]) == 0
     ended = ["read: results/all.json", "written: anew/all.json, anew/all.png, anew/all.svg"]

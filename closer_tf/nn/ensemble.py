@@ -89,7 +89,9 @@ class CLoSeR(keras.Model):
         return [*super().metrics, *self.__dict__.get("_term_trackers", {}).values()]
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Configure the training as it was when the model was saved."""
+        """Configure the training as it was when the model was saved; compiled by XLA only where this backend can do that."""
+        if not all(getattr(layer, "supports_jit", True) for layer in self.layers):
+            config = {**config, "jit_compile": False}  # a file written under JAX says true
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
