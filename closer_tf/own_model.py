@@ -141,8 +141,7 @@ def _check_model(model, data):
     if _inner(model.optimizer).use_ema:
         raise ConfigError(
             "model: its optimizer has use_ema, whose averages Keras puts in place of the weights whenever it stops; a run that "
-            "goes on after a stop could not be the same. Expected an optimizer without; keras.callbacks.SwapEMAWeights and fit "
-            "work with such a one"
+            "goes on after a stop could not be the same. Expected an optimizer without; with averages train by model.fit"
         )
     if getattr(model.loss, "needs_previous", False) and not data.windowed:
         raise ConfigError(f"model: its objective needs consecutive bins; the data '{data.name}' has none")

@@ -133,18 +133,18 @@ def plot_graph(graph, names=(), centres=None):
 
 
 def _name_nodes(axis, places, names):
-    """Names outside a circle of nodes, each turned towards the outside."""
-    if len(names) > MOST_LEVEL:
-        for (x, y), name in zip(places, names):
+    """Names outside a circle of nodes: level, or, of many, each turned towards the outside."""
+    level, reach = len(names) <= MOST_LEVEL, _reach(names)
+    for (x, y), name in zip(places, names):
+        if level:
+            across = "center" if abs(x) < 0.2 else "left" if x > 0 else "right"
+            upwards = "center" if abs(y) < 0.2 else "bottom" if y > 0 else "top"
+            axis.text(1.16 * x, 1.16 * y, name, ha=across, va=upwards, fontsize=8)
+        else:
             turned, left = np.degrees(np.arctan2(y, x)), x < -1e-9
             style = {"ha": "right" if left else "left", "va": "center", "rotation_mode": "anchor", "fontsize": 6}
             axis.text(1.1 * x, 1.1 * y, name, rotation=turned + 180 * left, **style)
-    for (x, y), name in zip(places, names) if len(names) <= MOST_LEVEL else ():
-        across = "center" if abs(x) < 0.2 else "left" if x > 0 else "right"
-        upwards = "center" if abs(y) < 0.2 else "bottom" if y > 0 else "top"
-        axis.text(1.16 * x, 1.16 * y, name, ha=across, va=upwards, fontsize=8)
-    reach = _reach(names)
-    axis.set(xlim=(-reach, reach), ylim=(-1.4, 1.4) if len(names) <= MOST_LEVEL else (-reach, reach))
+    axis.set(xlim=(-reach, reach), ylim=(-1.4, 1.4) if level else (-reach, reach))
 
 
 def _reach(names):
