@@ -1,6 +1,7 @@
 """Sweep files, their points, and how a sweep takes in what becomes of them; without a cluster."""
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from closer_tf.errors import BusyError, ConfigError, RunError
 from closer_tf.report import write_report
 from closer_tf.summary import summarise
 from closer_tf.sweeps import report, worker
-from closer_tf.sweeps.cluster import local_cluster, make_batch_cluster
+from closer_tf.sweeps.cluster import import_distributed, local_cluster, make_batch_cluster, running_cluster
 from closer_tf.sweeps.config import json_schema, load_sweep, parse_sweep, run_configs
 from closer_tf.sweeps.engine import Sweep, stopping_on_signals
 from closer_tf.sweeps.points import baseline_config, is_finished, progress_of, sweep_points
@@ -439,6 +440,20 @@ def test_the_commands_mistakes(content, tmp_path, capsys, monkeypatch, arguments
     monkeypatch.chdir(tmp_path)
     assert command.main([write(tmp_path, content), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["nonsense://x", "127.0.0.1", "tcp://127.0.0.1:port", "tls://127.0.0.1:1"])
+def test_no_client_is_left_where_no_scheduler_answers(address):
+    """One that is collected later can hang the process: Dask's lock is held while a loop starts, and its `__del__` takes it."""
+    client_class = import_distributed().Client
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ConfigError, match=f"--scheduler {address}: no Dask scheduler answers"), running_cluster(address):
+            pass
+        assert not [made for made in gc.get_objects() if type(made) is client_class]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

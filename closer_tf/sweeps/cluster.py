@@ -5,6 +5,7 @@ batch system.
 """
 
 import contextlib
+import gc
 import inspect
 import logging
 
@@ -44,13 +45,17 @@ def running_cluster(address):
         ConfigError: nothing answers there.
     """
     distributed = import_distributed()
+    problem = None
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TypeError) as error:
+        problem = str(error)
+    if problem is not None:
+        gc.collect()  # closes the client that was half made: a later collection may come while Dask holds its lock, and hang
         raise ConfigError(
-            f"--scheduler {address}: no Dask scheduler answers ({error}); expected an address such as "
+            f"--scheduler {address}: no Dask scheduler answers ({problem}); expected an address such as "
             f"tcp://HOST:8786, as `dask scheduler` prints it"
-        ) from None
+        )
     with client:
         yield client
 
