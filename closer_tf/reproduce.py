@@ -97,7 +97,9 @@ def _main(options):
     if options.dry_run:
         from closer_tf.reproduction.estimate import print_estimate
 
-        print_estimate(chosen, of_file, missing, options.scale)
+        names = {point.name for point in asked}
+        of_those = {path: [point for point in points if point.name in names] for path, points in of_file.items()}
+        print_estimate(chosen, of_those, missing, options.scale)
         return 0
     if missing and not options.no_run:
         name = "all" if options.all else "_".join(options.panels)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from argparse import Namespace
 from dataclasses import replace
 
@@ -535,6 +536,8 @@ def test_points_can_be_chosen_by_their_settings(tmp_path, capsys, monkeypatch):
     assert "8 of the runs behind these panels are not there" in capsys.readouterr().out  # two schemes, two q, two seeds
     assert reproduce.main(["fig5c", "fig5f", *untrained, *some, "--only", "masks.scheme=random_patches"]) == 0
     assert "4 of the runs behind these panels are not there" in capsys.readouterr().out
+    assert reproduce.main(["fig5c", *untrained[1:], *some, "--dry-run"]) == 0
+    assert re.search(r"5c +│ +0 │ +0 │ +4 │ +0 s", capsys.readouterr().out)  # of what is asked for, nothing trains
     assert reproduce.main(["fig5c", *untrained, "--only", "masks.fraction=0.1,0.11"]) == 2
     said = capsys.readouterr().err
     assert "--only masks.fraction=0.1,0.11: no point of these panels has masks.fraction 0.11; there are 0.025, 0.04, " in said
