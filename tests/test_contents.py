@@ -62,6 +62,7 @@ def test_arrays(tmp_path, kind, arrays, capsys):
         ("two stimuli", {}),
         ("one stimulus", {}),
         ("one stimulus with labels", {"choice": ["go", "stay"] * 20}),
+        ("one stimulus with a number", {"speed": np.linspace(0, 30, 800).reshape(40, 20)}),
         ("trials of one bin", {}),
         ("natural_movie", {}),
         ("gabors", {}),
@@ -86,11 +87,14 @@ def test_the_command_that_is_printed_fits_the_data(tmp_path, name, given):
             counts = {each: rng.poisson(3, (200, 1, 10)) for each in stimuli}
         labels = {key: {"one": values} for key, values in given.items()}
         Session("mouse", list("abcdefghij"), areas, 0.05, counts, labels=labels).save(tmp_path / "a.npz")
-    command = shlex.split(described(tmp_path / "a.npz")[-1].splitlines()[0])
+    *lines, last = described(tmp_path / "a.npz")
+    assert ("one stimulus and no labels: nothing is read out, unless" in lines[-1]) == (name == "one stimulus")
+    command = shlex.split(last.splitlines()[0])
     overrides = [value for key, value in zip(command, command[1:]) if key == "--set"]
     config = load_config(command[2], overrides).resolved()
     data = experiment.load_splits(config)
     check_readout(config, data)
+    assert getattr(config.dataset, "regress", False) == (name == "one stimulus with a number")
     assert experiment.make_receptive_fields(config, data).num_encoders == 3
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
+from scipy.stats import ttest_1samp, ttest_ind
 
 from closer_tf import reproduce
 from closer_tf.analysis.published import published_series
@@ -103,7 +105,8 @@ def results_images():
     name = "cifar100_mlp_gaussian_5_epochs"
     there = pair(("2c", "2c"), "untrained")
     yield f"| `{name}` | untrained (C = .001 alone) | {both(name, 'untrained')} | {there} | | |"
-    yield f"| | CLoSeR, 5 epochs | {both(name, 'closer')} | {pair(('2c', '2c'), 'closer')} | {cost(name)}"
+    assert {tuple(run["config"]["readout"]["C"]) for run in content(name)["runs"].values()} == {(0.001,)}
+    yield f"| | CLoSeR, 5 epochs (C = .001 alone) | {both(name, 'closer')} | {pair(('2c', '2c'), 'closer')} | {cost(name)}"
     name = "cifar10_vit_random_patches_5_epochs"
     yield f"| `{name}` | q = .05: untrained | {both(name, 'untrained')} | {pair(('5f', '5g'), 'untrained', 0.05)} | | |"
     yield f"| | CLoSeR, 5 epochs | {both(name, 'closer')} | {pair(('5f', '5g'), 'closer', 0.05)} | {cost(name)}"
@@ -180,7 +183,9 @@ def results_panels():
     there = ", ".join(published("3c", "untrained", "ensemble", q) for q in (0.025, 0.1, 0.25))
     yield f"{ours} at q = .025, .1, .25 (published {there})"
     there = published("3c", "closer", "ensemble", 0.25)
-    yield f"ensemble {quick('CLoSeR', 'ensemble', 0.25)} (published {there} after 1000)"
+    rows = {row["x"]: row["values"] for row in content("figures/fig3c_quick")["rows"] if row["series"] == "CLoSeR"}
+    assert len(rows[0.25]) == 2 and all(large < small for small, large in zip(rows[0.1], rows[0.25]))
+    yield f"with both seeds: {quick('CLoSeR', 'ensemble', 0.25)} (published {there} after 1000)"
 
 
 FULL = {"Gaussian": ("3b", "3c"), "random patches": ("3e", "3f")}
@@ -277,6 +282,17 @@ def results_untrained():
     seven, eight = (", ".join(map(r, by_count[count])) for count in (7, 8))
     all_of_them = few["accuracy"]["untrained"]["ensemble"]["mean"]
     yield f"three with seven different ones give {seven}, three with eight {eight}, {r(all_of_them)} on average"
+    ours = ensembles["test"]
+    below = ttest_ind(ours, few["accuracy"]["untrained"]["ensemble"]["test"], equal_var=False).pvalue
+    yield f"below our ten seeds' mean ({r(np.mean(ours))}; p = {r(below)} by Welch's test)"
+    few_of_ten = np.mean([len(set(draw)) <= 8 for draw in np.random.default_rng(0).integers(64, size=(100_000, 10)).tolist()])
+    yield f"a single draw has eight or fewer with probability {r(few_of_ten, 2)}"
+    row = max((row for rows in by_curve for row in rows), key=lambda row: abs(row["difference_in_joint_standard_errors"]))
+    own = row["ours_sd"] ** 2 / n
+    theirs = row["joint_standard_error"] ** 2 - own
+    freedom = (own + theirs) ** 2 / (own**2 / (n - 1) + theirs**2 / 9)
+    p = 2 * student_t.sf(abs(row["difference_in_joint_standard_errors"]), freedom)
+    yield f"by itself the difference has p = {r(p, 4)} (Welch), as the largest of thirty {r(1 - (1 - p) ** len(alone), 2)}"
     (masked,) = untrained_rows("2d", "masked input")
     yield (
         f"single {r(masked['ours'], 4)} ({r(masked['ours_sd'], 4)}, {masked['ours_seeds']} seeds), "
@@ -392,6 +408,27 @@ def results_visual():
                 of = (file, condition, readout)
                 cells.append(r(accuracy(*of)) if condition in ("masked_input", "pca") else spread(*of))
             yield f"| {name} | {' | '.join(cells)} |"
+    one = "natural_movie_visual_thirds"
+
+    def gains(first, second, readout):
+        return np.subtract(accuracy(one, first, readout, "test"), accuracy(one, second, readout, "test"))
+
+    for condition in ("lpl", "notcloser", "tcloser"):
+        assert all(accuracy(one, condition, way) > accuracy(one, "untrained", way) for way in ("single", "ensemble"))
+        assert min(gains(condition, "untrained", "single")) > 0
+    gain = gains("tcloser", "untrained", "ensemble")
+    assert sum(gain < 0) == 1
+    yield f"(TCLoSeR's ensemble {signed(gain.mean(), 3)}, p = {r(ttest_1samp(gain, 0).pvalue, 2)}, one seed of five below)"
+    whitened = [ttest_1samp(gains(c, "untrained", "whitened_ensemble"), 0).pvalue for c in ("notcloser", "tcloser")]
+    assert min(whitened) > 0.05
+    ahead = {
+        (way, *pair): ttest_1samp(gains(*pair, way), 0).pvalue
+        for way in ("single", "ensemble")
+        for pair in (("lpl", "notcloser"), ("lpl", "tcloser"), ("tcloser", "notcloser"))
+    }
+    least = ahead.pop(("ensemble", "lpl", "notcloser"))
+    assert min(ahead.values()) > 0.05
+    yield f"LPL's ensemble above NoTCLoSeR's (p = {r(least, 2)} by a paired t-test"
     runs = content("natural_movie_visual_bins")["runs"].values()
     best = [run["best"]["epoch"] for run in runs]
     yield f"best epochs {min(best)} to {max(best)}"
@@ -615,6 +652,8 @@ def performance_rest():
         ("one training: encoders side by side", kernels[True, 1]),
     ):
         yield f"| {name} | {row['kernels']} | {row['megabytes']:.0f} | {row['gflop']:.1f} |"
+    slower = [row["times_bare_steps"] for row in content("benchmarks/fit")["epoch"] if row["what"] == "fit"]
+    yield f"before recordings took 8 steps at a call, {' and '.join(f'{value:.2f}' for value in slower)}: `fit.json`"
     start = {row["case"]: row["seconds_since_start"] for row in content("benchmarks/fit")["start"]}
     first = [np.median(start[case]["first step done"]) for case in ("digits", "mlp q=.1")]
     yield f"{first[0]:.1f} s on digits, {first[1]:.1f} s for the MLP"
@@ -636,11 +675,21 @@ def differences_temperatures():
         yield f"| {condition}, published | {numbers} | |"
 
 
+def lengths_of(encoder):
+    """Epochs of all CIFAR trainings of ten encoders of a kind."""
+    runs = (run for path in RESULTS.glob("*cifar*.json") for run in content(path.stem)["runs"].values() if "config" in run)
+    own = ((run["epochs"], run["config"]) for run in runs)
+    return [epochs for epochs, config in own if config["num_encoders"] == 10 and config["encoder"]["type"] == encoder]
+
+
 def readme():
     lengths = [run["epochs"] for path in RESULTS.glob("cifar*.json") for run in content(path.stem)["runs"].values()]
     yield f"at {min(length for length in lengths if length)} to {max(lengths)} of the paper's 1000 (MLP) or 2000 (ViT) epochs"
     settled = [one["claim"] for one in content("figures/claims_quick")["claims"] if one["verdict"] != "cannot be seen yet"]
-    yield f"which of its claims that can settle ({len(settled) or 'none'} yet)"
+    assert all("untrained" in claim for claim in settled)
+    yield f"which of the orderings that it claims or shows that can settle ({len(settled)} yet, of untrained encoders)"
+    longest = {kind: max(lengths_of(kind)) for kind in ("mlp", "vit_lite")}
+    yield f"(ten encoders: {longest['mlp']} at most; ViTs: {longest['vit_lite']})"
     for name, condition in (("masked input", "masked_input"), ("untrained", "untrained"), ("CLoSeR", "closer")):
         single, ensemble = (f"{accuracy('quickstart', condition, way, 'test')[0]:.3f}" for way in ("single", "ensemble"))
         yield f"│ {name:<12} │ {single:>14} │ {ensemble:>8} │"

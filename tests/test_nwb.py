@@ -207,7 +207,8 @@ def test_a_file_without_conditions_is_said_to_be_one_stimulus(by_electrodes, tmp
     assert all(line.startswith((path, str(tmp_path / "one.npz"), "  areas")) for line in said.splitlines())
     assert cli.main(["session", path, "--bin-width", "0.1", "--blocks", "4", "-o", str(tmp_path / "blocks.npz")]) == 0
     said = capsys.readouterr().out
-    assert "all trials are one stimulus" in said and "--condition" not in said
+    assert f"{path}: blocks of time are no stimuli, so that there is nothing to read out: train with" in said
+    assert "one stimulus" not in said and "--condition" not in said
     assert cli.main(["session", path, "--one-bin", "-o", str(tmp_path / "bins.npz")]) == 0
     assert "so that a training needs a label (--labels COLUMN), not 'stimulus'; or tell" in capsys.readouterr().out
 

@@ -113,6 +113,12 @@ def test_stimuli_named_by_numbers(tmp_path):
         Session("m", [1, 2], ["A", "B"], 0.1, {1: counts[0], "1": counts[90]})
 
 
+def test_samples_without_labels():
+    data = make_samples(session(), label=None)
+    assert not data.labelled and data.label_names == () and set(data.train.labels.tolist()) == {-1}
+    np.testing.assert_array_equal(data.train.inputs, make_samples(session(), label="time").train.inputs)
+
+
 def test_labels_that_tell_nothing_apart():
     mouse = session(labels={"side": {"one": ["left"] * 10}})
     with pytest.raises(DataError, match="label 'side' is 'left' everywhere: there is nothing to tell apart"):

@@ -102,14 +102,27 @@ def _session(path):
         of_all = np.concatenate([part.ravel() for part in parts.values()])
         per = "trial" if next(iter(parts.values())).ndim == 1 else "bin"
         lines.append(f"  label '{name}', one per {per}: {_some(of_all)}")
-    source = {}
-    if len(session.stimuli) == 1:  # which of them it is says nothing
-        source["label"] = next((name for name, parts in session.labels.items() if _classes(parts)), "segment")
+    source = _read_out(session)
     bins = max(counts.shape[1] for counts in session.stimuli.values())
-    if bins == 1 and source.get("label") == "segment":
-        return [*lines, "  one stimulus of one bin and no labels: there is nothing to read out; give labels per trial"]
+    if "label" in source and source["label"] is None:
+        says = "  one stimulus and no labels: nothing is read out"
+        lines.append(
+            f"{says}, unless all trials show the same, as a movie does: then label 'segment' or 'time'" if bins > 1 else says
+        )
     areas = len(area_sizes(session.unit_areas, exclude=("grey",)))
     return [*lines, *_by_area("session", path, areas, " --set condition=closer" * (bins == 1), source)]
+
+
+def _read_out(session):
+    """What of a session can be read out, as keys of `dataset`: which stimulus, where there are several; else a label."""
+    if len(session.stimuli) > 1:
+        return {}
+    for name, parts in session.labels.items():
+        if _classes(parts):
+            return {"label": name}
+    for name in session.labels:
+        return {"label": name, "regress": True}
+    return {"label": None}
 
 
 def _classes(parts):

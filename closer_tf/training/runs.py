@@ -429,8 +429,8 @@ class RunFolder:
         Args:
             config: the run's `RunConfig`.
         """
-        if isinstance(config.dataset, RecordingSource):  # always labelled, and without names where labels are numbers
-            return True
+        if isinstance(config.dataset, RecordingSource):  # whose labels have no names where they are numbers
+            return getattr(config.dataset, "label", "position") is not None
         data = self.read_data()
         return data is None or bool(data["label_names"])
 

@@ -142,12 +142,15 @@ def read_session(
 
 def _one_stimulus(session, table, blocks):
     """What a session of one stimulus cannot be trained for, and what to do."""
+    if blocks is not None:
+        return (
+            "blocks of time are no stimuli, so that there is nothing to read out: train with dataset.label=null, or give a "
+            "signal, such as running speed, in Python (docs/neuroscientists.md, 'A recording without trials')"
+        )
     bins = next(iter(session.stimuli.values())).shape[1]
     labels = ", ".join(f"'{label}'" for label in (*(("segment", "time") if bins > 1 else ()), *session.labels))
     wanted = f"dataset.label to be one of {labels}" if labels else "a label (--labels COLUMN)"
     says = f"all trials are one stimulus, so that a training needs {wanted}, not 'stimulus'"
-    if blocks is not None:
-        return says
     columns = [
         name for name, values in table.items() if 1 < len(set(np.asarray(values).tolist())) < len(values) and name != "id"
     ]
