@@ -196,6 +196,10 @@ def test_more_epochs_are_those_of_a_run_that_never_ended(folder, capsys):
     assert train.main(["tiny.json", "--run-dir", "run", "--set", "training.epochs=3"]) == 0
     run, straight = RunFolder("run"), RunFolder("straight")
     first = run.results_file.read_bytes()
+    run.results_before.write_bytes(first)  # as where a readout that began anew was stopped
+    half = json.loads(first)
+    half["accuracy"].popitem()
+    run.results_file.write_text(json.dumps(half))
     capsys.readouterr()
     assert train.main(["tiny.json", "--run-dir", "run", "--set", "training.epochs=6"]) == 0
     said = capsys.readouterr().out
@@ -208,7 +212,7 @@ def test_more_epochs_are_those_of_a_run_that_never_ended(folder, capsys):
     results = run.read_results()
     assert results["epochs"] == 6 and results["accuracy"] == straight.read_results()["accuracy"]
     assert results["config_digest"] == straight.read_results()["config_digest"] == run.load_config().digest()
-    assert (run.path / "results_after_3_epochs.json").read_bytes() == first
+    assert (run.path / "results_after_3_epochs.json").read_bytes() == first and not run.results_before.exists()
     assert (run.path / "ensemble_after_3_epochs.keras").exists() and run.ensemble_file.exists()
     [change] = run.changes()
     assert (change["event"], change["epoch"], change["from"], change["to"]) == ("epochs", 3, 3, 6)

@@ -351,10 +351,13 @@ class RunFolder:
         epoch, step = self.moment()
         name = f"after_{epoch}_epochs" + (f"_{step}_steps" if step else "")
         kept = self.path / f"ensemble_{name}.keras"
-        if self.results_file.exists():
-            write_atomically(self.path / f"results_{name}.json", self.results_file.read_bytes())
+        results = self.results_before if self.results_before.exists() else self.results_file  # of a readout that was stopped
+        has_results = results.exists()
+        if has_results:
+            write_atomically(self.path / f"results_{name}.json", results.read_bytes())
+            self.results_before.unlink(missing_ok=True)
         os.replace(self.ensemble_file, kept)
-        print(f"what was there after {epoch} epochs stays: {kept.name}" + f", results_{name}.json" * self.results_file.exists())
+        print(f"what was there after {epoch} epochs stays: {kept.name}" + f", results_{name}.json" * has_results)
 
     def keep_results(self):
         """Before a readout begins anew: keep the results that are there under another name until it is done."""
