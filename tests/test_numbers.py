@@ -304,30 +304,32 @@ VIT_FULL = {"contiguous": ("5c", "5d"), "random": ("5f", "5g")}
 
 
 def results_untrained_vit():
-    apart = []
+    apart, means = [], []
     for fields, panels in VIT_FULL.items():
         for of_q in zip(*map(untrained_rows, panels)):
-            x, seeds, cells = of_q[0]["x"], of_q[0]["ours_seeds"], []
-            for panel, row in zip(panels, of_q):
-                (point,) = (point for point in published_series(panel, "untrained", row["readout"]) if point["x"] == row["x"])
-                sd = point["sem"] * np.sqrt(point["seeds"])
-                apart.append((row["ours"] - row["published"]) / (sd * np.sqrt(1 / seeds + 1 / point["seeds"])))
-                cells.append(f"{r(row['ours'])} | {r(row['published'])} | {apart[-1]:+.1f}")
-            yield f"| {fields} | {r(x).rstrip('0')} | {seeds} | {' | '.join(cells)} |"
+            assert {row["ours_seeds"] for row in of_q} == {10}
+            cells = [
+                f"{r(row['ours'])} ({r(row['ours_sd'])}) | {r(row['published'])} | "
+                f"{row['difference_in_joint_standard_errors']:+.1f}"
+                for row in of_q
+            ]
+            apart += [row["difference_in_joint_standard_errors"] for row in of_q]
+            yield f"| {fields} | {r(of_q[0]['x']).rstrip('0')} | {' | '.join(cells)} |"
+        for panel in panels:
+            by_seed = np.mean([np.array(row["values"]) - row["published"] for row in untrained_rows(panel)], axis=0)
+            means.append(f"{signed(by_seed.mean(), 4)} +- {r(by_seed.std(ddof=1) / np.sqrt(10), 4)}")
     apart = np.abs(apart)
     yield f"Of these {len(apart)} points {sum(apart <= 2)} lie within 2 and {sum(apart <= 3)} within 3"
-    untrained, different = content(UNTRAINED_FULL)["accuracy"], []
-    single = untrained["untrained, masks.fraction=0.025, masks.scheme=random_patches"]["single"]
-    vit = content("cifar10_vit_untrained_full")["accuracy"]
-    seeds = vit["untrained, masks.fraction=0.025, masks.scheme=random_patches"]["single"]["seeds"]
-    for seed in seeds:
+    yield f"contiguous {means[0]} (single) and {means[1]} (ensemble), random {means[2]} and {means[3]}"
+    name = "untrained, masks.fraction=0.025, masks.scheme=random_patches"
+    ensembles, by_count = content("cifar10_vit_untrained_full")["accuracy"][name]["ensemble"], {}
+    for seed, value in zip(ensembles["seeds"], ensembles["test"]):
         config = load_config("vit_random_patches", [f"seed={seed}", "masks.fraction=0.025"])
         cells = np.concatenate(random_patch_masks((32, 32), 10, 0.025, 4, config.seeds.masks).indices)
-        different.append(len(set(cells.tolist())))
-    assert seeds == [0, 1, 2, 3] and single["seeds"][:4] == seeds
-    yield f"the ten patches of seeds 0 to 3 are {', '.join(map(str, different[:3]))} and {different[3]} different ones"
-    theirs = published("3e", "untrained", "single", 0.025)
-    yield f"single MLPs with these receptive fields have {r(np.mean(single['test'][:4]))} against {theirs}"
+        by_count.setdefault(len(set(cells.tolist())), []).append(value)
+    assert {count: len(values) for count, values in by_count.items()} == {10: 6, 9: 3, 8: 1}
+    ten, nine, eight = (r(np.mean(by_count[count])) for count in (10, 9, 8))
+    yield f"with ten different patches {ten} (six seeds), with nine {nine} (three), with eight {eight} (one)"
 
 
 def estimator_example():
