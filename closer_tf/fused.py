@@ -107,11 +107,14 @@ def train_fused(configs, run_dirs, callbacks=()):
             if len(group) > 1:  # what has not diverged and is not at its end was stopped by a callback
                 stopped += [s for s in group if runs[s].moment() < (configs[s].training.epochs, 0)]
     del models, data, splits
-    results = [
-        (finish_stopped if s in stopped else train_run)(config, run.path)
-        for s, (config, run) in enumerate(zip(configs, runs))
-        if s not in diverged
-    ]
+    results = []
+    for s, (config, run) in enumerate(zip(configs, runs)):
+        if s in diverged:
+            continue
+        try:
+            results.append((finish_stopped if s in stopped else train_run)(config, run.path))
+        except DivergedError as error:  # of one that went on by itself
+            diverged[s] = error
     for error in diverged.values():
         raise error
     return results
@@ -160,12 +163,12 @@ def _groups(runs, configs):
 
     Only runs that are not at their last epoch count.
     """
-    from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
+    from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint, moment_of
 
     latest = [latest_checkpoint(run.checkpoints, run.digests(config)) for run, config in zip(runs, configs)]
     left = [s for s, found in enumerate(latest) if found is None or found.epoch < configs[s].training.epochs]
     names = [{path.name for path in checkpoint_files(runs[s].checkpoints)} for s in left]
-    for name in sorted(set.intersection(*names), reverse=True) if names else ():
+    for name in sorted(set.intersection(*names), key=moment_of, reverse=True) if names else ():
         with contextlib.suppress(RunError):  # damaged: the one before
             return [(left, [load_checkpoint(runs[s].checkpoints / name) for s in left])]
     moments = {}
@@ -178,6 +181,7 @@ def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     """Train runs that are at one moment; returns dict: run -> `DivergedError`."""
     from closer_tf.data.splits import steps_per_epoch
     from closer_tf.training.loop import ProgressLines, run_fused_training
+    from closer_tf.training.over_runs import MeansOverRuns
 
     if len(group) == 1:  # goes on by itself, in `train_run`
         return {}
@@ -188,7 +192,7 @@ def _train_group(group, models, data, configs, runs, checkpoints, callbacks):
     print(f"{len(group)} trainings in one, {start}: {', '.join(str(run.path) for run in runs)}")
     with ProgressLines(options.epochs, steps_per_epoch(len(data[0].train), options.batch_size)) as lines:
         try:
-            diverged = run_fused_training(models, data, configs, runs, checkpoints, [lines, *callbacks])
+            diverged = run_fused_training(models, data, configs, runs, checkpoints, [lines, *map(MeansOverRuns, callbacks)])
         except DivergedError as error:
             diverged = dict.fromkeys(range(len(group)), error)
     return {group[k]: error for k, error in diverged.items()}

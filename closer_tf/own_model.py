@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from closer_tf.common.wiring import described, without_chance
 from closer_tf.config.conditions import MADE_IN_PYTHON
 from closer_tf.config.reading import as_config
 from closer_tf.errors import ConfigError
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from closer_tf.data.splits import Splits
     from closer_tf.nn.ensemble import CLoSeR
-
-CHANCE = ("seed", "initializer")  # how keys of a layer's config end that say what its weights begin with
 
 
 def train_model(
@@ -97,11 +96,11 @@ def _config_of(model, data, settings):
     if settings["compute"].get("distribution", "none") != "none":
         raise ConfigError("compute.distribution: expected 'none' for a model made in Python")
     _, encoders, width = model.output_shape
-    made = {"name": None, "options": {"fingerprint": _fingerprint([_layer_config(layer) for layer in model.layers])}}
+    made = {"name": None, "options": {"fingerprint": _fingerprint(described(model))}}
     objective = {
         "objective": type(model.loss).__name__,
         "optimizer": type(model.optimizer).__name__,
-        "fingerprint": _fingerprint([_without_chance(model.loss.get_config()), _optimizer_config(model.optimizer)]),
+        "fingerprint": _fingerprint([without_chance(model.loss.get_config()), _optimizer_config(model.optimizer)]),
     }
     return as_config(
         {
@@ -189,23 +188,6 @@ def _named_fields(model, data):
     return replace(fields, labels=tuple(str(min(names)) for names in seen) if seen and all(whole) else ())
 
 
-def _layer_config(layer):
-    """What a layer computes, as plain data: its config without names and seeds, its layers, and the shapes of its weights."""
-    import keras
-
-    inner = [_layer_config(each) for each in layer.layers] if isinstance(layer, keras.Model) else None
-    config = None if inner else _without_chance(layer.get_config())
-    return [type(layer).__name__, config, inner, [list(weight.shape) for weight in layer.weights]]
-
-
-def _without_chance(value):
-    """Plain data without names and the keys of `CHANCE`, at any depth."""
-    if isinstance(value, dict):
-        kept = [key for key in value if key not in ("name", "registered_name") and not key.endswith(CHANCE)]
-        return {key: _without_chance(value[key]) for key in kept}
-    return [_without_chance(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
 def _fingerprint(content):
     """SHA-256 (hex) of plain data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
@@ -218,7 +200,7 @@ def _inner(optimizer):
 
 def _optimizer_config(optimizer):
     """An optimizer's settings without the step size, which the config has, unless that is a schedule."""
-    config = _without_chance(optimizer.get_config())
+    config = without_chance(optimizer.get_config())
     return {key: value for key, value in config.items() if key != "learning_rate" or isinstance(value, dict)}
 
 

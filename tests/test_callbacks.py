@@ -145,6 +145,48 @@ def test_a_stop_of_trainings_in_one(tmp_path, capsys):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_stop_after_a_damaged_checkpoint_is_at_its_own_moment(tmp_path, keep):
+    """The damaged one is later than where the training goes on from, and must not pass for the latest."""
+    train_run(changed(epochs=2), tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    damaged = checkpoint_files(run.checkpoints)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-99])
+    with pytest.warns(CloserWarning, match="not a readable checkpoint: .*; going on from epoch-00001-step-000000.npz") as said:
+        results = train_run(changed(epochs=4, keep_checkpoints=keep), run.path, callbacks=[StopAt(1, 2)])
+    assert str(said[0].message).count(damaged.name) == 1
+    assert (results["epochs"], results["step"]) == (1, 2) == run.moment()[:2] and len(run.read_history()) == 1
+    assert (run.checkpoints / f"aside-{damaged.name}").exists() and not damaged.exists()
+    train_run(changed(epochs=4, keep_checkpoints=keep), run.path)
+    straight = RunFolder(tmp_path / "straight")
+    train_run(changed(epochs=4), straight.path)
+    assert_same(run, straight)
+
+
+def test_callbacks_of_trainings_in_one_see_means(tmp_path):
+    class Watch(keras.callbacks.Callback):
+        seen = ()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen = [*self.seen, dict(logs)]
+
+    configs = [load_config_of({**changed(epochs=3), "seed": seed}, tmp_path) for seed in (0, 1)]
+    watch, stopping = Watch(), keras.callbacks.EarlyStopping(monitor="val_loss", patience=1, min_delta=1e9)
+    results = train_fused(configs, [tmp_path / "a", tmp_path / "b"], [watch, keras.callbacks.TerminateOnNaN(), stopping])
+    assert [one["epochs"] for one in results] == [2, 2]
+    for k, logs in enumerate(watch.seen):
+        rows = [RunFolder(tmp_path / name).read_history()[k] for name in "ab"]
+        assert logs["val_loss"] == pytest.approx(np.mean([row["val_loss"] for row in rows]), rel=1e-6)
+
+
+def test_means_over_runs_leave_out_those_that_diverged():
+    from closer_tf.training.over_runs import means_over_runs
+
+    logs = {"loss": np.array([1.0, np.nan, 3.0]), "lost": np.array([np.nan, np.inf]), "rate": 0.5}
+    found = means_over_runs(logs)
+    assert found["loss"] == 2 and np.isnan(found["lost"]) and found["rate"] == 0.5 and means_over_runs(None) == {}
+
+
 def load_config_of(content, folder):
     (folder / "one.json").write_text(json.dumps(content))
     return load_config(folder / "one.json")

@@ -15,7 +15,15 @@ from closer_tf.data.splits import steps_per_epoch
 from closer_tf.data.streams import batches, steps_per_execution, training_stream
 from closer_tf.errors import DivergedError, RunError
 from closer_tf.training import experiment
-from closer_tf.training.checkpoints import checkpoint_files, latest_checkpoint, load_checkpoint
+from closer_tf.training.checkpoints import (
+    Checkpoint,
+    checkpoint_files,
+    latest_checkpoint,
+    load_checkpoint,
+    restore_checkpoint,
+    restore_weights,
+    save_checkpoint,
+)
 from closer_tf.training.loop import run_training
 from closer_tf.training.runs import RunFolder
 
@@ -170,6 +178,38 @@ def test_damaged_checkpoints_fall_back_to_the_one_before(config, uninterrupted, 
     with pytest.raises(RunError, match="not a readable checkpoint"):
         latest_checkpoint(tmp_path, config.digest())
     assert latest_checkpoint(tmp_path / "none", config.digest()) is None
+
+
+def test_numbers_that_numpy_has_no_kind_for_are_kept(tmp_path):
+    """bfloat16: NumPy writes it as bytes of no kind."""
+    import keras
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, dtype="bfloat16"), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    moment = Checkpoint(0, 3, [], "digest", arrays=[])
+    save_checkpoint(tmp_path, model, moment)
+    before = [np.asarray(value) for value in model.get_weights()]
+    model.set_weights([value * 0 for value in before])
+    found = load_checkpoint(checkpoint_files(tmp_path)[0])
+    restore_checkpoint(model, found)
+    assert {value.dtype.name for value in before} == {"bfloat16", "float32"}
+    for value, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(np.asarray(value, np.float32), np.asarray(expected, np.float32))
+
+
+def test_weights_are_read_where_states_of_seeds_are_of_another_kind(config, uninterrupted):
+    """They are int64 under TensorFlow, uint32 under JAX."""
+    model, run = uninterrupted
+    found = latest_checkpoint(run.checkpoints, config.digest())
+    other = [array.astype("uint32") if array.dtype == "int64" else array for array in found.arrays]
+    assert any(array.dtype == "uint32" for array in other)
+    foreign = dataclasses.replace(found, arrays=other)
+    before = model.get_weights()
+    restore_weights(model, foreign)
+    for value, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    with pytest.raises(RunError, match="another architecture, version or Keras backend wrote it"):
+        restore_checkpoint(model, foreign)
 
 
 def test_checkpoints_of_another_config_are_refused(uninterrupted):

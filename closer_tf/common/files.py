@@ -130,17 +130,18 @@ def _flush_folder(folder):
         os.close(descriptor)
 
 
-def check_declared(what, declared):
+def check_declared(what, declared, limit=None):
     """Refuse what would not fit.
 
     Args:
         what: what to call the file or its part in the message.
         declared: bytes that reading it would take.
+        limit: the most bytes. Default: `MAX_BYTES`, or half of the machine's memory where that is less.
 
     Raises:
-        DataError: more than `MAX_BYTES`, or than half of the machine's memory.
+        DataError: it is more.
     """
-    limit = min(MAX_BYTES, memory() // 2)
+    limit = min(MAX_BYTES, memory() // 2) if limit is None else limit
     if declared > limit:
         raise DataError(f"{what}: declares {declared:,} bytes of arrays; at most {limit:,} are read on this machine")
 
@@ -169,11 +170,12 @@ def memory():
         return 2 * MAX_BYTES
 
 
-def read_npz(path):
+def read_npz(path, limit=None):
     """All arrays of an .npz file.
 
     Args:
         path: the file. Pickled arrays are refused, and so are files that declare more than fits (`check_declared`).
+        limit: the most bytes, as for `check_declared`.
 
     Returns:
         dict of name to array (as `closer_tf.common.values` makes them), in the order of the file. Names are keys alone; nothing
@@ -187,7 +189,7 @@ def read_npz(path):
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            check_declared(path, sum(member.file_size for member in members))
+            check_declared(path, sum(member.file_size for member in members), limit)
             stored = {}
             for member in members:
                 name = member.filename.removesuffix(".npy")

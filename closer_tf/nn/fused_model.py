@@ -13,15 +13,15 @@ from keras import ops
 
 from closer_tf.common.backend import true_float32, unsaid
 from closer_tf.common.values import load
-from closer_tf.nn.ensemble import numbered
-from closer_tf.nn.layers import RandomAffine, affine
+from closer_tf.common.wiring import described, is_of_operations
+from closer_tf.nn.ensemble import Stack, numbered
+from closer_tf.nn.layers import Heads, RandomAffine, affine
 from closer_tf.nn.objectives import Objective, collapse_gauge
 from closer_tf.nn.optimizers import Nadam
 
 ACROSS_WEIGHTS = ("clipnorm", "global_clipnorm", "use_ema", "gradient_accumulation_steps", "weight_decay")
 """Settings of an optimizer by which a stacked weight is not updated as those in it are."""
 
-OWN = {"name", "seed", "init_seed", "dropout_seed", "kernel_initializer", "bias_initializer"}  # what equal layers may differ in
 LOOPS = "Using a while_loop for converting"  # TensorFlow, of operations that it maps one by one, such as random numbers
 
 
@@ -322,21 +322,56 @@ def can_be_fused(model):
 def why_not_fused(model):
     """What keeps `FusedEnsembles` from computing a compiled ensemble, in words; None where nothing does.
 
-    Its optimizer must take weights apart, its encoders must not run over the bins of windows, and its objective may own heads
-    alone.
+    Its optimizer must take weights apart, its encoders must be made of operations that can be compared and must not run over
+    the bins of windows, nothing before them may have weights to train, and its objective may own heads alone.
     """
     optimizer = model.optimizer
     if not isinstance(optimizer, Nadam) or any(getattr(optimizer, name) for name in ACROSS_WEIGHTS):
         return f"the optimizer {type(optimizer).__name__} may not take every weight by itself"
+    for i, encoder in enumerate(model.encoders):
+        if not is_of_operations(encoder):
+            return f"encoder {i} is a {type(encoder).__name__}, no functional or sequential model, and may compute anything"
+        try:
+            described(encoder)
+        except NotImplementedError:
+            return f"encoder {i} has a layer without get_config, of which it cannot be told what it computes"
     if any(len(encoder.output_shape) > 2 for encoder in model.encoders):
         return "its encoders run over the bins of windows"
-    known = ("receptive_field_", "encoder_", "embeddings", "heads")
-    owned = [layer.name for layer in model.layers[len(_front(model)) + 1 :] if not layer.name.startswith(known)]
+    trained = [layer.name for layer in _front(model) if layer.trainable_variables]
+    if trained:
+        return f"what comes before its encoders has weights to train: {', '.join(trained)}"
+    owned = _owned(model)
     if owned:
         return f"the objective {type(model.loss).__name__} owns more than heads: {', '.join(owned)}"
+    if not _has_plain_outputs(model):
+        return f"the objective {type(model.loss).__name__} takes other outputs than the embeddings and heads on them"
     if getattr(type(model.loss), "after_step", Objective.after_step) is not Objective.after_step:
         return f"the objective {type(model.loss).__name__} brings states up to date after each step"
     return None
+
+
+def _owned(model):
+    """The names of an ensemble's operations, layers or not, that are neither its own nor a layer of heads."""
+    known = [*model.layers[: len(_front(model)) + 1], *numbered(model, "receptive_field_"), *model.encoders]
+    kinds = {"embeddings": Stack, "heads": Heads}
+    return [
+        operation.name
+        for operation in model.operations
+        if not any(operation is each for each in known) and type(operation) is not kinds.get(operation.name)
+    ]
+
+
+def _has_plain_outputs(model):
+    """Whether an ensemble's outputs are its embeddings, or a dict of these and of the logits of its heads on them."""
+    embeddings, heads = model.get_layer("embeddings").output, _heads(model)
+    if heads is None:
+        return model.output is embeddings
+    outputs = model.output if isinstance(model.output, dict) else {}
+    return (
+        set(outputs) == {"embeddings", "logits"}
+        and outputs["embeddings"] is heads.input is embeddings
+        and outputs["logits"] is heads.output
+    )
 
 
 def places(models, stack=True):
@@ -358,19 +393,8 @@ def places(models, stack=True):
 
 
 def architecture(encoder):
-    """What two encoders must agree in to be stacked: their layers without names and seeds, and their input (hashable)."""
-    layers = [
-        [type(layer).__name__, _without_own(layer.get_config()), [list(weight.shape) for weight in layer.variables]]
-        for layer in encoder.layers
-    ]
-    return json.dumps([list(encoder.input_shape[1:]), layers], default=str, sort_keys=True)
-
-
-def _without_own(config):
-    """A layer's config without what equal layers may differ in, also of layers within it."""
-    if isinstance(config, dict):
-        return {key: _without_own(value) for key, value in config.items() if key not in OWN}
-    return [_without_own(value) for value in config] if isinstance(config, (list, tuple)) else config
+    """What two encoders must agree in to be stacked: all but names, seeds and the values of their weights (hashable)."""
+    return json.dumps([list(encoder.input_shape[1:]), described(encoder)], default=str, sort_keys=True)
 
 
 class StackedEncoders(keras.layers.Layer):

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from closer_tf.common.backend import versions
-from closer_tf.common.files import make_folder, read_npz, remove, write_atomically
+from closer_tf.common.files import make_folder, memory, read_npz, remove, write_atomically
 from closer_tf.errors import CloserWarning, ConfigError, DataError, DivergedError, RunError
 
 PATTERN = "epoch-{:05d}-step-{:06d}.npz"
@@ -127,8 +128,10 @@ def _store(folder, moment, values):
     folder = Path(folder)
     make_folder(folder)
     about = {key: getattr(moment, key) for key in ("epoch", "step", "history", "digest", "versions")}
+    about["dtypes"] = {k: value.dtype.name for k, value in enumerate(values) if value.dtype.kind == "V"}  # such as bfloat16
+    plain = [value.view(f"u{value.dtype.itemsize}") if k in about["dtypes"] else value for k, value in enumerate(values)]
     stored = {"about": np.array(json.dumps(about))}
-    stored |= {f"variable_{k:05d}": value for k, value in enumerate(values)}
+    stored |= {f"variable_{k:05d}": value for k, value in enumerate(plain)}
     buffer = io.BytesIO()
     np.savez(buffer, checksum=np.array(_checksum(stored)), **stored)
     write_atomically(folder / PATTERN.format(moment.epoch, moment.step), buffer.getbuffer())
@@ -180,16 +183,41 @@ def load_checkpoint(path):
         RunError: the file is damaged or no checkpoint.
     """
     try:
-        stored = read_npz(path)
+        stored = read_npz(path, limit=memory())  # what could be trained can be read again
         if "about" in stored and "checksum" not in stored:
             raise RunError(f"{path}: a checkpoint without a checksum, from before closer_tf wrote them; train in a new folder")
         if str(stored.pop("checksum")) != _checksum(stored):
             raise ValueError("its content does not match its checksum")
         about = json.loads(str(stored["about"]))
         arrays = [stored[name] for name in sorted(stored) if name.startswith("variable_")]
+        for k, name in about.pop("dtypes", {}).items():
+            arrays[int(k)] = arrays[int(k)].view(_dtype(name))
         return Checkpoint(**about, arrays=arrays)
     except (DataError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not a readable checkpoint: {error}") from error
+        reason = str(error).removeprefix(f"{path}: ")
+        raise RunError(f"{path}: not a readable checkpoint: {reason}") from error
+
+
+def _dtype(name):
+    """The dtype that TensorFlow and JAX have beside NumPy's, such as bfloat16."""
+    import ml_dtypes
+
+    if name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        raise ValueError(f"unknown kind of numbers {name!r}")
+    return np.dtype(getattr(ml_dtypes, name))
+
+
+def set_later_aside(folder, epoch, step):
+    """Rename checkpoints later than the moment that a training goes on from: damaged ones, or those of an attempt that it went
+    back from. Under their names they would count as the latest, and the new ones as old.
+
+    Args:
+        folder: where checkpoints are.
+        epoch, step: the moment.
+    """
+    for path in checkpoint_files(folder):
+        if moment_of(path.name) > (epoch, step):
+            os.replace(path, path.with_name(f"aside-{path.name}"))
 
 
 def restore_checkpoint(model, checkpoint):
@@ -208,7 +236,12 @@ def restore_weights(model, checkpoint):
         RunError: the checkpoint is of another model.
     """
     variables = _model_variables(model)
-    _assign(variables, checkpoint.arrays[: len(variables)])
+    arrays = checkpoint.arrays[: len(variables)]
+    if len(arrays) == len(variables):  # the states of random seeds, which reading out does not use, differ by backend
+        kinds = [np.asarray(variable).dtype for variable in variables]
+        both = [array.dtype.kind in "iu" and kind.kind in "iu" for array, kind in zip(arrays, kinds)]
+        arrays = [array.astype(kind) if cast else array for array, kind, cast in zip(arrays, kinds, both)]
+    _assign(variables, arrays)
 
 
 def weights_checksum(model):
@@ -219,7 +252,7 @@ def weights_checksum(model):
 def _assign(variables, arrays):
     expected = [(tuple(variable.shape), np.asarray(variable).dtype) for variable in variables]
     if [(array.shape, array.dtype) for array in arrays] != expected:
-        raise RunError("the checkpoint does not fit the model: it was written by another architecture or version")
+        raise RunError("the checkpoint does not fit the model: another architecture, version or Keras backend wrote it")
     for variable, array in zip(variables, arrays):
         variable.assign(array)
 
@@ -422,10 +455,16 @@ def load_best(run, config, epoch):
         raise RunError(
             f"{run.best / name}: absent, and with it the weights of the best epoch so far; train in a new folder with --run-dir"
         )
-    found = load_checkpoint(there[0])
-    if found.digest not in run.digests(config):
-        raise RunError(f"{there[0]}: written by a run of another config")
-    return found
+    for path in there:
+        try:
+            found = load_checkpoint(path)
+        except RunError:
+            if path == there[-1]:
+                raise
+            continue
+        if found.digest not in run.digests(config):
+            raise RunError(f"{path}: written by a run of another config")
+        return found
 
 
 class BestWeights:

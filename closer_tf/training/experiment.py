@@ -280,7 +280,7 @@ def make_ensemble(config, receptive_fields, data):
             return _encoder(options[i], shape, init_seeds[i], dropout_seeds[i], data.sequences)
 
     normalisation, augmentation = _normalisation(config, data), _augmentation(config, data)
-    with _about("encoder"):
+    with _about("encoder"), _precision("float32"):  # whatever Keras's global policy is
         return build_ensemble(
             data.input_shape,
             receptive_fields,
@@ -330,7 +330,7 @@ def make_training_model(config, ensemble, num_labels):
         ensemble = with_previous(ensemble)
     # The seed of what the objective owns follows the encoders': one more "encoder" than there are.
     seed = seed_per_encoder(config.seeds.initialization, config.num_encoders + 1)[-1]
-    with _about(f"condition '{config.condition}'"):
+    with _about(f"condition '{config.condition}'"), _precision("float32"):
         model = training_model(objective, ensemble, num_labels, seed)
     jit = config.compute.xla if keras.backend.backend() == "tensorflow" else "auto"
     model.compile(_optimizer(config), objective, jit_compile=jit)

@@ -26,7 +26,9 @@ from closer_tf.training.checkpoints import (
     restore_checkpoint,
     restore_metrics,
     save_checkpoint,
+    set_later_aside,
 )
+from closer_tf.training.over_runs import means_over_runs
 
 COSTLY, SECONDS_TO_JUDGE = 0.1, 60.0  # checkpoints that take a larger share of so much time are worth a word
 COLLAPSED = 1e-4  # an `embedding_sd` below this is taken for zero
@@ -298,6 +300,7 @@ class RunRecord:
         self.began_training = self.saved = time.monotonic()
         self.saving, self.warned_of_cost, self.collapsed = 0.0, False, False
         self.passed_its_best = has_passed_its_best(start.history, config.training.epochs)
+        set_later_aside(run.checkpoints, start.epoch, start.step)
         run.write_history(start.history)  # what a crash left beyond the checkpoint is trained again
         begin_weights(run, config, start.epoch)
         self.best = BestWeights(run, config, start) if config.training.keep == "best" else None
@@ -460,7 +463,7 @@ class ProgressLines(keras.callbacks.Callback):
         number = epoch + 1
         if number % self.every and self.done > 1 and number < self.epochs:
             return
-        logs = {key: float(np.nanmean(value)) for key, value in logs.items()}  # over the runs that train in one
+        logs = means_over_runs(logs)  # over the runs that train in one
         first = [key for key in ("loss", "val_loss") if key in logs]
         rest = [key for key in logs if key not in first and not key.startswith("val_")]
         losses = "  ".join(f"{key} {logs[key]:.4f}" for key in (*first, *rest))

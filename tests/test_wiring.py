@@ -1,0 +1,181 @@
+"""Models that compute something else are told apart, also where operations of `keras.ops` alone differ."""
+
+import keras
+import numpy as np
+import pytest
+
+from closer_tf.common.wiring import described
+from closer_tf.masks import gaussian_masks
+from closer_tf.nn.ensemble import build_ensemble
+from closer_tf.nn.fused_model import FusedEnsembles, places, why_not_fused
+from closer_tf.nn.layers import Heads
+from closer_tf.nn.objectives import CLoSeRLoss, Objective, SupervisedLoss
+from closer_tf.nn.optimizers import Nadam
+from closer_tf.own_model import _fingerprint
+
+pytestmark = [pytest.mark.jax, pytest.mark.stack]
+
+
+def ensemble_of(end=lambda i, y: y, encoders=3, **options):
+    """An ensemble of small encoders, each with what `end` (encoder, symbolic tensor) puts behind them."""
+
+    def make_encoder(i, shape):
+        inputs = keras.Input(shape)
+        y = keras.layers.Dense(4, kernel_initializer=keras.initializers.GlorotUniform(seed=i))(keras.layers.Flatten()(inputs))
+        return keras.Model(inputs, end(i, y))
+
+    fields = gaussian_masks((8, 8), encoders, 0.2, 2.0, 0)
+    return build_ensemble((8, 8, 1), fields, make_encoder, **options)
+
+
+def compiled(model, loss=None):
+    model.compile(Nadam(), loss or CLoSeRLoss())
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).normal(size=(20, 8, 8, 1)).astype("float32")
+
+
+ENDS = {
+    "a factor": lambda i, y: keras.ops.multiply(y, 1.0 + 9 * i),
+    "a function": lambda i, y: (keras.ops.relu, keras.ops.tanh, keras.ops.exp)[i](y),
+    "the order of arguments": lambda i, y: keras.ops.subtract(*((y, keras.ops.tanh(y)) if i else (keras.ops.tanh(y), y))),
+    "what is taken twice": lambda i, y: keras.layers.Add()([y, y] if i == 1 else [y, keras.layers.Activation("linear")(y)]),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_encoders_that_differ_in_operations_are_not_stacked(images, end):
+    model = compiled(ensemble_of(ENDS[end]))
+    assert len(places([model])) > 1
+    assert why_not_fused(model) is None
+    fused = np.asarray(FusedEnsembles([model])(images[None]))[0]
+    np.testing.assert_allclose(fused, np.asarray(model(images)), rtol=1e-4, atol=1e-5)
+
+
+def test_encoders_that_differ_in_names_and_weights_alone_are(images):
+    model = compiled(ensemble_of(lambda i, y: keras.ops.relu(keras.layers.Dense(5, name=f"last_{i}")(y))))
+    assert places([model, compiled(ensemble_of(lambda i, y: keras.ops.relu(keras.layers.Dense(5)(y))))]) == [
+        [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    ]
+    fused = np.asarray(FusedEnsembles([model])(images[None]))[0]
+    np.testing.assert_allclose(fused, np.asarray(model(images)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_number_of_cells():
+    with pytest.raises(ValueError, match="encoder 0 of run 1 has another architecture"):
+        places([compiled(ensemble_of()), compiled(ensemble_of(lambda i, y: keras.ops.relu(y)))])
+
+
+def test_fingerprints_of_functions():
+    functions = ("relu", "tanh", "negative")
+    models = [ensemble_of(lambda i, y, name=name: getattr(keras.ops, name)(y)) for name in (*functions, "relu")]
+    found = [_fingerprint(described(model)) for model in models]
+    assert len(set(found)) == 3 and found[0] == found[3]
+
+
+class Cosine(SupervisedLoss):
+    """Heads on normalised embeddings."""
+
+    def training_model(self, ensemble, num_labels=0, seed=0):
+        embeddings = ensemble.output
+        logits = Heads(num_labels, seed, name="heads")(keras.ops.normalize(embeddings, axis=-1))
+        return type(ensemble)(ensemble.input, {"embeddings": embeddings, "logits": logits})
+
+
+class Scaled(SupervisedLoss):
+    """Logits are the heads' output times a number."""
+
+    def training_model(self, ensemble, num_labels=0, seed=0):
+        embeddings = ensemble.output
+        logits = Heads(num_labels, seed, name="heads")(embeddings) * 20.0
+        return type(ensemble)(ensemble.input, {"embeddings": embeddings, "logits": logits})
+
+
+class Two(Objective):
+    """Two layers of heads."""
+
+    term_names = ()
+
+    def training_model(self, ensemble, num_labels=0, seed=0):
+        embeddings = ensemble.output
+        heads = {name: Heads(3, seed, name=f"heads_{name}")(embeddings) for name in "ab"}
+        return type(ensemble)(ensemble.input, {"embeddings": embeddings, **heads})
+
+    def terms(self, outputs, labels=None):
+        return {"loss": keras.ops.mean(outputs["a"] ** 2 + outputs["b"])}
+
+
+class Further(SupervisedLoss):
+    """A further output of what is there."""
+
+    def training_model(self, ensemble, num_labels=0, seed=0):
+        whole = super().training_model(ensemble, num_labels, seed)
+        return type(ensemble)(whole.input, {**whole.output, "logits": whole.output["embeddings"]})
+
+
+@pytest.mark.parametrize(
+    "objective, says",
+    [
+        (Cosine, "owns more than heads"),
+        (Scaled, "owns more than heads: multiply"),
+        (Two, "owns more than heads: heads_a, heads_b"),
+    ],
+)
+def test_objectives_with_operations_of_their_own_are_not_fused(objective, says):
+    model = compiled(objective().training_model(ensemble_of(), 10), objective())
+    assert says in why_not_fused(model)
+
+
+def test_objectives_with_other_outputs_are_not_fused():
+    assert "takes other outputs" in why_not_fused(compiled(Further().training_model(ensemble_of(), 4), Further()))
+
+
+def test_weights_before_the_encoders_are_not_fused():
+    model = compiled(ensemble_of(augmentation=keras.layers.BatchNormalization(name="stem")))
+    assert why_not_fused(model) == "what comes before its encoders has weights to train: stem"
+
+
+def test_subclassed_encoders_are_not_fused(images):
+    class Encoder(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flatten, self.dense = keras.layers.Flatten(), keras.layers.Dense(4)
+
+        def call(self, x):
+            return self.dense(self.flatten(x))
+
+    model = build_ensemble((8, 8, 1), gaussian_masks((8, 8), 2, 0.2, 2.0, 0), lambda i, shape: Encoder())
+    assert "encoder 0 is a Encoder, no functional or sequential model" in why_not_fused(compiled(model))
+
+
+def test_layers_without_a_config_are_not_fused():
+    class Plain(keras.layers.Layer):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def call(self, x):
+            return x * self.factor.value
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    class Factor:
+        value = 2.0
+
+    model = compiled(ensemble_of(lambda i, y: Plain(Factor())(y)))
+    assert "encoder 0 has a layer without get_config" in why_not_fused(model)
+
+
+def test_sequential_encoders_are_fused(images):
+    def encoder(i, shape):
+        return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(4)])
+
+    model = compiled(build_ensemble((8, 8, 1), gaussian_masks((8, 8), 3, 0.2, 2.0, 0), encoder))
+    assert why_not_fused(model) is None and len(places([model])) == 1
+    fused = np.asarray(FusedEnsembles([model])(images[None]))[0]
+    np.testing.assert_allclose(fused, np.asarray(model(images)), rtol=1e-4, atol=1e-5)
