@@ -147,19 +147,19 @@ def test_time_as_a_number(command):
 
 
 def test_nothing_to_read_out(command, tmp_path):
-    """Label null: blocks of time are no stimuli."""
+    """Label "none": blocks of time are no stimuli."""
     from closer_tf.report import write_report
 
-    code, output, _, results = command("--set", "dataset.label=null", "--set", 'dataset.stimuli=["movie_0"]')
+    code, output, _, results = command("--set", "dataset.label=none", "--set", 'dataset.stimuli=["movie_0"]')
     assert code == 0 and results is None and "no labels" in output and "no readout: " in output
     run = tmp_path / "runs" / "mouse"
     assert (run / "ensemble.keras").exists()
     write_report([run], tmp_path / "report.html")
     assert "no labels: not read out" in (tmp_path / "report.html").read_text()
-    code, _, errors, _ = command("--run-dir", "a", "--set", "dataset.label=null", "--set", "condition=supervised")
+    code, _, errors, _ = command("--run-dir", "a", "--set", "dataset.label=none", "--set", "condition=supervised")
     assert code == 2 and "'supervised' needs labels" in errors
-    code, _, errors, _ = command("--run-dir", "b", "--set", "dataset.label=null", "--set", "dataset.period=360")
-    assert code == 2 and "dataset.period: goes with a label of the file that is an angle; label null is none" in errors
+    code, _, errors, _ = command("--run-dir", "b", "--set", "dataset.label=none", "--set", "dataset.period=360")
+    assert code == 2 and "dataset.period: goes with a label of the file that is an angle; label 'none' is no such" in errors
 
 
 def test_segments_and_named_areas(command):

@@ -51,7 +51,7 @@ def test_labels_of_the_sessions_own_per_trial_and_per_bin():
     with pytest.raises(DataError, match="label 'choice' holds text, which is no number"):
         make_samples(mouse, label="choice", regress=True)
     with pytest.raises(
-        DataError, match="expected one of stimulus, segment, time, choice, .* found 'chioce'. Did you mean 'choice'"
+        DataError, match="expected one of stimulus, segment, time, none, choice, .* found 'chioce'. Did you mean 'choice'"
     ):
         make_samples(mouse, label="chioce")
 
@@ -114,7 +114,7 @@ def test_stimuli_named_by_numbers(tmp_path):
 
 
 def test_samples_without_labels():
-    data = make_samples(session(), label=None)
+    data = make_samples(session(), label="none")
     assert not data.labelled and data.label_names == () and set(data.train.labels.tolist()) == {-1}
     np.testing.assert_array_equal(data.train.inputs, make_samples(session(), label="time").train.inputs)
 
@@ -306,7 +306,7 @@ def test_an_angle_has_one_r2_of_sine_and_cosine_and_an_error_in_degrees(tmp_path
     error = np.abs(np.angle(np.exp(1j * (np.arctan2(predicted[:, 0], predicted[:, 1]) - np.radians(angles["test"]))), deg=True))
     assert found["ensemble"]["test"] == pytest.approx(r2, abs=1e-6) and 0.5 < r2 < 0.9
     assert found["ensemble"]["angular_error"] == pytest.approx(error.mean(), abs=1e-4)
-    with pytest.raises(ConfigError, match="period: goes with a label of the file that is an angle; label 'time' is none"):
+    with pytest.raises(ConfigError, match="period: goes with a label of the file that is an angle; label 'time' is no such"):
         parse_config(config("s.npz", label="time", period=360.0))
 
 

@@ -325,7 +325,7 @@ def test_samples_that_cannot_be_made():
         make_samples(session(), window=5)
     with pytest.raises(DataError, match="each named once"):
         make_samples(session(), stimuli=["one", "one"])
-    with pytest.raises(DataError, match="label: expected one of stimulus, segment, time, found 'movie'"):
+    with pytest.raises(DataError, match="label: expected one of stimulus, segment, time, none, found 'movie'"):
         make_samples(session(), label="movie")
 
 

@@ -122,9 +122,9 @@ class SessionSource(TrialsSource):
     """The .npz file."""
     stimuli: list[str] | None = None
     """Stimuli in the order of their labels. Default null: all in the file."""
-    label: str | None = Field("stimulus", min_length=1)
+    label: str = Field("stimulus", min_length=1)
     """What is read out: 'stimulus' (which), 'segment' (which part of it), 'time' (within it, from 0 to 1, by linear
-    regression), or the name of a label in the file. Null: nothing, as for blocks of time, which are no stimuli."""
+    regression), the name of a label in the file, or 'none': nothing, as for blocks of time, which are no stimuli."""
     regress: bool = False
     """Read a label of the file out as a number, by linear regression, not as classes."""
     period: float | None = Field(None, **BOUNDS["period"])
@@ -146,9 +146,10 @@ class SessionSource(TrialsSource):
 
     @model_validator(mode="after")
     def _an_angle_of_the_file(self):
-        if self.period is not None and self.label in (None, "stimulus", "segment", "time"):
-            label = "null" if self.label is None else f"'{self.label}'"
-            inconsistent("period", f"goes with a label of the file that is an angle; label {label} is none: name that label")
+        if self.period is not None and self.label in ("none", "stimulus", "segment", "time"):
+            inconsistent(
+                "period", f"goes with a label of the file that is an angle; label '{self.label}' is no such: name that label"
+            )
         return self
 
 

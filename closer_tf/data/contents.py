@@ -104,7 +104,7 @@ def _session(path):
         lines.append(f"  label '{name}', one per {per}: {_some(of_all)}")
     source = _read_out(session)
     bins = max(counts.shape[1] for counts in session.stimuli.values())
-    if "label" in source and source["label"] is None:
+    if source.get("label") == "none":
         says = "  one stimulus and no labels: nothing is read out"
         lines.append(
             f"{says}, unless all trials show the same, as a movie does: then label 'segment' or 'time'" if bins > 1 else says
@@ -122,7 +122,7 @@ def _read_out(session):
             return {"label": name}
     for name in session.labels:
         return {"label": name, "regress": True}
-    return {"label": None}
+    return {"label": "none"}
 
 
 def _classes(parts):

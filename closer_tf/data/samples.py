@@ -11,7 +11,7 @@ from closer_tf.data.splits import Source, Split
 from closer_tf.data.trial_splits import PARTS, interleaved, parts_of
 from closer_tf.errors import CloserWarning, DataError
 
-LABELS = ("stimulus", "segment", "time")
+LABELS = ("stimulus", "segment", "time", "none")
 
 
 def make_samples(
@@ -39,8 +39,8 @@ def make_samples(
         full_range: false: current bins from `window` (with a `lag` of 1) to F - 2 of a trial's F bins, as in the paper's data
             (897 of 900 for windows of 2). True: every bin with a whole window, `window` - 1 to F - 1. Padding is no bin.
         label: "stimulus": index of the stimulus. "segment": which of `segments` equal parts of the trial the current bin
-            is in. "time": the current bin divided by F, a number in [0, 1). Or the name of one of the session's labels. None:
-            samples have no labels.
+            is in. "time": the current bin divided by F, a number in [0, 1). Or the name of one of the session's labels.
+            "none": samples have no labels.
         segments: number of parts for label "segment".
         lag: bins from one bin of a window to the next.
         split, folds, fold, split_label: which trials are for what: see `closer_tf.data.trial_splits.parts_of`.
@@ -64,7 +64,7 @@ def make_samples(
         check_settings(segments=segments)
     if period is not None:
         check_settings(period=period)
-        if label is None or label in LABELS:
+        if label in LABELS:
             raise DataError(
                 f"session {session.name}: period: label '{label}' is no angle; name a label of the session's that is"
             )
@@ -76,7 +76,7 @@ def make_samples(
     if label == "stimulus" and len(stimuli) < 2:
         raise DataError(
             f"session {session.name}: label 'stimulus' needs at least two stimuli to tell apart, found only "
-            f"'{stimuli[0]}'; use label 'segment' or 'time' for the position within it, null for no readout, or name the "
+            f"'{stimuli[0]}'; use label 'segment' or 'time' for the position within it, 'none' for no readout, or name the "
             f"column with the stimulus when the session is made (condition)"
         )
     flashed = all(session.counts(name).shape[1] == 1 for name in stimuli)
@@ -100,7 +100,7 @@ def make_samples(
     return Source(
         **split_by_part(samples, np.concatenate(parts)),
         label_names=names,
-        labelled=label is not None,
+        labelled=label != "none",
         windowed=not flashed,
         unit_areas=tuple(session.unit_areas.tolist()),
         simulated=session.simulated,
@@ -137,7 +137,7 @@ def split_by_part(samples, parts):
 
 def _labels(session, stimuli, label, segments, regress):
     """(function (index of stimulus, trial positions, frames, bins of these trials) -> labels, label names)."""
-    if label is None:
+    if label == "none":
         return lambda index, trial, frame, bins: np.full(len(frame), -1), ()
     if label == "stimulus":
         return lambda index, trial, frame, bins: np.full(len(frame), index), tuple(stimuli)

@@ -28,7 +28,6 @@ from closer_tf.training.checkpoints import (
     save_checkpoint,
     set_later_aside,
 )
-from closer_tf.training.over_runs import means_over_runs
 
 COSTLY, SECONDS_TO_JUDGE = 0.1, 60.0  # checkpoints that take a larger share of so much time are worth a word
 COLLAPSED = 1e-4  # an `embedding_sd` below this is taken for zero
@@ -463,7 +462,7 @@ class ProgressLines(keras.callbacks.Callback):
         number = epoch + 1
         if number % self.every and self.done > 1 and number < self.epochs:
             return
-        logs = means_over_runs(logs)  # over the runs that train in one
+        logs = {key: float(np.nanmean(value)) for key, value in logs.items()}  # over the runs that train in one
         first = [key for key in ("loss", "val_loss") if key in logs]
         rest = [key for key in logs if key not in first and not key.startswith("val_")]
         losses = "  ".join(f"{key} {logs[key]:.4f}" for key in (*first, *rest))

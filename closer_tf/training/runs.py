@@ -433,7 +433,7 @@ class RunFolder:
             config: the run's `RunConfig`.
         """
         if isinstance(config.dataset, RecordingSource):  # whose labels have no names where they are numbers
-            return getattr(config.dataset, "label", "position") is not None
+            return getattr(config.dataset, "label", "position") != "none"
         data = self.read_data()
         return data is None or bool(data["label_names"])
 

@@ -144,7 +144,7 @@ def _one_stimulus(session, table, blocks):
     """What a session of one stimulus cannot be trained for, and what to do."""
     if blocks is not None:
         return (
-            "blocks of time are no stimuli, so that there is nothing to read out: train with dataset.label=null, or give a "
+            "blocks of time are no stimuli, so that there is nothing to read out: train with dataset.label=none, or give a "
             "signal, such as running speed, in Python (docs/neuroscientists.md, 'A recording without trials')"
         )
     bins = next(iter(session.stimuli.values())).shape[1]
