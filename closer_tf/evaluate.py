@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
@@ -28,7 +27,7 @@ from closer_tf.common.command import (
 from closer_tf.common.files import make_folder
 from closer_tf.common.values import counted, load
 from closer_tf.config.conditions import CONDITIONS, UNTRAINED, title_of
-from closer_tf.errors import CloserWarning, ConfigError, RunError
+from closer_tf.errors import CloserWarning, ConfigError
 from closer_tf.readout.features import (
     WHITENING,
     embeddings,
@@ -284,15 +283,14 @@ def _read_out_layers(run, config, data, fields, trained, results):
 
 def _note_training(run, config, trained, results):
     """Bring `best` and `notes` of the results up to date."""
-    with contextlib.suppress(RunError):  # a damaged history.csv, which others complain of
-        history, before = run.read_history(), results.to_dict()
-        for key, value in (("best", best_of(trained, history)), ("notes", advice(results, config, history))):
-            if value:
-                setattr(results, key, value)
-            else:
-                results.absent(key)
-        if results.to_dict() != before:
-            write(run.results_file, results)
+    before = results.to_dict()
+    for key, value in (("best", best_of(trained)), ("notes", advice(results, config, trained.history))):
+        if value:
+            setattr(results, key, value)
+        else:
+            results.absent(key)
+    if results.to_dict() != before:
+        write(run.results_file, results)
 
 
 def print_table(results: Results) -> None:
@@ -348,7 +346,7 @@ def advice(results: Results, config: RunConfig, history: list[dict]) -> list[str
     Args:
         results: `Results`.
         config: the run's resolved `RunConfig`.
-        history: rows of history.csv.
+        history: one row per epoch done.
 
     Returns:
         List of str, empty where nothing is to be said.
@@ -385,17 +383,16 @@ def advice(results: Results, config: RunConfig, history: list[dict]) -> list[str
     return notes
 
 
-def best_of(trained: Trained, history: list[dict]) -> BestEpoch | None:
+def best_of(trained: Trained) -> BestEpoch | None:
     """Where the validation loss of a training was lowest.
 
     Args:
         trained: `Trained`, what is read out.
-        history: rows of history.csv.
 
     Returns:
         `BestEpoch`, or None without a validation loss.
     """
-    history = history[: trained.epochs]
+    history = trained.history
     best = best_epoch(history)
     if best is None:
         return None

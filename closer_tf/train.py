@@ -184,7 +184,7 @@ def train_prepared(
             if callbacks:
                 _take_back(model, run, config)
         epochs, step = run.moment()
-        trained = Trained(ensemble, model, epochs, step, untrained=untrained)
+        trained = Trained(ensemble, model, epochs, step, run.read_history()[:epochs], untrained=untrained)
         return _finish(run, config, data, with_kept_weights(trained, run, config))
 
 

@@ -19,7 +19,7 @@ from closer_tf.fused import train_fused
 from closer_tf.results import parse, write
 from closer_tf.sweeps.points import baseline_config, is_finished
 from closer_tf.train import dry_run, train_run
-from closer_tf.training.checkpoints import PATTERN, checkpoint_files, load_checkpoint, load_weights
+from closer_tf.training.checkpoints import PATTERN, begin_weights, checkpoint_files, load_checkpoint, load_weights
 from closer_tf.training.loop import RunRecord
 from closer_tf.training.runs import RunFolder
 
@@ -221,6 +221,16 @@ def test_full_checkpoints_damaged_files_and_strangers(whole, tmp_path):
     shutil.copy(folder / "weights" / PATTERN.format(1, 0), two)  # another epoch under this name
     with pytest.warns(CloserWarning, match="not of this training after 2 epochs"):
         assert load_weights(run, config, 2) is None
+
+
+def test_a_damaged_checkpoint_is_not_kept(whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    checkpoint, kept = (folder / name / PATTERN.format(3, 0) for name in ("checkpoints", "weights"))
+    content = checkpoint.read_bytes()
+    for end, found in ((-100, False), (None, True)):
+        checkpoint.write_bytes(content[:end])
+        begin_weights(RunFolder(folder), tiny([3]), 3)
+        assert kept.exists() == found
 
 
 def test_trainings_in_one_keep_each_runs_weights(tmp_path):

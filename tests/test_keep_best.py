@@ -18,7 +18,14 @@ from closer_tf.fused import train_fused
 from closer_tf.readout.features import trained_ensemble
 from closer_tf.train import train_run
 from closer_tf.training import experiment
-from closer_tf.training.checkpoints import PATTERN, best_epoch, checkpoint_files, has_passed_its_best, load_checkpoint
+from closer_tf.training.checkpoints import (
+    PATTERN,
+    best_epoch,
+    checkpoint_files,
+    has_passed_its_best,
+    kept_epoch,
+    load_checkpoint,
+)
 from closer_tf.training.loop import RunRecord
 from closer_tf.training.runs import RunFolder
 
@@ -174,6 +181,16 @@ def test_without_checkpoints_the_ensemble_itself_is_read_out(best, tmp_path):
     assert found["best"] == results["best"]
     for readout, score in results["accuracy"]["supervised"].items():
         assert found["accuracy"]["supervised"][readout]["test"] == pytest.approx(score["test"], abs=1e-6)
+
+
+def test_killed_between_checkpoint_and_history(best, tmp_path):
+    run, results = best
+    shutil.copytree(run.path, tmp_path / "run")
+    cut, number = RunFolder(tmp_path / "run"), results["best"]["epoch"]
+    cut.write_history(run.read_history()[: number - 1])
+    assert kept_epoch(config_of(run.path.parent), cut.read_history()) not in (None, number)
+    found = evaluate_run(cut.path, redo=True)
+    assert found["accuracy"] == results["accuracy"] and found["best"] == results["best"]
 
 
 @pytest.mark.slow

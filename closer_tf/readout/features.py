@@ -208,6 +208,7 @@ class Trained:
             that it could take.
         epochs: whole epochs that it was trained.
         step: steps of the next one.
+        history: list of dicts, one row per whole epoch.
         untrained: the same ensemble at its initialisation; None where the config can make it.
         kept: the epoch whose weights it has, where `training.keep` chose one; None: those of the moment above.
     """
@@ -216,6 +217,7 @@ class Trained:
     model: Any
     epochs: int
     step: int
+    history: list
     untrained: Any = None
     kept: int | None = None
 
@@ -250,13 +252,14 @@ def load_trained(run, config, data):
         model = make_training_model(config, ensemble, len(data.label_names))
     if checkpoint is not None:
         restore_checkpoint(model, checkpoint)
-        return with_kept_weights(Trained(ensemble, model, checkpoint.epoch, checkpoint.step), run, config)
+        return with_kept_weights(Trained(ensemble, model, checkpoint.epoch, checkpoint.step, checkpoint.history), run, config)
     if not config.trains or not run.ensemble_file.exists():
-        return Trained(ensemble, model, 0, 0)
+        return Trained(ensemble, model, 0, 0, history=[])
     saved = run.load_ensemble(compiled=True)
     _take_weights(ensemble, saved, run, data.train.inputs[:COMPARED])
     epochs = _epochs_trained(saved, run, config, data)
-    return Trained(ensemble, model, epochs, 0, kept=kept_epoch(config, run.read_history()))
+    history = run.read_history()
+    return Trained(ensemble, model, epochs, 0, history, kept=kept_epoch(config, history))
 
 
 def with_kept_weights(trained, run, config):
@@ -270,7 +273,7 @@ def with_kept_weights(trained, run, config):
     Raises:
         RunError: these weights are not there, or damaged.
     """
-    kept = kept_epoch(config, run.read_history()[: trained.epochs])
+    kept = kept_epoch(config, trained.history)
     if kept is None:
         return trained
     restore_checkpoint(trained.model, load_best(run, config, kept))

@@ -13,6 +13,7 @@ memory; a process that ends before the next one trains these epochs again.
 Which epoch was the best, whether a training has passed it, and what is to be said of that then, follow from the history alone.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -300,7 +301,8 @@ def begin_weights(run, config, epochs):
     """Bring the folder to the moment that a training begins at or goes on from.
 
     What is there of later epochs is of an attempt that the run went back from; it is removed, since these epochs are trained
-    again. Checkpoints of epochs that are asked for only now are copied before they make room for later ones.
+    again. Checkpoints of epochs that are asked for only now are copied before they make room for later ones; a damaged one is
+    not.
 
     Args:
         run: `RunFolder`.
@@ -313,8 +315,10 @@ def begin_weights(run, config, epochs):
     for epoch in config.read_out_at():
         kept, checkpoint = (folder / PATTERN.format(epoch, 0) for folder in (run.weights, run.checkpoints))
         if epoch <= epochs and checkpoint.exists() and not kept.exists():
-            make_folder(run.weights)
-            write_atomically(kept, checkpoint.read_bytes())
+            with contextlib.suppress(RunError):
+                load_checkpoint(checkpoint)
+                make_folder(run.weights)
+                write_atomically(kept, checkpoint.read_bytes())
 
 
 def keep_weights(run, config, model, epochs, history):
