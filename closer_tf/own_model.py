@@ -90,17 +90,21 @@ def _config_of(model, data, settings):
             `readout`.
 
     Raises:
-        ConfigError: a setting cannot be; or the model is not compiled, or no ensemble.
+        ConfigError: a setting cannot be; or the model is not compiled, no ensemble, or has no config.
     """
     _check_model(model, data)
     if settings["compute"].get("distribution", "none") != "none":
         raise ConfigError("compute.distribution: expected 'none' for a model made in Python")
     _, encoders, width = model.output_shape
-    made = {"name": None, "options": {"fingerprint": _fingerprint(described(model))}}
+    try:
+        of_model, of_loss = described(model), without_chance(model.loss.get_config())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise _not_again(error) from None
+    made = {"name": None, "options": {"fingerprint": _fingerprint(of_model)}}
     objective = {
         "objective": type(model.loss).__name__,
         "optimizer": type(model.optimizer).__name__,
-        "fingerprint": _fingerprint([without_chance(model.loss.get_config()), _optimizer_config(model.optimizer)]),
+        "fingerprint": _fingerprint([of_loss, _optimizer_config(model.optimizer)]),
     }
     return as_config(
         {
@@ -171,11 +175,16 @@ def _copy_of(model):
     """
     try:
         copy = type(model).from_config(model.get_config())
-    except (TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"model: Keras cannot make it again from its config, or load a file of it: {reason}") from None
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise _not_again(error) from None
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _not_again(error):
+    """What Keras says of a model that it cannot make again, as a `ConfigError`."""
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return ConfigError(f"model: Keras cannot make it again from its config, or load a file of it: {reason}")
 
 
 def _named_fields(model, data):

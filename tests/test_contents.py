@@ -20,12 +20,17 @@ from closer_tf.training import experiment
 
 def test_a_session(tmp_path):
     counts = np.ones((5, 6, 3), np.uint8)
-    labels = {"choice": {"one": ["go", "stay"] * 2 + ["go"]}, "place": {"one": np.linspace(0, 1, 30).reshape(5, 6)}}
+    labels = {
+        "time": {"one": np.arange(5)},
+        "choice": {"one": ["go", "stay"] * 2 + ["go"]},
+        "place": {"one": np.linspace(0, 1, 30).reshape(5, 6)},
+    }
     Session("mouse", ["a", "b", "c"], ["V1", "V1", "LM"], 0.05, {"one": counts}, labels=labels).save(tmp_path / "s.npz")
     source = json.dumps({"name": "session", "path": str(tmp_path / "s.npz"), "label": "choice"})  # there is one stimulus
     assert described(tmp_path / "s.npz") == [
         f"{tmp_path / 's.npz'}: Session('mouse': 3 units in 2 areas, bins of 0.05 s, one 5 trials of 6 bins)",
         "  counts; areas: V1 2 LM 1",
+        "  label 'time', one per trial: 5 different values: 0, 1, 2, 3, 4",
         "  label 'choice', one per trial: 2 different values: go, stay",
         "  label 'place', one per bin: 30 different values: 0 to 1",
         f"  closer_tf train simulated_tcloser --run-dir runs/mine --set 'dataset={source}' --set num_encoders=2\n"

@@ -59,7 +59,9 @@ CASES = {
 }
 
 
-CLOSE = {"transformers on a star": {"rtol": 1e-5, "atol": 1e-7}}  # Keras normalises layers in float32, float64 or not
+CLOSE = {
+    "transformers on a star": {"rtol": 1e-5, "atol": 1e-6}
+}  # layers are normalised in float32; Nadam divides by small gradients
 SAME = {"rtol": 1e-12, "atol": 1e-12}
 
 

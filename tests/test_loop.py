@@ -23,6 +23,7 @@ from closer_tf.training.checkpoints import (
     restore_checkpoint,
     restore_weights,
     save_checkpoint,
+    set_later_aside,
 )
 from closer_tf.training.loop import run_training
 from closer_tf.training.runs import RunFolder
@@ -205,11 +206,23 @@ def test_weights_are_read_where_states_of_seeds_are_of_another_kind(config, unin
     assert any(array.dtype == "uint32" for array in other)
     foreign = dataclasses.replace(found, arrays=other)
     before = model.get_weights()
+    model.set_weights([value * 0 for value in before])
     restore_weights(model, foreign)
     for value, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, expected)
     with pytest.raises(RunError, match="another architecture, version or Keras backend wrote it"):
         restore_checkpoint(model, foreign)
+
+
+def test_what_is_later_than_the_moment_that_a_training_goes_on_from(uninterrupted, tmp_path):
+    model, _ = uninterrupted
+    for epoch in (1, 2, 3):
+        rows = [{"epoch": k + 1} for k in range(epoch)]
+        save_checkpoint(tmp_path, model, Checkpoint(epoch, 0, rows, "digest", arrays=[]), keep=3)
+    damaged = checkpoint_files(tmp_path)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-99])
+    set_later_aside(tmp_path, 1, 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"aside-{damaged.name}", "epoch-00001-step-000000.npz"]
 
 
 def test_checkpoints_of_another_config_are_refused(uninterrupted):

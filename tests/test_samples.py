@@ -117,6 +117,8 @@ def test_samples_without_labels():
     data = make_samples(session(), label="none")
     assert not data.labelled and data.label_names == () and set(data.train.labels.tolist()) == {-1}
     np.testing.assert_array_equal(data.train.inputs, make_samples(session(), label="time").train.inputs)
+    with pytest.raises(DataError, match="label 'none' means that nothing is read out, but is also a label in the file"):
+        make_samples(session(labels={"none": {"one": np.arange(10) // 5}}), label="none")
 
 
 def test_labels_that_tell_nothing_apart():
@@ -306,6 +308,8 @@ def test_an_angle_has_one_r2_of_sine_and_cosine_and_an_error_in_degrees(tmp_path
     error = np.abs(np.angle(np.exp(1j * (np.arctan2(predicted[:, 0], predicted[:, 1]) - np.radians(angles["test"]))), deg=True))
     assert found["ensemble"]["test"] == pytest.approx(r2, abs=1e-6) and 0.5 < r2 < 0.9
     assert found["ensemble"]["angular_error"] == pytest.approx(error.mean(), abs=1e-4)
+    with pytest.raises(ConfigError, match="regress: goes with a label of the file that is a number; label 'none' is no such"):
+        parse_config(config("s.npz", label="none", regress=True))
     with pytest.raises(ConfigError, match="period: goes with a label of the file that is an angle; label 'time' is no such"):
         parse_config(config("s.npz", label="time", period=360.0))
 

@@ -1,17 +1,21 @@
 """Models that compute something else are told apart, also where operations of `keras.ops` alone differ."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 
 from closer_tf.common.wiring import described
+from closer_tf.data import load_data
+from closer_tf.errors import ConfigError
 from closer_tf.masks import gaussian_masks
-from closer_tf.nn.ensemble import build_ensemble
+from closer_tf.nn.ensemble import CLoSeR, build_ensemble
 from closer_tf.nn.fused_model import FusedEnsembles, places, why_not_fused
 from closer_tf.nn.layers import Heads
 from closer_tf.nn.objectives import CLoSeRLoss, Objective, SupervisedLoss
 from closer_tf.nn.optimizers import Nadam
-from closer_tf.own_model import _fingerprint
+from closer_tf.own_model import _fingerprint, train_model
 
 pytestmark = [pytest.mark.jax, pytest.mark.stack]
 
@@ -139,7 +143,89 @@ def test_weights_before_the_encoders_are_not_fused():
     assert why_not_fused(model) == "what comes before its encoders has weights to train: stem"
 
 
-def test_subclassed_encoders_are_not_fused(images):
+def test_encoders_that_share_weights_are_not_fused():
+    shared = keras.layers.Dense(4)
+    assert why_not_fused(compiled(ensemble_of(lambda i, y: shared(y)))) == "its encoders share weights"
+
+
+def test_a_model_of_ones_own_is_not_fused():
+    class Mine(CLoSeR):
+        """Trains otherwise."""
+
+    ensemble = ensemble_of()
+    assert "the model is a Mine" in why_not_fused(compiled(Mine(ensemble.input, ensemble.output)))
+
+
+class Inner(keras.Model):
+    """Has a config that Keras makes up, which is that of its defaults."""
+
+    def __init__(self, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.factor = keras.layers.Dense(4, activation=activation), 1.0
+
+    def call(self, x):
+        return self.dense(x) * self.factor
+
+
+class Times(keras.layers.Layer):
+    """Has a config, which does not say what it is set to afterwards."""
+
+    def __init__(self, factor=None, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return x * getattr(self.factor, "value", self.factor)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+class Factor:
+    """What no config can hold."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+def times(factor):
+    def scaled(x):
+        return x * factor
+
+    return scaled
+
+
+def set_later(i):
+    layer = Times()
+    layer.factor = i + 1.0
+    return layer
+
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid")
+OWN = {
+    "a model within": lambda i, y: Inner(ACTIVATIONS[i])(y),
+    "a model within a sequential one": lambda i, y: keras.Sequential([Inner(ACTIVATIONS[i])])(y),
+    "a function": lambda i, y: keras.layers.Activation(times(i + 1.0))(y),
+    "a function in a Lambda": lambda i, y: keras.layers.Lambda(times(i + 1.0), output_shape=(4,))(y),
+    "part of a function": lambda i, y: keras.layers.Activation(partial(keras.ops.leaky_relu, negative_slope=0.1 * i))(y),
+    "a layer that was changed": lambda i, y: set_later(i)(y),
+    "a layer without a config": lambda i, y: Times(Factor(i + 1.0))(y),
+    "a layer in a wrapper": lambda i, y: keras.layers.Reshape((4,))(
+        keras.layers.TimeDistributed(set_later(i))(keras.layers.Reshape((4, 1))(y))
+    ),
+}
+
+
+@pytest.mark.parametrize("end", OWN)
+def test_encoders_with_parts_of_ones_own_are_computed_one_by_one(images, end):
+    """Also where names and configs are the same."""
+    model = compiled(ensemble_of(OWN[end]))
+    assert why_not_fused(model) is None and places([model]) == [[(0, 0)], [(0, 1)], [(0, 2)]]
+    fused = np.asarray(FusedEnsembles([model])(images[None]))[0]
+    np.testing.assert_allclose(fused, np.asarray(model(images)), rtol=1e-4, atol=1e-5)
+
+
+def test_subclassed_encoders_are_not_fused():
     class Encoder(keras.Model):
         def __init__(self):
             super().__init__()
@@ -152,23 +238,36 @@ def test_subclassed_encoders_are_not_fused(images):
     assert "encoder 0 is a Encoder, no functional or sequential model" in why_not_fused(compiled(model))
 
 
-def test_layers_without_a_config_are_not_fused():
-    class Plain(keras.layers.Layer):
-        def __init__(self, factor):
-            super().__init__()
-            self.factor = factor
+def test_the_fingerprint_covers_what_is_within_models_of_ones_own():
+    ends = (lambda i, y: Inner()(y), lambda i, y: Inner("tanh")(y), lambda i, y: Inner(name="other")(y))
+    found = [_fingerprint(described(ensemble_of(end))) for end in ends]
+    assert found[0] != found[1] and found[0] == found[2]
 
-        def call(self, x):
-            return x * self.factor.value
 
-        def compute_output_shape(self, shape):
-            return shape
+class Called(keras.layers.Layer):
+    """Has settings of the names under which Keras keeps where a class is found."""
 
-    class Factor:
-        value = 2.0
+    def __init__(self, module, **kwargs):
+        super().__init__(**kwargs)
+        self.module = module
 
-    model = compiled(ensemble_of(lambda i, y: Plain(Factor())(y)))
-    assert "encoder 0 has a layer without get_config" in why_not_fused(model)
+    def call(self, x):
+        return getattr(keras.ops, self.module)(x)
+
+    def get_config(self):
+        return {**super().get_config(), "module": self.module}
+
+
+def test_the_fingerprint_covers_settings_called_module():
+    found = {_fingerprint(described(ensemble_of(lambda i, y, name=name: Called(name)(y)))) for name in ("relu", "tanh")}
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("end", ["part of a function", "a layer without a config"])
+def test_a_model_that_keras_cannot_make_again_is_refused(end, tmp_path):
+    with pytest.raises(ConfigError, match="model: Keras cannot make it again from its config"):
+        train_model(compiled(ensemble_of(OWN[end])), load_data("digits"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_sequential_encoders_are_fused(images):

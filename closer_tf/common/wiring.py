@@ -5,7 +5,9 @@ A functional model consists of operations, layers and those of `keras.ops` alike
 
 CHANCE = ("seed", "initializer")
 """How keys of a config end that say what weights begin with."""
-NAMES = ("name", "registered_name", "module")
+ORIGINS = ("registered_name", "module")
+"""Keys of a serialised object that say where its class is found."""
+KNOWN = ("keras", "closer_tf")
 POINTERS = ("keras_history", "input_layers", "output_layers")
 """Keys of a functional model's config under which operations are named."""
 
@@ -13,22 +15,56 @@ POINTERS = ("keras_history", "input_layers", "output_layers")
 def described(model):
     """Plain data that is equal for models which compute the same where their weights are the same.
 
+    Functions, and what a class of one's own does beyond its config, are known by their names alone: see `is_of_known_parts`.
+
     Args:
-        model: built Keras model that has a config: functional, sequential, or another that gives one.
+        model: built Keras model.
 
     Returns:
-        List of the model's class, its config without names and without what weights begin with, operations told by their place
-        in it, and the shapes of its variables.
+        List of the shapes of its variables and, for the model and each layer within it, the class and the config without names
+        and without what weights begin with, operations told by their place in it; None for a config that a layer does not give.
 
     Raises:
-        NotImplementedError: a layer within it gives no config.
+        NotImplementedError, TypeError, ValueError: the model itself gives no config.
     """
-    return [type(model).__name__, without_chance(model.get_config()), [list(weight.shape) for weight in model.variables]]
+    within = [[type(layer).__name__, _config(layer)] for layer in model._flatten_layers(include_self=False)]
+    shapes = [list(weight.shape) for weight in model.variables]
+    return [type(model).__name__, without_chance(model.get_config()), within, shapes]
 
 
-def is_of_operations(model):
-    """Whether a model is functional or sequential, so that its config holds all that it computes; a subclass may do more."""
-    return type(model).__name__ in ("Functional", "Sequential") and type(model).__module__.startswith("keras.")
+def _config(layer):
+    try:
+        return without_chance(layer.get_config())
+    except (NotImplementedError, TypeError, ValueError):
+        return None
+
+
+def is_of_known_parts(model):
+    """Whether a model consists of operations and functions of Keras and of this package alone, so that its config holds all
+    that it computes. A class or function of one's own may do more than its name and arguments say.
+
+    Args:
+        model: built Keras model.
+    """
+    return all(_is_known(value) for part in _parts(model) for value in (part, *_called(part)))
+
+
+def _parts(model):
+    """A model, layer or operation, and all those within it."""
+    inner = getattr(model, "operations", None)
+    if inner is None:
+        inner = model._flatten_layers(include_self=False, recursive=False) if hasattr(model, "_flatten_layers") else ()
+    return [model, *(part for each in inner for part in _parts(each))]
+
+
+def _called(part):
+    """The functions, and objects that compute something, that an operation keeps."""
+    return [value for value in vars(part).values() if callable(value) or hasattr(value, "call")]
+
+
+def _is_known(value):
+    """Whether a function, class or object is of a module of Keras or of this package."""
+    return str(getattr(value, "__module__", None)).split(".")[0] in KNOWN
 
 
 def without_chance(value, places=None):
@@ -42,7 +78,8 @@ def without_chance(value, places=None):
         if str(value.get("class_name")).endswith("DTypePolicy"):
             return value["config"]  # of which the name is all
         places = _places(value) or places
-        kept = (key for key in value if key not in NAMES and not str(key).endswith(CHANCE))
+        apart = ("name", *ORIGINS) if "class_name" in value and "config" in value else ("name",)
+        kept = (key for key in value if key not in apart and not str(key).endswith(CHANCE))
         return {key: _by_place(value[key], places) if key in POINTERS else without_chance(value[key], places) for key in kept}
     return [without_chance(inner, places) for inner in value] if isinstance(value, (list, tuple)) else value
 

@@ -146,10 +146,12 @@ class SessionSource(TrialsSource):
 
     @model_validator(mode="after")
     def _an_angle_of_the_file(self):
-        if self.period is not None and self.label in ("none", "stimulus", "segment", "time"):
-            inconsistent(
-                "period", f"goes with a label of the file that is an angle; label '{self.label}' is no such: name that label"
-            )
+        if self.label in ("none", "stimulus", "segment", "time"):
+            says = f"label '{self.label}' is no such: name that label"
+            if self.period is not None:
+                inconsistent("period", f"goes with a label of the file that is an angle; {says}")
+            if self.regress and self.label == "none":
+                inconsistent("regress", f"goes with a label of the file that is a number; {says}")
         return self
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from closer_tf.common.command import add_version, command_parser, run_command
 from closer_tf.common.files import check_regular, given_path, read_npz
 from closer_tf.data.neuro.sessions import SPIKE_TIMES
+from closer_tf.data.samples import LABELS
 from closer_tf.errors import DataError
 
 _EXAMPLES = """examples:
@@ -117,10 +118,11 @@ def _read_out(session):
     """What of a session can be read out, as keys of `dataset`: which stimulus, where there are several; else a label."""
     if len(session.stimuli) > 1:
         return {}
-    for name, parts in session.labels.items():
+    labels = {name: parts for name, parts in session.labels.items() if name not in LABELS}
+    for name, parts in labels.items():
         if _classes(parts):
             return {"label": name}
-    for name in session.labels:
+    for name in labels:
         return {"label": name, "regress": True}
     return {"label": "none"}
 

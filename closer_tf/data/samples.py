@@ -137,6 +137,11 @@ def split_by_part(samples, parts):
 
 def _labels(session, stimuli, label, segments, regress):
     """(function (index of stimulus, trial positions, frames, bins of these trials) -> labels, label names)."""
+    if label == "none" and "none" in session.labels:
+        raise DataError(
+            f"session {session.name}: label 'none' means that nothing is read out, but is also a label in the file: give that "
+            "another name"
+        )
     if label == "none":
         return lambda index, trial, frame, bins: np.full(len(frame), -1), ()
     if label == "stimulus":

@@ -13,8 +13,8 @@ from keras import ops
 
 from closer_tf.common.backend import true_float32, unsaid
 from closer_tf.common.values import load
-from closer_tf.common.wiring import described, is_of_operations
-from closer_tf.nn.ensemble import Stack, numbered
+from closer_tf.common.wiring import described, is_of_known_parts
+from closer_tf.nn.ensemble import CLoSeR, Stack, numbered
 from closer_tf.nn.layers import Heads, RandomAffine, affine
 from closer_tf.nn.objectives import Objective, collapse_gauge
 from closer_tf.nn.optimizers import Nadam
@@ -34,8 +34,8 @@ class FusedEnsembles(keras.Model):
 
     Args:
         models: list of S compiled `CLoSeR` models, with or without heads, whose i-th encoders have one architecture each.
-        stack: True: all encoders of one architecture take one product per layer, which fills a GPU. False: each encoder takes
-            its own.
+        stack: True: all encoders of one architecture take one product per layer, which fills a GPU; one with layers or
+            functions that are neither Keras's nor this package's takes its own. False: each encoder takes its own.
 
     Raises:
         ValueError: the models differ in architecture or in what their objectives are made of.
@@ -123,8 +123,7 @@ class FusedEnsembles(keras.Model):
             return {**loss.terms(outputs, labels), **collapse_gauge(embeddings)}
 
         losses = [model.loss for model in self.models]
-        alike = len(losses) > 1 and all(loss.get_config() == losses[0].get_config() for loss in losses)
-        if keras.backend.backend() == "jax" and alike:
+        if keras.backend.backend() == "jax" and _alike(losses):
             return ops.vectorized_map(lambda run: of_run(losses[0], *run), (outputs, labels))
         rows = []
         for s, loss in enumerate(losses):
@@ -247,6 +246,14 @@ class FusedEnsembles(keras.Model):
         return found
 
 
+def _alike(losses):
+    """Whether several objectives of this package are one; an objective of one's own need not give its arguments."""
+    first, *others = losses
+    if not others or not type(first).__module__.startswith("closer_tf."):
+        return False
+    return all(type(loss) is type(first) and loss.get_config() == first.get_config() for loss in others)
+
+
 def _together(ours, values, library):
     """Values of the ensembles' variables as this model's variable holds them."""
     return library.stack(values) if len(ours.shape) > len(values[0].shape) else values[0]
@@ -322,19 +329,23 @@ def can_be_fused(model):
 def why_not_fused(model):
     """What keeps `FusedEnsembles` from computing a compiled ensemble, in words; None where nothing does.
 
-    Its optimizer must take weights apart, its encoders must be made of operations that can be compared and must not run over
-    the bins of windows, nothing before them may have weights to train, and its objective may own heads alone.
+    It must be a `CLoSeR` model itself and its optimizer take weights apart; its encoders must have known shapes, share no
+    weights and not run over the bins of windows; nothing before them may have weights to train, and its objective may own heads
+    alone.
     """
+    if type(model) is not CLoSeR:
+        return f"the model is a {type(model).__name__}, which may train otherwise than CLoSeR does"
     optimizer = model.optimizer
     if not isinstance(optimizer, Nadam) or any(getattr(optimizer, name) for name in ACROSS_WEIGHTS):
         return f"the optimizer {type(optimizer).__name__} may not take every weight by itself"
     for i, encoder in enumerate(model.encoders):
-        if not is_of_operations(encoder):
-            return f"encoder {i} is a {type(encoder).__name__}, no functional or sequential model, and may compute anything"
-        try:
-            described(encoder)
-        except NotImplementedError:
-            return f"encoder {i} has a layer without get_config, of which it cannot be told what it computes"
+        if not hasattr(encoder, "output_shape"):
+            return (
+                f"encoder {i} is a {type(encoder).__name__}, no functional or sequential model, which would have known shapes"
+            )
+    of_all = [id(variable) for encoder in model.encoders for variable in encoder.variables]
+    if len({*of_all}) < len(of_all):
+        return "its encoders share weights"
     if any(len(encoder.output_shape) > 2 for encoder in model.encoders):
         return "its encoders run over the bins of windows"
     trained = [layer.name for layer in _front(model) if layer.trainable_variables]
@@ -375,7 +386,7 @@ def _has_plain_outputs(model):
 
 
 def places(models, stack=True):
-    """Groups of encoders of one architecture: lists of (run, encoder), in order.
+    """Groups of encoders that compute the same but for their weights: lists of (run, encoder), in order.
 
     Raises:
         ValueError: the i-th encoders of two ensembles differ.
@@ -385,16 +396,20 @@ def places(models, stack=True):
         if len(model.encoders) != len(models[0].encoders):
             raise ValueError(f"expected ensembles of {len(models[0].encoders)} encoders, found {len(model.encoders)}")
         for i, encoder in enumerate(model.encoders):
-            found = architecture(encoder)
-            if found != architecture(models[0].encoders[i]):
+            found, first = architecture(encoder), architecture(models[0].encoders[i])
+            if found != first:
                 raise ValueError(f"encoder {i} of run {s} has another architecture, or sees more or fewer cells, than in run 0")
-            groups.setdefault(found if stack else (s, i), []).append((s, i))
+            groups.setdefault(found if stack and is_of_known_parts(encoder) else (s, i), []).append((s, i))
     return list(groups.values())
 
 
 def architecture(encoder):
-    """What two encoders must agree in to be stacked: all but names, seeds and the values of their weights (hashable)."""
-    return json.dumps([list(encoder.input_shape[1:]), described(encoder)], default=str, sort_keys=True)
+    """What two encoders must agree in to be stacked: all but names, seeds and the values of their weights (hashable).
+
+    Of one with parts that are not known, only the shapes of what it sees and gives.
+    """
+    known = described(encoder) if is_of_known_parts(encoder) else None
+    return json.dumps([list(encoder.input_shape[1:]), list(encoder.output_shape[1:]), known], default=str, sort_keys=True)
 
 
 class StackedEncoders(keras.layers.Layer):

@@ -209,8 +209,9 @@ def _dtype(name):
 
 
 def set_later_aside(folder, epoch, step):
-    """Rename checkpoints later than the moment that a training goes on from: damaged ones, or those of an attempt that it went
-    back from. Under their names they would count as the latest, and the new ones as old.
+    """Put away checkpoints later than the moment that a training goes on from, which under their names would count as the
+    latest, and the new ones as old. Damaged ones are renamed; others are of an attempt that it went back from, and removed,
+    since these epochs are trained again.
 
     Args:
         folder: where checkpoints are.
@@ -218,7 +219,11 @@ def set_later_aside(folder, epoch, step):
     """
     for path in checkpoint_files(folder):
         if moment_of(path.name) > (epoch, step):
-            os.replace(path, path.with_name(f"aside-{path.name}"))
+            try:
+                load_checkpoint(path)
+                remove(path)
+            except RunError:
+                os.replace(path, path.with_name(f"aside-{path.name}"))
 
 
 def restore_checkpoint(model, checkpoint):
