@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closer_tf.common.wiring import described, without_chance
+from closer_tf.common.wiring import config_of, described
 from closer_tf.config.conditions import MADE_IN_PYTHON
 from closer_tf.config.reading import as_config
 from closer_tf.errors import ConfigError
@@ -90,21 +90,17 @@ def _config_of(model, data, settings):
             `readout`.
 
     Raises:
-        ConfigError: a setting cannot be; or the model is not compiled, no ensemble, or has no config.
+        ConfigError: a setting cannot be; or the model is not compiled, or no ensemble.
     """
     _check_model(model, data)
     if settings["compute"].get("distribution", "none") != "none":
         raise ConfigError("compute.distribution: expected 'none' for a model made in Python")
     _, encoders, width = model.output_shape
-    try:
-        of_model, of_loss = described(model), without_chance(model.loss.get_config())
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise _not_again(error) from None
-    made = {"name": None, "options": {"fingerprint": _fingerprint(of_model)}}
+    made = {"name": None, "options": {"fingerprint": _fingerprint(described(model))}}
     objective = {
         "objective": type(model.loss).__name__,
         "optimizer": type(model.optimizer).__name__,
-        "fingerprint": _fingerprint([of_loss, _optimizer_config(model.optimizer)]),
+        "fingerprint": _fingerprint([config_of(model.loss), _optimizer_config(model.optimizer)]),
     }
     return as_config(
         {
@@ -176,15 +172,13 @@ def _copy_of(model):
     try:
         copy = type(model).from_config(model.get_config())
     except (NotImplementedError, TypeError, ValueError) as error:
-        raise _not_again(error) from None
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ConfigError(f"model: Keras cannot make it again from its config, or load a file of it: {reason}") from None
     copy.set_weights(model.get_weights())
+    for layer in copy._flatten_layers():
+        if hasattr(layer, "finalize_state"):  # of one that was adapted to data: what it computes with follows from its weights
+            layer.finalize_state()
     return copy
-
-
-def _not_again(error):
-    """What Keras says of a model that it cannot make again, as a `ConfigError`."""
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return ConfigError(f"model: Keras cannot make it again from its config, or load a file of it: {reason}")
 
 
 def _named_fields(model, data):
@@ -209,7 +203,7 @@ def _inner(optimizer):
 
 def _optimizer_config(optimizer):
     """An optimizer's settings without the step size, which the config has, unless that is a schedule."""
-    config = without_chance(optimizer.get_config())
+    config = config_of(optimizer) or {}
     return {key: value for key, value in config.items() if key != "learning_rate" or isinstance(value, dict)}
 
 

@@ -14,7 +14,7 @@ from closer_tf.analysis import over_epochs
 from closer_tf.analysis.published import published_values
 from closer_tf.common.command import Interrupted
 from closer_tf.config import load_config, parse_config
-from closer_tf.errors import CloserWarning, ConfigError, DivergedError
+from closer_tf.errors import CloserWarning, ConfigError, DivergedError, RunError
 from closer_tf.fused import train_fused
 from closer_tf.results import parse, write
 from closer_tf.sweeps.points import baseline_config, is_finished
@@ -227,10 +227,20 @@ def test_a_damaged_checkpoint_is_not_kept(whole, tmp_path):
     folder = shutil.copytree(whole[0], tmp_path / "run")
     checkpoint, kept = (folder / name / PATTERN.format(3, 0) for name in ("checkpoints", "weights"))
     content = checkpoint.read_bytes()
-    for end, found in ((-100, False), (None, True)):
-        checkpoint.write_bytes(content[:end])
+    checkpoint.write_bytes(content[:-100])
+    with pytest.warns(
+        CloserWarning, match="not a readable checkpoint: .*; its weights, which are to be read out, are not kept"
+    ):
         begin_weights(RunFolder(folder), tiny([3]), 3)
-        assert kept.exists() == found
+    assert not kept.exists()
+    checkpoint.write_bytes(content)
+    shutil.rmtree(folder / "weights")
+    (folder / "weights").write_text("in the way")
+    with pytest.raises(RunError, match="weights"):
+        begin_weights(RunFolder(folder), tiny([3]), 3)
+    (folder / "weights").unlink()
+    begin_weights(RunFolder(folder), tiny([3]), 3)
+    assert kept.read_bytes() == content
 
 
 def test_trainings_in_one_keep_each_runs_weights(tmp_path):

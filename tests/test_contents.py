@@ -33,6 +33,7 @@ def test_a_session(tmp_path):
         "  label 'time', one per trial: 5 different values: 0, 1, 2, 3, 4",
         "  label 'choice', one per trial: 2 different values: go, stay",
         "  label 'place', one per bin: 30 different values: 0 to 1",
+        "  'time' means something else as dataset.label: give that label another name",
         f"  closer_tf train simulated_tcloser --run-dir runs/mine --set 'dataset={source}' --set num_encoders=2\n"
         "  to have it as a config: the same with --resolved > mine.json",
     ]

@@ -1,21 +1,22 @@
 """Models that compute something else are told apart, also where operations of `keras.ops` alone differ."""
 
-from functools import partial
+from functools import partial, wraps
 
 import keras
 import numpy as np
 import pytest
 
-from closer_tf.common.wiring import described
+from closer_tf.common.wiring import described, is_of_known_parts
 from closer_tf.data import load_data
 from closer_tf.errors import ConfigError
 from closer_tf.masks import gaussian_masks
+from closer_tf.nn.encoders import mlp, vit_lite
 from closer_tf.nn.ensemble import CLoSeR, build_ensemble
 from closer_tf.nn.fused_model import FusedEnsembles, places, why_not_fused
 from closer_tf.nn.layers import Heads
 from closer_tf.nn.objectives import CLoSeRLoss, Objective, SupervisedLoss
 from closer_tf.nn.optimizers import Nadam
-from closer_tf.own_model import _fingerprint, train_model
+from closer_tf.own_model import _copy_of, _fingerprint, train_model
 
 pytestmark = [pytest.mark.jax, pytest.mark.stack]
 
@@ -67,6 +68,18 @@ def test_encoders_that_differ_in_names_and_weights_alone_are(images):
     ]
     fused = np.asarray(FusedEnsembles([model])(images[None]))[0]
     np.testing.assert_allclose(fused, np.asarray(model(images)), rtol=1e-4, atol=1e-5)
+
+
+def test_encoders_of_this_package_are_known():
+    kinds = {
+        "mlp": mlp((4,), hidden=[3], embedding_dim=2, init_seed=0, dropout_seed=0, l1=0.1),
+        "vit": vit_lite((16, 48), embedding_dim=8, init_seed=0, dropout_seed=0),
+    }
+    assert [is_of_known_parts(encoder) for encoder in kinds.values()] == [True, True]
+    recurrent = keras.Sequential([keras.Input((5, 6)), keras.layers.Bidirectional(keras.layers.GRU(4))])
+    attention = keras.layers.MultiHeadAttention(2, 3)
+    sequence = keras.Input((5, 6))
+    assert is_of_known_parts(recurrent) and is_of_known_parts(keras.Model(sequence, attention(sequence, sequence)))
 
 
 def test_the_same_number_of_cells():
@@ -148,6 +161,25 @@ def test_encoders_that_share_weights_are_not_fused():
     assert why_not_fused(compiled(ensemble_of(lambda i, y: shared(y)))) == "its encoders share weights"
 
 
+def test_constraints_on_weights_are_not_fused():
+    dense = keras.layers.Dense
+    model = compiled(ensemble_of(lambda i, y: dense(4, kernel_constraint="max_norm")(y)))
+    assert why_not_fused(model).startswith("there are constraints on weights")
+
+
+def test_encoders_in_which_other_weights_are_trained_are_not_stacked(images):
+    def end(i, y):
+        layer = keras.layers.Dense(4, bias_initializer="ones")
+        y = layer(y)
+        layer.bias.trainable = i != 1
+        return y
+
+    model = compiled(ensemble_of(end))
+    assert places([model]) == [[(0, 0), (0, 2)], [(0, 1)]]
+    fused = np.asarray(FusedEnsembles([model])(images[None]))[0]
+    np.testing.assert_allclose(fused, np.asarray(model(images)), rtol=1e-4, atol=1e-5)
+
+
 def test_a_model_of_ones_own_is_not_fused():
     class Mine(CLoSeR):
         """Trains otherwise."""
@@ -201,6 +233,12 @@ def set_later(i):
     return layer
 
 
+def adapted(i):
+    layer = keras.layers.Normalization()
+    layer.adapt(np.random.default_rng(i).normal(i, 1 + i, (50, 4)).astype("float32"))
+    return layer
+
+
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
 OWN = {
     "a model within": lambda i, y: Inner(ACTIVATIONS[i])(y),
@@ -210,6 +248,10 @@ OWN = {
     "part of a function": lambda i, y: keras.layers.Activation(partial(keras.ops.leaky_relu, negative_slope=0.1 * i))(y),
     "a layer that was changed": lambda i, y: set_later(i)(y),
     "a layer without a config": lambda i, y: Times(Factor(i + 1.0))(y),
+    "a function that an operation takes": lambda i, y: keras.ops.map(times(i + 1.0), y),
+    "a function that passes for another": lambda i, y: keras.layers.Activation(wraps(keras.ops.tanh)(times(i + 1.0)))(y),
+    "a method of another layer": lambda i, y: keras.layers.Activation(keras.layers.LeakyReLU(0.2 * i).call)(y),
+    "a layer that was adapted": lambda i, y: adapted(i)(y),
     "a layer in a wrapper": lambda i, y: keras.layers.Reshape((4,))(
         keras.layers.TimeDistributed(set_later(i))(keras.layers.Reshape((4, 1))(y))
     ),
@@ -261,6 +303,67 @@ class Called(keras.layers.Layer):
 def test_the_fingerprint_covers_settings_called_module():
     found = {_fingerprint(described(ensemble_of(lambda i, y, name=name: Called(name)(y)))) for name in ("relu", "tanh")}
     assert len(found) == 2
+
+
+class Raw(keras.layers.Layer):
+    """Its config holds a function as it is."""
+
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+    def get_config(self):
+        return {**super().get_config(), "function": self.function}
+
+
+class Odd(keras.layers.Layer):
+    """Its config cannot be had."""
+
+    def call(self, x):
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "what": self.absent}
+
+
+class Around(keras.Model):
+    """Holds an odd layer."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.odd = Odd()
+
+    def call(self, x):
+        return self.odd(x)
+
+
+def test_fingerprints_hold_no_addresses_and_need_no_config():
+    def found(layer):
+        return _fingerprint(described(ensemble_of(lambda i, y: layer()(y))))
+
+    assert found(lambda: Raw(times(1.0))) == found(lambda: Raw(times(1.0)))
+    assert found(Around) == found(Around)
+
+
+def test_the_fingerprint_does_not_know_whether_an_encoder_was_compiled():
+    model = ensemble_of()
+    before = _fingerprint(described(model))
+    model.encoders[0].compile("sgd", "mse")
+    assert _fingerprint(described(model)) == before
+
+
+def test_where_weights_begin_is_nothing_that_is_computed():
+    start = keras.initializers.RandomNormal
+    mine = type("Mine", (start,), {"__module__": __name__})
+    assert len(places([compiled(ensemble_of(lambda i, y: keras.layers.Dense(3, kernel_initializer=mine())(y)))])) == 1
+
+
+def test_the_copy_that_stays_untrained_computes_with_what_layers_were_adapted_to(images):
+    model = ensemble_of(lambda i, y: adapted(i)(y))
+    np.testing.assert_allclose(np.asarray(_copy_of(model)(images)), np.asarray(model(images)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("end", ["part of a function", "a layer without a config"])

@@ -105,8 +105,13 @@ def _session(path):
         lines.append(f"  label '{name}', one per {per}: {_some(of_all)}")
     source = _read_out(session)
     bins = max(counts.shape[1] for counts in session.stimuli.values())
+    lines += [
+        f"  '{name}' means something else as dataset.label: give that label another name"
+        for name in session.labels
+        if name in LABELS
+    ]
     if source.get("label") == "none":
-        says = "  one stimulus and no labels: nothing is read out"
+        says = f"  one stimulus and no {'other ' * bool(session.labels)}labels: nothing is read out"
         lines.append(
             f"{says}, unless all trials show the same, as a movie does: then label 'segment' or 'time'" if bins > 1 else says
         )

@@ -329,9 +329,9 @@ def can_be_fused(model):
 def why_not_fused(model):
     """What keeps `FusedEnsembles` from computing a compiled ensemble, in words; None where nothing does.
 
-    It must be a `CLoSeR` model itself and its optimizer take weights apart; its encoders must have known shapes, share no
-    weights and not run over the bins of windows; nothing before them may have weights to train, and its objective may own heads
-    alone.
+    It must be a `CLoSeR` model itself and its optimizer take weights apart, on which there may be no constraints; its encoders
+    must have known shapes, share no weights and not run over the bins of windows; nothing before them may have weights to
+    train, and its objective may own heads alone.
     """
     if type(model) is not CLoSeR:
         return f"the model is a {type(model).__name__}, which may train otherwise than CLoSeR does"
@@ -339,13 +339,15 @@ def why_not_fused(model):
     if not isinstance(optimizer, Nadam) or any(getattr(optimizer, name) for name in ACROSS_WEIGHTS):
         return f"the optimizer {type(optimizer).__name__} may not take every weight by itself"
     for i, encoder in enumerate(model.encoders):
-        if not hasattr(encoder, "output_shape"):
+        if not (hasattr(encoder, "input_shape") and hasattr(encoder, "output_shape")):
             return (
                 f"encoder {i} is a {type(encoder).__name__}, no functional or sequential model, which would have known shapes"
             )
     of_all = [id(variable) for encoder in model.encoders for variable in encoder.variables]
     if len({*of_all}) < len(of_all):
         return "its encoders share weights"
+    if any(getattr(variable, "constraint", None) is not None for variable in model.trainable_variables):
+        return "there are constraints on weights, which stacked ones do not keep"
     if any(len(encoder.output_shape) > 2 for encoder in model.encoders):
         return "its encoders run over the bins of windows"
     trained = [layer.name for layer in _front(model) if layer.trainable_variables]
@@ -464,7 +466,7 @@ class StackedEncoders(keras.layers.Layer):
 
     def pairs(self):
         """List of (stacked weight, list of the G encoders' own weights)."""
-        return list(zip(self.weights_of, zip(*(encoder.trainable_variables for encoder in self.encoders))))
+        return list(zip(self.weights_of, zip(*(encoder.trainable_variables for encoder in self.encoders), strict=True)))
 
     def states(self):
         """As `pairs`, of what is not trained: the states of dropout's generators, moving averages."""

@@ -311,6 +311,8 @@ def _epochs_trained(saved, run, config, data):
     epochs = rows[-1].get("epoch", 0.5) if rows else 0
     if epochs != int(epochs):
         raise RunError(f"{run.history_file}: damaged: its last row has no epoch")
+    if [row.get("epoch") for row in rows] != list(range(1, int(epochs) + 1)):
+        raise RunError(f"{run.history_file}: damaged: expected a row for each of {epochs:.0f} epochs, found {len(rows)} rows")
     steps = steps_per_epoch(len(data.train), config.training.batch_size)
     counted = int(saved.optimizer.iterations) if getattr(saved, "optimizer", None) else None
     saved_at = kept_epoch(config, rows) or epochs

@@ -13,7 +13,6 @@ memory; a process that ends before the next one trains these epochs again.
 Which epoch was the best, whether a training has passed it, and what is to be said of that then, follow from the history alone.
 """
 
-import contextlib
 import hashlib
 import io
 import json
@@ -320,8 +319,11 @@ def begin_weights(run, config, epochs):
     for epoch in config.read_out_at():
         kept, checkpoint = (folder / PATTERN.format(epoch, 0) for folder in (run.weights, run.checkpoints))
         if epoch <= epochs and checkpoint.exists() and not kept.exists():
-            with contextlib.suppress(RunError):
+            try:
                 load_checkpoint(checkpoint)
+            except RunError as error:
+                warnings.warn(f"{error}; its weights, which are to be read out, are not kept", CloserWarning, stacklevel=2)
+            else:
                 make_folder(run.weights)
                 write_atomically(kept, checkpoint.read_bytes())
 
