@@ -107,6 +107,11 @@ def results_images():
     yield f"| `{name}` | untrained (C = .001 alone) | {both(name, 'untrained')} | {there} | | |"
     assert {tuple(run["config"]["readout"]["C"]) for run in content(name)["runs"].values()} == {(0.001,)}
     yield f"| | CLoSeR, 5 epochs (C = .001 alone) | {both(name, 'closer')} | {pair(('2c', '2c'), 'closer')} | {cost(name)}"
+    name = "cifar100_mlp_gaussian_100_epochs"
+    yield f"| `{name}` | untrained | {both(name, 'untrained')} | {there} | | |"
+    yield f"| | CLoSeR, 100 epochs | {both(name, 'closer')} | {pair(('2c', '2c'), 'closer')} | {cost(name)}"
+    gains = [r(accuracy(name, "closer", way) - accuracy(name, "untrained", way)) for way in ("single", "ensemble")]
+    yield f"after 100 epochs CLoSeR lies above untrained there by {gains[0]} (single) and {gains[1]} (ensemble), with one seed"
     name = "cifar10_vit_random_patches_5_epochs"
     yield f"| `{name}` | q = .05: untrained | {both(name, 'untrained')} | {pair(('5f', '5g'), 'untrained', 0.05)} | | |"
     yield f"| | CLoSeR, 5 epochs | {both(name, 'closer')} | {pair(('5f', '5g'), 'closer', 0.05)} | {cost(name)}"
@@ -677,11 +682,12 @@ def differences_temperatures():
         yield f"| {condition}, published | {numbers} | |"
 
 
-def lengths_of(encoder):
+def lengths_of(encoder, data=None):
     """Epochs of all CIFAR trainings of ten encoders of a kind."""
     runs = (run for path in RESULTS.glob("*cifar*.json") for run in content(path.stem)["runs"].values() if "config" in run)
     own = ((run["epochs"], run["config"]) for run in runs)
-    return [epochs for epochs, config in own if config["num_encoders"] == 10 and config["encoder"]["type"] == encoder]
+    of_data = [(epochs, config) for epochs, config in own if data in (None, config["dataset"]["name"])]
+    return [epochs for epochs, config in of_data if config["num_encoders"] == 10 and config["encoder"]["type"] == encoder]
 
 
 def readme():
@@ -691,7 +697,9 @@ def readme():
     assert all("untrained" in claim for claim in settled)
     yield f"which of the orderings that it claims or shows that can settle ({len(settled)} yet, of untrained encoders)"
     longest = {kind: max(lengths_of(kind)) for kind in ("mlp", "vit_lite")}
-    yield f"(ten encoders: {longest['mlp']} at most; ViTs: {longest['vit_lite']})"
+    assert {epochs for epochs in lengths_of("mlp", "cifar100") if epochs} == {5, longest["mlp"]}
+    cifar10 = max(lengths_of("mlp", "cifar10"))
+    yield f"(ten encoders: {cifar10} at most, on CIFAR-100 {longest['mlp']}; ViTs: {longest['vit_lite']})"
     for name, condition in (("masked input", "masked_input"), ("untrained", "untrained"), ("CLoSeR", "closer")):
         single, ensemble = (f"{accuracy('quickstart', condition, way, 'test')[0]:.3f}" for way in ("single", "ensemble"))
         yield f"│ {name:<12} │ {single:>14} │ {ensemble:>8} │"
