@@ -90,9 +90,16 @@ def _config_of(model, data, settings):
             `readout`.
 
     Raises:
-        ConfigError: a setting cannot be; or the model is not compiled, or no ensemble.
+        ConfigError: a setting cannot be; or the model is not compiled, or no ensemble; or its objective or optimizer has no
+            config.
     """
     _check_model(model, data)
+    for what, part in (("objective", model.loss), ("optimizer", model.optimizer)):
+        if config_of(part) is None:
+            raise ConfigError(
+                f"model: its {what} {type(part).__name__} gives no config that can be saved, by which runs are told apart: "
+                "expected plain data from its get_config"
+            )
     if settings["compute"].get("distribution", "none") != "none":
         raise ConfigError("compute.distribution: expected 'none' for a model made in Python")
     _, encoders, width = model.output_shape
@@ -203,7 +210,7 @@ def _inner(optimizer):
 
 def _optimizer_config(optimizer):
     """An optimizer's settings without the step size, which the config has, unless that is a schedule."""
-    config = config_of(optimizer) or {}
+    config = config_of(optimizer)
     return {key: value for key, value in config.items() if key != "learning_rate" or isinstance(value, dict)}
 
 

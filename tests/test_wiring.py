@@ -366,6 +366,19 @@ def test_the_copy_that_stays_untrained_computes_with_what_layers_were_adapted_to
     np.testing.assert_allclose(np.asarray(_copy_of(model)(images)), np.asarray(model(images)), rtol=1e-5, atol=1e-6)
 
 
+def test_an_objective_without_a_config_is_refused(tmp_path):
+    @keras.saving.register_keras_serializable("tests")
+    class Unsaid(CLoSeRLoss):
+        """Its config cannot be saved."""
+
+        def get_config(self):
+            return {**super().get_config(), "what": Factor(1.0)}
+
+    with pytest.raises(ConfigError, match="its objective Unsaid gives no config that can be saved"):
+        train_model(compiled(ensemble_of(), Unsaid()), load_data("digits"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("end", ["part of a function", "a layer without a config"])
 def test_a_model_that_keras_cannot_make_again_is_refused(end, tmp_path):
     with pytest.raises(ConfigError, match="model: Keras cannot make it again from its config"):

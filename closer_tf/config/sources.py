@@ -145,7 +145,7 @@ class SessionSource(TrialsSource):
     Recurrent encoders run over all of a window; others see its last two bins at most."""
 
     @model_validator(mode="after")
-    def _an_angle_of_the_file(self):
+    def _a_number_of_the_file(self):
         if self.label in ("none", "stimulus", "segment", "time"):
             says = f"label '{self.label}' is no such: name that label"
             if self.period is not None:
