@@ -39,6 +39,13 @@ def test_a_session(tmp_path):
     ]
 
 
+def test_a_label_that_cannot_be_named(tmp_path):
+    """No command is proposed that would be refused."""
+    counts = {"one": np.ones((5, 6, 2), np.uint8)}
+    Session("mouse", ["a", "b"], ["V1", "LM"], 0.05, counts, labels={"none": {"one": np.arange(5)}}).save(tmp_path / "s.npz")
+    assert described(tmp_path / "s.npz")[-1] == "  'none' means something else as dataset.label: give that label another name"
+
+
 @pytest.mark.parametrize(
     "kind, arrays",
     [

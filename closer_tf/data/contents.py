@@ -110,6 +110,8 @@ def _session(path):
         for name in session.labels
         if name in LABELS
     ]
+    if source.get("label") == "none" and "none" in session.labels:
+        return lines
     if source.get("label") == "none":
         says = f"  one stimulus and no {'other ' * bool(session.labels)}labels: nothing is read out"
         lines.append(
