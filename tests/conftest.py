@@ -79,5 +79,5 @@ def tiny_config():
         "masks": {"scheme": "gaussian", "fraction": 0.25},
         "encoder": {"type": "mlp", "hidden": [8], "embedding_dim": 4, "dropout": 0.2},
         "training": {"epochs": 3, "batch_size": 256},
-        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20, "pseudo_likelihood_draws": 2},
     }

@@ -117,7 +117,7 @@ def folder(path):
         "dataset": {"name": "digits"},
         "encoder": MLP,
         "training": {"epochs": 3, "batch_size": 128},
-        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20, "pseudo_likelihood_draws": 2},
     }
 
     def config(distribution):

@@ -34,7 +34,13 @@ def tiny(at_epochs=(), epochs=3, **changes):
         "masks": {"scheme": "gaussian", "fraction": 0.25},
         "encoder": {"type": "mlp", "hidden": [8], "embedding_dim": 4, "dropout": 0.2},
         "training": {"epochs": epochs, "batch_size": 400, "checkpoint_every": 100},
-        "readout": {"C": [0.01], "max_iter": 20, "conditions": ["untrained"], "at_epochs": list(at_epochs)},
+        "readout": {
+            "C": [0.01],
+            "max_iter": 20,
+            "conditions": ["untrained"],
+            "at_epochs": list(at_epochs),
+            "pseudo_likelihood_draws": 2,
+        },
     }
     for key, value in changes.items():
         content[key] = {**content[key], **value} if isinstance(value, dict) else value

@@ -27,7 +27,7 @@ def config(path, **changes):
         "masks": {"scheme": "areas"},
         "encoder": {"type": "mlp", "hidden": [6], "embedding_dim": 4, "l1": 5e-6, "l2": 5e-6},
         "training": {"epochs": 2, "batch_size": 16},
-        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20, "pseudo_likelihood_draws": 2},
         **changes,
     }
 

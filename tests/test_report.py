@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
         "masks": {"scheme": "gaussian", "fraction": 0.25},
         "encoder": {"type": "mlp", "hidden": [8], "embedding_dim": 4},
         "training": {"epochs": 2, "batch_size": 256},
-        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20, "pseudo_likelihood_draws": 2},
     }
     config = folder.parent.parent / "small.json"
     config.write_text(json.dumps(content))

@@ -178,7 +178,7 @@ def content(path, **changes):
         "masks": {"scheme": "areas"},
         "encoder": {"type": "rnn", "units": [6], "embedding_dim": 4, "dropout": 0.3, "l2": 1e-5},
         "training": {"epochs": 2, "batch_size": 16},
-        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20, "pseudo_likelihood_draws": 2},
         **changes,
     }
 

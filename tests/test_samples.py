@@ -265,7 +265,7 @@ def config(path, **dataset):
         "masks": {"scheme": "areas"},
         "encoder": {"type": "mlp", "hidden": [6], "embedding_dim": 4},
         "training": {"epochs": 1, "batch_size": 16},
-        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20, "pseudo_likelihood_draws": 2},
     }
 
 

@@ -37,7 +37,7 @@ SWEEP = {
         "masks": {"scheme": "gaussian", "fraction": 0.25},
         "encoder": {"type": "mlp", "hidden": [8], "embedding_dim": 4, "dropout": 0.2},
         "training": {"epochs": EPOCHS, "batch_size": 32, "checkpoint_every": EVERY},
-        "readout": {"C": [0.01, 1.0], "max_iter": 20},
+        "readout": {"C": [0.01, 1.0], "max_iter": 20, "pseudo_likelihood_draws": 2},
     },
     "seeds": list(range(RUNS)),
     "baselines": [],
