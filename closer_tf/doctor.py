@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from closer_tf import __version__
@@ -82,8 +83,24 @@ def _training():
     none = f"{library} sees none; everything runs on the CPU (docs/backends.md says how to use one)"
     return [
         ("Keras", "ok", f"{keras.__version__}, backend {backend} {_version(backend) or ''}".rstrip()),
+        _start(sys.modules[backend] if backend in sys.modules else keras),
         ("GPU", "ok" if names else "absent", ", ".join(names) or none),
     ]
+
+
+def _start(library):
+    """Whether a new process finds a library compiled, or has to compile its sources again."""
+    what, compiled = "start of a process", library.__spec__.cached
+    if compiled is None or os.path.exists(compiled):
+        return (what, "ok", f"{library.__name__} is there as bytecode")
+    why = "$PYTHONDONTWRITEBYTECODE is set" if sys.dont_write_bytecode else f"{os.path.dirname(compiled)} cannot be written"
+    remedy = "unset it" if sys.dont_write_bytecode else "make it writable once"
+    packages = os.path.dirname(os.path.dirname(library.__file__))
+    says = (
+        f"{library.__name__} has no bytecode and Python writes none ({why}): each command, and each training of a sweep, "
+        f"compiles its sources anew, which takes seconds; {remedy}, or run python -m compileall -qq -j 0 {packages}"
+    )
+    return (what, "slow", says)
 
 
 def _products():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,6 +72,22 @@ def test_the_doctor_knows_old_kernels(monkeypatch, kernel, state, says):
     assert ("set OPENBLAS_CORETYPE=Haswell" in words) == (state == "slow")
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: libraries[:1])
     assert backend.numpy_products() == ("a library that threadpoolctl does not know", "")
+
+
+@pytest.mark.parametrize("kept, says", [(False, "cannot be written): "), (True, "$PYTHONDONTWRITEBYTECODE is set): ")])
+def test_the_doctor_knows_where_every_start_compiles(tmp_path, monkeypatch, kept, says):
+    monkeypatch.setattr(sys, "dont_write_bytecode", kept)
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "__init__.py").write_text("")
+    cached = tmp_path / "large" / "__pycache__" / "__init__.pyc"
+    spec = SimpleNamespace(cached=str(cached))
+    library = SimpleNamespace(__name__="large", __file__=str(tmp_path / "large" / "__init__.py"), __spec__=spec)
+    what, state, words = doctor._start(library)
+    assert (what, state) == ("start of a process", "slow")
+    assert says in words and words.endswith(f"python -m compileall -qq -j 0 {tmp_path}")
+    cached.parent.mkdir()
+    cached.write_bytes(b"")
+    assert doctor._start(library)[1:] == ("ok", "large is there as bytecode")
 
 
 def test_a_readout_says_once_that_products_are_slow(monkeypatch, capsys):
