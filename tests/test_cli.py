@@ -74,9 +74,9 @@ def test_the_doctor_knows_old_kernels(monkeypatch, kernel, state, says):
     assert backend.numpy_products() == ("a library that threadpoolctl does not know", "")
 
 
-@pytest.mark.parametrize("kept, says", [(False, "cannot be written): "), (True, "$PYTHONDONTWRITEBYTECODE is set): ")])
-def test_the_doctor_knows_where_every_start_compiles(tmp_path, monkeypatch, kept, says):
-    monkeypatch.setattr(sys, "dont_write_bytecode", kept)
+@pytest.mark.parametrize("writes_none, says", [(False, "cannot be written): "), (True, "$PYTHONDONTWRITEBYTECODE is set): ")])
+def test_the_doctor_knows_where_every_start_compiles(tmp_path, monkeypatch, writes_none, says):
+    monkeypatch.setattr(sys, "dont_write_bytecode", writes_none)
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "__init__.py").write_text("")
     cached = tmp_path / "large" / "__pycache__" / "__init__.pyc"

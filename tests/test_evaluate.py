@@ -64,7 +64,7 @@ def test_peak_memory_grows_with_what_is_held():
 
 def test_draws_are_those_asked_for(run):
     likelihood = json.loads((run / "results.json").read_text())["measures"]["untrained"]["class_pseudo_likelihood"]
-    assert likelihood["draws"] == 2
+    assert likelihood["draws"] == 2 and parse_config({}).readout.pseudo_likelihood_draws == 100
     again = evaluate.evaluate_run(run, overrides=["readout.pseudo_likelihood_draws=3"])
     assert again["measures"]["untrained"]["class_pseudo_likelihood"]["draws"] == 3
     assert again["measures"]["untrained"]["class_pseudo_likelihood"]["per_encoder"] != likelihood["per_encoder"]
